@@ -1,0 +1,106 @@
+/** `plan logs`: what attempts wrote. */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { StepDocument } from "../../client/documents.js";
+import { UsageError, WaymarkError } from "../../core/errors.js";
+import { suggestion } from "../../core/nearest.js";
+import type { LogChunk } from "../../core/ports.js";
+import type { CommandContext } from "../context.js";
+import { untilStopped } from "../interrupt.js";
+import { wholeNumber } from "../option-values.js";
+import { printable, printableText } from "../render/printable.js";
+import type { Terminal } from "../render/terminal.js";
+import { planCommand } from "../shell-words.js";
+
+const READ_EVERY_MS = 300;
+
+interface LogsOptions {
+  readonly attempt?: string;
+  readonly failed?: boolean;
+  readonly follow?: boolean;
+}
+
+export async function logs(
+  context: CommandContext,
+  [id, step]: readonly [string, string | undefined],
+  options: LogsOptions,
+): Promise<number> {
+  const { client, terminal } = context;
+  const planId = await context.planId(id);
+  const attempt = options.attempt === undefined ? null : wholeNumber("--attempt", options.attempt, 1);
+  const failed = options.failed ? await failedAttempts(context, planId) : null;
+  const wanted = (chunk: LogChunk) =>
+    (attempt === null || chunk.attempt === attempt) &&
+    (failed === null || failed.has(`${chunk.step}/${chunk.attempt}`));
+  const plan = await client.summary(planId);
+  if (step !== undefined) await checkStep(context, planId, step);
+  const read = async () => (await client.logs(planId, step)).filter(wanted);
+  if (options.follow) {
+    if (terminal.format === "json") {
+      throw new UsageError("A log that is followed has no end to print as one document; use -o jsonl");
+    }
+    return followLogs(context, planId, read);
+  }
+  const found = await read();
+  if (terminal.format === "json") terminal.document(found);
+  else if (terminal.format === "jsonl") for (const chunk of found) terminal.item(chunk);
+  else if (found.length === 0) terminal.talk(`Nothing was written${plan.state === "queued" ? " yet" : ""}.`);
+  else for (const chunk of found) printChunk(terminal, chunk);
+  return 0;
+}
+
+async function failedAttempts({ client }: CommandContext, planId: string): Promise<ReadonlySet<string>> {
+  const failed = new Set<string>();
+  for (const event of await client.history(planId)) {
+    if (event.type === "step.failed" || event.type === "step.crashed") failed.add(`${event.step}/${event.attempt}`);
+  }
+  return failed;
+}
+
+async function checkStep({ client }: CommandContext, planId: string, step: string): Promise<void> {
+  const ids = (await client.get(planId)).steps.map((known: StepDocument) => known.id);
+  if (ids.includes(step)) return;
+  throw new WaymarkError("STEP_NOT_FOUND", `Plan ${planId} has no step ${step}${suggestion(step, ids)}`, {
+    details: { plan_id: planId, step },
+    try: planCommand("get", planId),
+  });
+}
+
+/** Prints what each attempt adds, until the plan stops and everything it wrote is out. */
+async function followLogs(
+  { client, terminal, io }: CommandContext,
+  planId: string,
+  read: () => Promise<LogChunk[]>,
+): Promise<number> {
+  const shown = new Map<string, number>();
+  let heading = "";
+  return untilStopped(io, async (signal) => {
+    for (;;) {
+      const stopped = (await client.standing(planId)).stopped;
+      for (const chunk of await read()) {
+        const key = `${chunk.step}/${chunk.attempt}`;
+        const text = unseen(chunk, shown.get(key) ?? 0);
+        if (text === "") continue;
+        shown.set(key, chunk.bytes);
+        if (!terminal.human) terminal.item({ ...chunk, text });
+        else printChunk(terminal, { ...chunk, text }, heading === key);
+        heading = key;
+      }
+      if (stopped || signal.aborted) return;
+      await sleep(READ_EVERY_MS, undefined, { signal });
+    }
+  });
+}
+
+/** What came after the first `seen` bytes, as far as it is still kept. */
+function unseen(chunk: LogChunk, seen: number): string {
+  const kept = Buffer.from(chunk.text);
+  return kept.subarray(Math.max(0, kept.length - (chunk.bytes - seen))).toString();
+}
+
+function printChunk(terminal: Terminal, chunk: LogChunk, goesOn = false): void {
+  const c = terminal.colors;
+  const kept = Buffer.byteLength(chunk.text);
+  const cut = !goesOn && chunk.bytes > kept ? c.dim(`  (the last ${kept} of ${chunk.bytes} bytes)`) : "";
+  if (!goesOn) terminal.line(`${c.bold(`── ${printable(chunk.step)}`)}${c.dim(`  attempt ${chunk.attempt}`)}${cut}`);
+  terminal.line(printableText(chunk.text).replace(/\n$/, ""));
+}

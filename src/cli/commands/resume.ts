@@ -1,0 +1,185 @@
+/** `plan resume`: shows what resume would do, does it and, where this process executes, sees it through to the end. */
+import { resolve } from "node:path";
+import { text } from "node:stream/consumers";
+import type { ResumeOptions } from "../../client/resume.js";
+import type { ResumeSummary } from "../../core/eligibility.js";
+import { EXIT_CODES, NotEligibleError, UsageError } from "../../core/errors.js";
+import { confirm } from "../confirm.js";
+import type { CommandContext } from "../context.js";
+import { waitForEnd } from "../outcome.js";
+import { listQuery, type Selection } from "../list-query.js";
+import { printable } from "../render/printable.js";
+import { renderResumeSummary } from "../render/resume-summary.js";
+import { errorDocument, exitCodeOf } from "../render/terminal.js";
+import { hereFor, resumeHere } from "../resume-here.js";
+import { planCommand } from "../shell-words.js";
+
+export interface ResumeFlags extends Selection {
+  readonly dryRun?: boolean;
+  readonly fromStep?: string;
+  readonly expect?: string;
+  readonly requestId?: string;
+  readonly reason?: string;
+  readonly workdir?: string;
+  readonly plans?: readonly string[];
+  readonly here?: boolean;
+  readonly allowShell?: boolean;
+  readonly detach?: boolean;
+  readonly wait?: boolean;
+  readonly all?: boolean;
+  readonly yes?: boolean;
+}
+
+/** Prints the one document of a resume, or keeps it for the list. */
+type Emit = (document: object) => void;
+
+const MOST_PLANS = 10_000;
+const UNSUPPORTED = ["fromCheckpoint", "fromDecision", "choose", "onDrift", "ack"];
+
+export async function resume(context: CommandContext, args: readonly string[], flags: ResumeFlags): Promise<number> {
+  const ids = flags.all ? [] : await named(context, args);
+  checkFlags(args, ids, flags);
+  const { terminal } = context;
+  if (!flags.all && ids.length === 1) {
+    return resumeOne(context, ids[0]!, flags, (document) =>
+      terminal.format === "jsonl" ? terminal.item(document) : terminal.document(document),
+    );
+  }
+  const plans = flags.all ? await selected(context, flags) : ids;
+  if (flags.all && plans.length === 0) terminal.talk("No plan is in these states.");
+  if (flags.all && plans.length > 0 && !flags.dryRun && !flags.yes) {
+    await confirm(context, `Resume ${plans.length} ${plans.length === 1 ? "plan" : "plans"}?`);
+  }
+  return resumeMany(context, plans, flags);
+}
+
+/** One after the other; what can't be resumed doesn't keep the others. @returns the first exit code that isn't 0 */
+async function resumeMany(context: CommandContext, ids: readonly string[], flags: ResumeFlags): Promise<number> {
+  const { terminal } = context;
+  const documents: object[] = [];
+  const emit: Emit = (document) => {
+    if (terminal.format === "json") documents.push(document);
+    else terminal.item(document);
+  };
+  let exitCode = 0;
+  for (const id of ids) {
+    let code: number;
+    try {
+      code = await resumeOne(context, id, flags, emit);
+    } catch (error) {
+      code = exitCodeOf(error);
+      // A store that is gone is gone for all of them.
+      if (code === EXIT_CODES.STORE_UNAVAILABLE) throw error;
+      if (terminal.human) terminal.error(errorDocument(error));
+      else emit({ planId: id, error: errorDocument(error) });
+    }
+    exitCode ||= code;
+    if (code === 130) break;
+    if (terminal.human && id !== ids.at(-1)) terminal.line();
+  }
+  if (terminal.format === "json") terminal.document(documents);
+  return exitCode;
+}
+
+async function resumeOne(context: CommandContext, id: string, flags: ResumeFlags, emit: Emit): Promise<number> {
+  const planId = await context.planId(id);
+  const options = resumeOptions(context, flags);
+  const executes = !flags.detach && (flags.here === true || (await context.usesEmbeddedStore()));
+  try {
+    const here = executes ? hereFor(null, flags) : null;
+    const preview = await context.client.resumeOn(planId, { ...options, dryRun: true }, here);
+    if (flags.dryRun) return await reportDryRun(context, preview.summary, emit);
+    // A refused request may repeat one that was granted: only the real resume knows.
+    if (executes && preview.summary.eligible) return await resumeHere(context, planId, options, flags, emit);
+    const { summary, repeated } = await context.client.resumeOn(planId, options, here);
+    return await reportEnqueued(context, summary, repeated, flags, emit);
+  } catch (error) {
+    if (!(error instanceof NotEligibleError)) throw error;
+    await printSummary(context, error.summary);
+    if (context.terminal.human) context.terminal.error(error.toDocument());
+    else emit(error.summary);
+    return error.exitCode;
+  }
+}
+
+/** The summary for people; as JSON it goes out once, at the end. */
+export async function printSummary({ client, terminal }: CommandContext, summary: ResumeSummary): Promise<void> {
+  if (!terminal.human) return;
+  const decisions = await client.decisions(summary.planId);
+  const decision = decisions.find(({ decisionId }) => decisionId === summary.decisionId);
+  const choice = decision === undefined || decision.step === null ? undefined : decision.choice;
+  terminal.line(renderResumeSummary(summary, { choice }, terminal.colors));
+}
+
+async function reportDryRun(context: CommandContext, summary: ResumeSummary, emit: Emit): Promise<number> {
+  const { terminal } = context;
+  await printSummary(context, summary);
+  if (!terminal.human) emit(summary);
+  else {
+    terminal.line("(dry run) nothing was written");
+    if (summary.error !== null) terminal.error(summary.error);
+  }
+  return summary.error === null ? 0 : EXIT_CODES[summary.error.code];
+}
+
+async function reportEnqueued(
+  context: CommandContext,
+  summary: ResumeSummary,
+  repeated: boolean,
+  flags: ResumeFlags,
+  emit: Emit,
+): Promise<number> {
+  const { client, terminal } = context;
+  const { planId } = summary;
+  await printSummary(context, summary);
+  if (repeated) terminal.talk(`Plan ${printable(planId)} was resumed by an earlier request of this id; this is its answer.`);
+  const standing = await client.standing(planId);
+  if (summary.workers === 0 && !standing.stopped && standing.plan.state !== "running") {
+    terminal.talk(`No live worker can take ${printable(summary.step ?? "its steps")} of plan ${printable(planId)}: start one with plan worker`);
+  }
+  if (flags.wait) return waitForEnd(context, planId, { document: (plan) => ({ ...summary, outcome: plan }), emit });
+  if (!terminal.human) emit({ ...summary, outcome: standing.plan });
+  else if (!repeated) terminal.line(`Plan ${printable(planId)} is resumed: epoch ${summary.nextEpoch}, ${standing.plan.state}.`);
+  return 0;
+}
+
+function resumeOptions(context: CommandContext, flags: ResumeFlags): ResumeOptions {
+  return {
+    ...(flags.fromStep !== undefined && { fromStep: flags.fromStep }),
+    ...(flags.expect !== undefined && { expect: flags.expect }),
+    ...(flags.requestId !== undefined && { requestId: flags.requestId }),
+    ...(flags.reason !== undefined && { reason: flags.reason }),
+    ...(flags.workdir !== undefined && { workdir: resolve(context.io.cwd, flags.workdir) }),
+  };
+}
+
+async function named({ io }: CommandContext, args: readonly string[]): Promise<string[]> {
+  const ids = await Promise.all(args.map(async (arg) => (arg === "-" ? (await text(io.stdin)).split(/\s+/) : [arg])));
+  return [...new Set(ids.flat().filter((id) => id !== ""))];
+}
+
+/** Oldest first, so that what waited longest goes first. */
+async function selected({ client }: CommandContext, flags: ResumeFlags): Promise<string[]> {
+  const query = listQuery({ ...flags, state: flags.state ?? "interrupted,failed" });
+  const plans = await client.list({ ...query, limit: MOST_PLANS });
+  return plans.map((plan) => plan.planId).reverse();
+}
+
+function checkFlags(args: readonly string[], ids: readonly string[], flags: ResumeFlags): void {
+  for (const key of UNSUPPORTED) {
+    if (!(key in flags)) continue;
+    const option = `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    throw new UsageError(`${option} is not supported by this version`, { details: { option }, try: "plan resume --help" });
+  }
+  const usage = (message: string) => new UsageError(message, { try: "plan resume --help" });
+  if (flags.all && args.length > 0) throw usage("plan resume takes ids or --all, not both");
+  if (!flags.all && args.length === 0) throw usage("plan resume takes the id of a plan, - for ids on stdin, or --all");
+  if (!flags.all && (flags.state ?? flags.name ?? flags.since) !== undefined) {
+    throw usage("--state, --name and --since select plans for --all");
+  }
+  if (ids.length > 1 || flags.all) {
+    const single = [flags.fromStep && "--from-step", flags.expect && "--expect"].filter(Boolean);
+    if (single.length > 0) throw usage(`${single.join(" and ")} is for one plan`);
+  }
+  if (flags.allowShell && !flags.here) throw usage("--allow-shell goes with --here");
+}

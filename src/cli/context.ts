@@ -1,0 +1,72 @@
+/** What a command gets: the terminal, the settings, and a client that is opened when it is first needed. */
+import { defaultActor } from "../client/actor.js";
+import { Client } from "../client/client.js";
+import { type Config, type ConfigInput, readConfig } from "../config.js";
+import { WaymarkError } from "../core/errors.js";
+import type { Io } from "./io.js";
+import type { GlobalOptions } from "./program.js";
+import type { Terminal } from "./render/terminal.js";
+
+export class CommandContext {
+  readonly actor: string;
+  #config: Promise<Config> | null = null;
+  #client: Client | null = null;
+  #embedded: { url: string; release(): Promise<void> } | null = null;
+
+  constructor(
+    readonly io: Io,
+    readonly terminal: Terminal,
+    private readonly globals: GlobalOptions,
+  ) {
+    this.actor = globals.actor ?? defaultActor();
+  }
+
+  /** Settings, with those of this command's own flags the first time. */
+  config(flags: ConfigInput = {}): Promise<Config> {
+    const { redisUrl, prefix, dataDir } = this.globals;
+    this.#config ??= readConfig({ redisUrl, prefix, dataDir, ...flags }, this.io.env, this.io.cwd);
+    return this.#config;
+  }
+
+  /** Whether the store is the private one of this data directory. */
+  async usesEmbeddedStore(): Promise<boolean> {
+    return (await this.config()).redis === null;
+  }
+
+  /** Where the store is, started if it is the embedded one and nobody has started it yet. */
+  async storeUrl(): Promise<string> {
+    const config = await this.config();
+    if (config.redis !== null) return config.redis.url;
+    if (this.#embedded === null) {
+      const { startEmbedded } = await import("../embedded/start-embedded.js");
+      this.#embedded = await startEmbedded({
+        dataDir: config.dataDir,
+        runtimeDir: config.runtimeDir,
+      });
+    }
+    return this.#embedded.url;
+  }
+
+  get client(): Client {
+    this.#client ??= new Client(async () => {
+      const [config, url] = [await this.config(), await this.storeUrl()];
+      const { openStore } = await import("../store/open-store.js");
+      return openStore({ url, prefix: config.prefix, deadAfterMs: config.deadAfterMs });
+    }, this.actor);
+    return this.#client;
+  }
+
+  /** The plan that an argument names; `@latest` is the newest. */
+  async planId(argument: string): Promise<string> {
+    if (argument !== "@latest") return argument;
+    const [newest] = await this.client.list({ limit: 1 });
+    if (newest) return newest.planId;
+    throw new WaymarkError("PLAN_NOT_FOUND", "There is no plan in this store yet", { try: "plan run --help" });
+  }
+
+  async close(): Promise<void> {
+    await this.#client?.close();
+    // Last: the embedded server stops when its last user has left.
+    await this.#embedded?.release();
+  }
+}

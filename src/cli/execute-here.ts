@@ -1,0 +1,99 @@
+/**
+ * Executes a plan in this process, on a queue that nobody else serves, until it stops or the user stops it. The first
+ * SIGINT or SIGTERM drains: what is active may end within the grace. The second one hands it back at once.
+ */
+import { hostname } from "node:os";
+import { pid } from "node:process";
+import { formatDurationMs } from "../core/duration.js";
+import type { PlanStore } from "../core/ports.js";
+import { builtinHandlers } from "../handlers/index.js";
+import type { StepWorker, Trust } from "../worker/step-worker.js";
+import type { CommandContext } from "./context.js";
+import type { PlanModule } from "./load-definition.js";
+import { type EndDocument, printEnd } from "./outcome.js";
+import { showProgress } from "./progress.js";
+import { printable } from "./render/printable.js";
+import { planCommand } from "./shell-words.js";
+
+export interface Execution {
+  /** What the plan's module gives, where the plan is code. */
+  readonly module: PlanModule | null;
+  readonly trust: Trust;
+  /** Submits or resumes on this queue. Null where there is nothing to execute. */
+  begin(privateQueue: string): Promise<Begun | null>;
+}
+
+export interface Begun {
+  readonly planId: string;
+  /** The first epoch that this process executes. */
+  readonly epoch: number;
+}
+
+export type Ending =
+  | { readonly kind: "nothing" }
+  /** The plan stopped by itself, or somebody stopped it. */
+  | { readonly kind: "stopped"; readonly planId: string }
+  /** The user ended this process; what was active is handed back. */
+  | { readonly kind: "interrupted"; readonly planId: string };
+
+export async function executeHere(context: CommandContext, execution: Execution): Promise<Ending> {
+  const { io, terminal } = context;
+  const { graceMs } = await context.config();
+  const worker = await privateWorker(context, execution);
+  const stop = new AbortController();
+  let draining: Promise<void> | null = null;
+  const unsubscribe = io.onSignal(() => {
+    if (draining !== null) {
+      worker.releaseNow();
+      return;
+    }
+    terminal.talk(`Stopping: active steps have ${formatDurationMs(graceMs)} to end. Once more stops them now.`);
+    draining = worker.drain({ graceMs }).then(
+      () => stop.abort(),
+      () => stop.abort(),
+    );
+  });
+  try {
+    await worker.start();
+    const begun = await execution.begin(worker.privateQueue);
+    if (begun === null) return { kind: "nothing" };
+    const { planId, epoch } = begun;
+    await showProgress(context, planId, { signal: stop.signal, sinceEpoch: epoch, asks: true, to: "stderr" });
+    await draining;
+    if (!stop.signal.aborted) return { kind: "stopped", planId };
+    const { stopped, plan } = await context.client.standing(planId);
+    return stopped && plan.state !== "interrupted" ? { kind: "stopped", planId } : { kind: "interrupted", planId };
+  } finally {
+    unsubscribe();
+    await worker.close();
+  }
+}
+
+/** The last words of an interrupted `plan run` or `plan resume`. @returns the exit code */
+export async function reportInterruption(context: CommandContext, planId: string, end: EndDocument = {}): Promise<number> {
+  const { client, terminal } = context;
+  const plan = await client.get(planId);
+  if (!terminal.human) printEnd(context, plan, end);
+  const last = plan.lastCompletedStep;
+  const where = last === null ? "before its first step was done" : `after step "${printable(last)}"`;
+  terminal.talk(`Interrupted ${where}. Resume with: ${planCommand("resume", planId)}`);
+  return 130;
+}
+
+async function privateWorker(context: CommandContext, { module, trust }: Execution): Promise<StepWorker> {
+  const [config, { StepWorker: Worker }] = await Promise.all([context.config(), import("../worker/step-worker.js")]);
+  const store: PlanStore = await context.client.store();
+  return new Worker({
+    store,
+    queues: [],
+    plans: module?.plans ?? [],
+    handlers: new Map([...builtinHandlers(), ...(module?.handlers ?? [])]),
+    services: module?.services ?? {},
+    concurrency: config.concurrency,
+    label: `${hostname()}:${pid}`,
+    trust,
+    secret: (name) => context.io.env[`WAYMARK_SECRET_${name}`],
+    deadAfterMs: config.deadAfterMs,
+    logger: await context.logger(),
+  });
+}

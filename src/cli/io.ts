@@ -1,0 +1,20 @@
+/** All that the command line touches of the process it runs in. Only bin.ts and workers/ make one from `process`. */
+import type { Readable } from "node:stream";
+
+export interface Io {
+  readonly stdout: TextSink;
+  readonly stderr: TextSink;
+  readonly stdin: Readable & { readonly isTTY?: boolean };
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  /** Calls `listener` for each SIGINT and SIGTERM until the returned function is called. */
+  onSignal(listener: (signal: StopSignal) => void): () => void;
+}
+
+export type StopSignal = "SIGINT" | "SIGTERM";
+
+export interface TextSink {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}

@@ -1,0 +1,138 @@
+/** Definitions as the command line names them: a document, a module with `definePlan` plans, or a name in the store. */
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { basename, dirname, extname, resolve } from "node:path";
+import { importFile } from "../config.js";
+import type { CompiledDefinition } from "../core/definition.js";
+import { UsageError, WaymarkError } from "../core/errors.js";
+import type { StepHandler } from "../core/handler.js";
+import type { AnyPlan } from "../define/typed-plan.js";
+import { builtinHandlers } from "../handlers/index.js";
+import type { CommandContext } from "./context.js";
+import { planCommand } from "./shell-words.js";
+
+export type LoadedDefinition =
+  | { readonly kind: "document"; readonly compiled: CompiledDefinition; readonly path: string }
+  | { readonly kind: "code"; readonly compiled: CompiledDefinition; readonly path: string; readonly module: PlanModule; readonly plan: AnyPlan }
+  /** Known by name only: the newest plan of that name has it. */
+  | { readonly kind: "stored"; readonly compiled: CompiledDefinition };
+
+/** What a module gives to the worker that runs its plans. */
+export interface PlanModule {
+  readonly plans: readonly AnyPlan[];
+  readonly services: object;
+  readonly handlers: ReadonlyMap<string, StepHandler>;
+}
+
+const DOCUMENTS = new Set([".yaml", ".yml", ".json"]);
+const MODULES = new Set([".ts", ".mts", ".js", ".mjs"]);
+
+/** @throws InvalidPlanError, UsageError */
+export async function loadDefinition(context: CommandContext, target: string): Promise<LoadedDefinition> {
+  const path = resolve(context.io.cwd, target);
+  if (looksLikeFile(target) || existsSync(path)) return loadFile(path, target);
+  const [newest] = await context.client.list({ name: target, limit: 1 });
+  if (newest === undefined) {
+    throw new UsageError(`There is no file ${target}, and no plan of that name in this store`, {
+      details: { target },
+      try: "plan run --help",
+    });
+  }
+  const store = await context.client.store();
+  const { meta } = await store.view(newest.planId);
+  return { kind: "stored", compiled: await store.definition(meta.definitionDigest) };
+}
+
+/** A document or a module. @throws InvalidPlanError, UsageError */
+export async function loadFile(path: string, shown: string): Promise<LoadedDefinition> {
+  if (MODULES.has(extname(path))) {
+    const module = await loadModule(path, shown);
+    const [plan, another] = module.plans;
+    if (plan === undefined) throw new UsageError(`${shown} exports no plan made with definePlan`);
+    if (another !== undefined) {
+      const names = module.plans.map((known) => known.name).join(", ");
+      throw new UsageError(`${shown} exports ${module.plans.length} plans (${names}); a file that is run exports one`);
+    }
+    return { kind: "code", compiled: plan.compiled, path, module, plan };
+  }
+  const text = await readDocument(path, shown);
+  const { parseDocument } = await import("../core/document.js");
+  return { kind: "document", compiled: parseDocument(text, shown, builtinHandlers()), path };
+}
+
+/** Everything that a module exports for workers. */
+export async function loadModule(path: string, shown: string): Promise<PlanModule> {
+  if (!existsSync(path)) throw new UsageError(`There is no file ${shown}`, { details: { file: shown } });
+  const exported = await importModule(path, shown);
+  const plans = new Set(Object.values(exported).filter(isPlan));
+  return { plans: [...plans], services: await servicesOf(exported), handlers: await handlersOf(exported) };
+}
+
+/** The folder in which shell steps of this definition run, or null where it has none. */
+export function workdirOf(loaded: LoadedDefinition): string | null {
+  switch (loaded.kind) {
+    case "document":
+      return runsShell(loaded.compiled) ? dirname(loaded.path) : null;
+    case "code":
+      // What a resume has to find again is the module itself.
+      return loaded.path;
+    case "stored":
+      return null;
+    default:
+      return loaded satisfies never;
+  }
+}
+
+export function runsShell(compiled: CompiledDefinition): boolean {
+  return compiled.definition.steps.some((step) => step.uses === "shell");
+}
+
+function looksLikeFile(target: string): boolean {
+  return target.includes("/") || DOCUMENTS.has(extname(target)) || MODULES.has(extname(target));
+}
+
+async function readDocument(path: string, shown: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const reason = code === "ENOENT" ? "there is no such file" : code === "EISDIR" ? "it is a directory" : String(code);
+    throw new UsageError(`Can't read ${shown}: ${reason}`, {
+      details: { file: shown, reason: code ?? null },
+      try: planCommand("validate", `${basename(shown, extname(shown)) || "plan"}.yaml`),
+      cause,
+    });
+  }
+}
+
+async function importModule(path: string, shown: string): Promise<Record<string, unknown>> {
+  try {
+    return (await importFile(path)) as Record<string, unknown>;
+  } catch (cause) {
+    // A mistake in a definition comes with its own code, whichever copy of this library the module has loaded.
+    if (cause instanceof WaymarkError) throw cause;
+    const { code, message } = cause as { code?: unknown; message?: unknown };
+    if (code === "INVALID_PLAN") throw new WaymarkError("INVALID_PLAN", String(message), { cause });
+    throw new UsageError(`Can't load ${shown}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+// By structure: the module may have loaded another copy of this library.
+function isPlan(value: unknown): value is AnyPlan {
+  const plan = value as Partial<AnyPlan> | null;
+  return typeof plan === "object" && plan !== null && plan.code instanceof Map && typeof plan.name === "string";
+}
+
+async function servicesOf(exported: Record<string, unknown>): Promise<object> {
+  const { services } = exported;
+  const made: unknown = typeof services === "function" ? await services() : services;
+  return typeof made === "object" && made !== null ? made : {};
+}
+
+async function handlersOf(exported: Record<string, unknown>): Promise<ReadonlyMap<string, StepHandler>> {
+  const { handlers } = exported;
+  if (handlers === undefined) return new Map();
+  if (!Array.isArray(handlers)) throw new UsageError("`handlers` of a plan module is an array of defineHandler handlers");
+  const { toStepHandler } = await import("../define/define-handler.js");
+  return new Map(handlers.map((handler) => [handler.name as string, toStepHandler(handler)]));
+}

@@ -1,0 +1,72 @@
+/** The resume summary: what resume would do, or did. The same words for the dry-run and for the real one. */
+import { LISTED_STEPS, type ResumeSummary } from "../../core/eligibility.js";
+import { printable } from "./printable.js";
+import { stateWord } from "./marks.js";
+import type { Colors } from "./terminal.js";
+
+/** What stands beside the summary: facts for people that are no part of the decision. */
+export interface SummaryNotes {
+  /** The choice of the decision in force, where it is not the submission. */
+  readonly choice: unknown;
+}
+
+const LABEL_WIDTH = 11;
+const LEFT_WIDTH = 38;
+
+export function renderResumeSummary(summary: ResumeSummary, notes: SummaryNotes, c: Colors): string {
+  const s = summary;
+  const epoch = s.eligible ? `${s.epoch} → ${s.nextEpoch}` : String(s.epoch);
+  const lines = [
+    row(c, "Plan", `${printable(s.planId)}  ${printable(s.name)} v${s.version}`, pair(c, "state", `${stateWord(s.state, c)}  (epoch ${epoch})`)),
+    row(c, "Why", printable(s.why)),
+    row(c, "Phase", printable(s.phase)),
+    row(c, "Step", step(s), pair(c, "last completed", printable(s.lastCompletedStep ?? "none"))),
+    row(c, "Checkpoint", checkpoint(s), pair(c, "decision", decision(s, notes))),
+    row(c, "Sandbox", "none"),
+    row(c, "Reuse", names(s.reuse, s.reuseCount)),
+    row(c, "Run", names(s.run, s.runCount)),
+    row(c, "Ask", ask(s)),
+  ];
+  if (s.from !== null) lines.push(row(c, "From", printable(s.from)));
+  if (s.newKey.length > 0) lines.push(row(c, "New key", names(s.newKey, s.newKey.length)));
+  if (s.reason !== null) lines.push(row(c, "Reason", printable(s.reason)));
+  lines.push(row(c, "Token", s.resumeToken));
+  return lines.join("\n");
+}
+
+function row(c: Colors, label: string, left: string, right?: string): string {
+  const text = right === undefined ? left : `${left.padEnd(LEFT_WIDTH - LABEL_WIDTH)}  ${right}`;
+  return `${c.bold(label.padEnd(LABEL_WIDTH))}${text}`;
+}
+
+function pair(c: Colors, label: string, value: string): string {
+  return `${c.bold(label)}  ${value}`;
+}
+
+function step(s: ResumeSummary): string {
+  if (s.step === null) return "none";
+  const place = s.stepNumber === null ? `of ${s.total}` : `${s.stepNumber} of ${s.total}`;
+  return `${printable(s.step)} (${place})`;
+}
+
+function checkpoint(s: ResumeSummary): string {
+  if (s.lastCheckpointId === null) return "none";
+  return `${printable(s.lastCheckpointId)} after ${printable(s.lastCompletedStep)}`;
+}
+
+function decision(s: ResumeSummary, notes: SummaryNotes): string {
+  const id = printable(s.decisionId);
+  return notes.choice === undefined ? `${id} (submission)` : `${id} ${printable(JSON.stringify(notes.choice))}  will not be asked again`;
+}
+
+function ask(s: ResumeSummary): string {
+  if (s.ackRequired.length > 0) return `whether ${s.ackRequired.map(printable).join(", ")} happened: it is irreversible and has no record`;
+  return "nothing: no irreversible step had started";
+}
+
+function names(ids: readonly string[], count: number): string {
+  if (count === 0) return "nothing";
+  const shown = ids.length > LISTED_STEPS ? ids.slice(0, LISTED_STEPS) : ids;
+  const more = count - shown.length;
+  return shown.map(printable).join(", ") + (more > 0 ? ` and ${more} more` : "");
+}

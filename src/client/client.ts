@@ -1,0 +1,354 @@
+/**
+ * What a producer, an operator or a scheduler does with plans. The command line is built on it. Results are the
+ * command line's JSON in camelCase, errors are WaymarkErrors with its codes.
+ */
+import type { CompiledDefinition } from "../core/definition.js";
+import type { ResumeSummary } from "../core/eligibility.js";
+import { PlanNotFoundError, StepFailedError, UsageError, WaymarkError } from "../core/errors.js";
+import { isId, newPlanId } from "../core/ids.js";
+import { toStoredJson } from "../core/json.js";
+import type { Ask } from "../core/outcome.js";
+import { PLAN_STATES, type PlanState } from "../core/plan.js";
+import type { LogChunk, PlanStore } from "../core/ports.js";
+import type { AnyPlan, PlanHandle, PlanInput, PlanOutput } from "../define/typed-plan.js";
+import {
+  type CheckpointDocument,
+  type DecisionDocument,
+  dated,
+  type EventDocument,
+  type PlanDocument,
+  type PlanSummary,
+  planDocument,
+  planSummary,
+  type WorkerDocument,
+  workerDocument,
+} from "./documents.js";
+import { followPlan, type PlanStanding, type PlanUpdate, planStanding } from "./follow-plan.js";
+import { type ExecutesHere, type ResumeOptions, type ResumeOutcome, resumePlan } from "./resume.js";
+
+export interface SubmitOptions {
+  /** Makes the submit idempotent. Made from name and time unless given. */
+  readonly planId?: string;
+  readonly actor?: string;
+}
+
+/** For a process that executes what it submits. */
+export interface SubmitPlacement {
+  readonly privateQueue?: string;
+  readonly workdir?: string;
+}
+
+export interface ListOptions {
+  readonly states?: readonly PlanState[];
+  /** Exact, or a glob with `*`. */
+  readonly name?: string;
+  /** Milliseconds since 1970, or a date. */
+  readonly createdSince?: number | Date;
+  readonly limit?: number;
+}
+
+export interface Follow {
+  readonly signal?: AbortSignal;
+}
+
+export interface Why {
+  readonly reason?: string;
+  readonly actor?: string;
+}
+
+export interface SignalOptions {
+  /** Makes a repeated signal the same signal. */
+  readonly signalId?: string;
+  readonly actor?: string;
+}
+
+export interface ApproveOptions {
+  readonly reject?: boolean;
+  readonly rationale?: string;
+  readonly actor?: string;
+}
+
+export class Client {
+  #store: Promise<PlanStore> | null = null;
+  readonly #open: () => Promise<PlanStore>;
+
+  /** @param open connects at the first use; a failure to connect is tried again at the next */
+  constructor(
+    open: () => Promise<PlanStore>,
+    readonly actor: string,
+  ) {
+    this.#open = open;
+  }
+
+  /**
+   * Enqueues a plan. A repeated submit with the same `planId` and content is the same plan.
+   * @throws InvalidInputError, PlanExistsError
+   */
+  async submit<D extends AnyPlan>(plan: D, input: PlanInput<D>, options: SubmitOptions = {}): Promise<PlanHandle<D>> {
+    const { parseInput } = await import("../define/parse-input.js");
+    // The schema's output may hold what JSON can't, such as dates: the input is stored as given and parsed on the worker.
+    const stored = toStoredJson(input, "Input");
+    await parseInput(plan.inputSchema, JSON.parse(stored));
+    const { planId, existing } = await this.submitCompiled(plan.compiled, stored, options);
+    return { planId, existing, result: () => this.result(planId) as Promise<PlanOutput<D>> };
+  }
+
+  /** Submits a checked definition with its checked, serialised input. */
+  async submitCompiled(
+    compiled: CompiledDefinition,
+    input: string,
+    options: SubmitOptions & SubmitPlacement = {},
+  ): Promise<{ planId: string; existing: boolean }> {
+    const planId = options.planId ?? newPlanId(compiled.definition.name, Date.now());
+    if (!isId(planId)) {
+      throw new UsageError(`"${planId}" can't be the id of a plan: ids are letters, digits, '.', '_' and '-', at most 128`, {
+        details: { plan_id: planId },
+      });
+    }
+    const store = await this.store();
+    const { existing } = await store.submit({
+      planId,
+      compiled,
+      input,
+      actor: options.actor ?? this.actor,
+      privateQueue: options.privateQueue ?? null,
+      workdir: options.workdir ?? null,
+    });
+    return { planId, existing };
+  }
+
+  /** @throws PlanNotFoundError */
+  async get(planId: string): Promise<PlanDocument> {
+    const store = await this.storeFor(planId);
+    const [detail, decisions] = await Promise.all([store.detail(planId), store.decisions(planId)]);
+    return planDocument(detail, decisions);
+  }
+
+  /** The head of `get`, at the cost of the frontier only. */
+  async summary(planId: string): Promise<PlanSummary> {
+    return (await this.standing(planId)).plan;
+  }
+
+  /** The summary, whether the plan has stopped, and what a person can do about it. */
+  async standing(planId: string): Promise<PlanStanding> {
+    return planStanding(await (await this.storeFor(planId)).view(planId));
+  }
+
+  /** Newest first, 50 unless `limit` says otherwise. */
+  async list(options: ListOptions = {}): Promise<PlanSummary[]> {
+    const store = await this.store();
+    const unknown = options.states?.find((state) => !PLAN_STATES.includes(state));
+    if (unknown !== undefined) throw new UsageError(`There is no state "${unknown}"; the states are ${PLAN_STATES.join(", ")}`);
+    const listed = await store.list({
+      limit: options.limit ?? 50,
+      ...(options.states && { states: options.states }),
+      ...(options.name !== undefined && { name: options.name }),
+      ...(options.createdSince !== undefined && { createdSince: Number(options.createdSince) }),
+    });
+    return listed.map(planSummary);
+  }
+
+  /** The history so far, then each change, until the plan stops. */
+  async *watch(planId: string, options: Follow & { fromSeq?: number } = {}): AsyncGenerator<PlanUpdate, void, undefined> {
+    const signal = options.signal ?? new AbortController().signal;
+    yield* followPlan(await this.storeFor(planId), planId, signal, options.fromSeq);
+  }
+
+  /** Oldest first. */
+  async history(planId: string, fromSeq = 1): Promise<EventDocument[]> {
+    return (await (await this.storeFor(planId)).history(planId, fromSeq)).map(dated);
+  }
+
+  /** Events as they happen: of one plan from its first on, until it is completed or cancelled; or of all, from now on. */
+  async *events(options: Follow & { planId?: string; fromSeq?: number } = {}): AsyncGenerator<EventDocument, void, undefined> {
+    const signal = options.signal ?? new AbortController().signal;
+    const { planId } = options;
+    const events =
+      planId === undefined
+        ? (await this.store()).followAll(signal)
+        : (await this.storeFor(planId)).follow(planId, options.fromSeq ?? 1, signal);
+    for await (const event of events) yield dated(event);
+  }
+
+  async checkpoints(planId: string): Promise<CheckpointDocument[]> {
+    return (await (await this.storeFor(planId)).checkpoints(planId)).map(dated);
+  }
+
+  async decisions(planId: string): Promise<DecisionDocument[]> {
+    return (await (await this.storeFor(planId)).decisions(planId)).map(dated);
+  }
+
+  async logs(planId: string, stepId?: string): Promise<LogChunk[]> {
+    return (await this.storeFor(planId)).logs(planId, stepId);
+  }
+
+  async workers(): Promise<WorkerDocument[]> {
+    return (await (await this.store()).workers()).map(workerDocument);
+  }
+
+  /** The input as it was submitted. */
+  async input(planId: string): Promise<unknown> {
+    return JSON.parse(await (await this.storeFor(planId)).input(planId));
+  }
+
+  /** The definition that a plan runs, and where on the submitting machine its document or module lies. */
+  async definition(planId: string): Promise<{ compiled: CompiledDefinition; workdir: string | null }> {
+    const store = await this.storeFor(planId);
+    const { view, compiled, workdir } = await store.preview(planId, false);
+    return { compiled: compiled ?? (await store.definition(view.meta.definitionDigest)), workdir };
+  }
+
+  /** What a step recorded. */
+  async output(planId: string, stepId: string): Promise<unknown> {
+    return JSON.parse(await (await this.storeFor(planId)).output(planId, stepId));
+  }
+
+  /**
+   * Continues a plan. With `dryRun`: what that would do, eligible or not, and nothing is written.
+   * @throws NotEligibleError with the code of the refusal
+   */
+  async resume(planId: string, options: ResumeOptions = {}): Promise<ResumeSummary> {
+    return (await this.resumeOn(planId, options, null)).summary;
+  }
+
+  /** The same for a process that executes what it resumes, and where it matters who won. */
+  async resumeOn(planId: string, options: ResumeOptions, here: ExecutesHere | null): Promise<ResumeOutcome> {
+    const store = await this.storeFor(planId);
+    return resumePlan(store, planId, { ...options, actor: options.actor ?? this.actor }, here);
+  }
+
+  /** Stops a plan until it is resumed. Active steps are aborted, or with `afterStep` finish first. */
+  async pause(planId: string, options: Why & { afterStep?: boolean } = {}): Promise<PlanSummary> {
+    const store = await this.storeFor(planId);
+    await store.pause(planId, options.actor ?? this.actor, options.reason ?? null, options.afterStep ?? false);
+    return this.summary(planId);
+  }
+
+  async cancel(planId: string, options: Why = {}): Promise<PlanSummary> {
+    const store = await this.storeFor(planId);
+    await store.cancel(planId, options.actor ?? this.actor, options.reason ?? null);
+    return this.summary(planId);
+  }
+
+  /** Gives a step the data that it waits for. What comes before it waits is kept: `kept` is true. */
+  async signal(planId: string, stepId: string, data: unknown = null, options: SignalOptions = {}): Promise<{ kept: boolean }> {
+    const store = await this.storeFor(planId);
+    return store.signal(planId, stepId, {
+      data: toStoredJson(data, "Signal"),
+      cancels: false,
+      signalId: options.signalId ?? null,
+      actor: options.actor ?? this.actor,
+      choice: null,
+    });
+  }
+
+  /** Answers what an `approve` step asks. @throws WaymarkError NOT_WAITING */
+  async approve(planId: string, stepId: string, options: ApproveOptions = {}): Promise<void> {
+    const store = await this.storeFor(planId);
+    const asked = await askedBy(store, planId, stepId);
+    const choice = options.reject ? "reject" : "approve";
+    const actor = options.actor ?? this.actor;
+    await store.signal(planId, stepId, {
+      data: toStoredJson({ choice, by: actor }, "Approval"),
+      cancels: choice === "reject" && asked.onReject === "cancel",
+      signalId: null,
+      actor,
+      choice: { question: asked.question, options: asked.options, choice, rationale: options.rationale ?? null },
+    });
+  }
+
+  /**
+   * What the plan's last step recorded, once the plan is completed. A plan that is paused or interrupted is waited
+   * for: somebody may resume it.
+   * @throws StepFailedError when it failed; WaymarkError PLAN_TERMINAL when it was cancelled
+   */
+  async result(planId: string, options: Follow = {}): Promise<unknown> {
+    for (;;) {
+      let last: PlanUpdate | undefined;
+      for await (const update of this.watch(planId, options)) last = update;
+      options.signal?.throwIfAborted();
+      switch (last?.plan.state) {
+        case "completed":
+          return this.output(planId, await this.#lastStep(planId));
+        case "failed":
+          throw await this.failure(planId);
+        case "cancelled":
+          throw new WaymarkError("PLAN_TERMINAL", `Plan ${planId} was cancelled`, { details: { plan_id: planId, state: "cancelled" } });
+        default:
+          await this.#moved(planId, last, options.signal);
+      }
+    }
+  }
+
+  /** Why a failed plan failed. */
+  async failure(planId: string): Promise<StepFailedError> {
+    const { view, errors } = await (await this.storeFor(planId)).detail(planId);
+    const step = view.open.find((open) => open.kind === "failed");
+    const error = step && errors.get(step.stepId);
+    return new StepFailedError(planId, step?.stepId ?? "unknown", error?.message ?? "no reason was recorded");
+  }
+
+  /** Closes what it opened. Safe before the first use, and twice. */
+  async close(): Promise<void> {
+    const store = this.#store;
+    this.#store = null;
+    await store?.then(
+      (opened) => opened.close(),
+      () => {},
+    );
+  }
+
+  /** The store itself, for what executes steps. */
+  async store(): Promise<PlanStore> {
+    this.#store ??= this.#open();
+    try {
+      return await this.#store;
+    } catch (error) {
+      this.#store = null;
+      throw error;
+    }
+  }
+
+  // An id that can't exist never becomes part of a key.
+  private async storeFor(planId: string): Promise<PlanStore> {
+    if (!isId(planId)) throw new PlanNotFoundError(planId);
+    return this.store();
+  }
+
+  async #lastStep(planId: string): Promise<string> {
+    const { view } = await (await this.store()).detail(planId);
+    const { definition } = await (await this.store()).definition(view.meta.definitionDigest);
+    return definition.steps.at(-1)!.id;
+  }
+
+  /** Resolves when a stopped plan has moved on. */
+  async #moved(planId: string, last: PlanUpdate | undefined, signal: AbortSignal | undefined): Promise<void> {
+    const before = `${last?.plan.state} ${last?.plan.epoch}`;
+    do {
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      signal?.throwIfAborted();
+      const now = await this.summary(planId);
+      if (`${now.state} ${now.epoch}` !== before) return;
+    } while (true);
+  }
+}
+
+async function askedBy(store: PlanStore, planId: string, stepId: string): Promise<Ask> {
+  const { view, asks, compiled } = await store.detail(planId);
+  const step = compiled.steps.get(stepId);
+  if (step === undefined) {
+    throw new WaymarkError("STEP_NOT_FOUND", `Plan ${planId} has no step ${stepId}`, {
+      details: { plan_id: planId, step: stepId },
+      try: `plan get ${planId}`,
+    });
+  }
+  const open = view.open.find((candidate) => candidate.stepId === stepId);
+  const ask = asks.get(stepId);
+  if (open?.kind !== "waiting" || open.wait !== "approval" || ask === undefined) {
+    throw new WaymarkError("NOT_WAITING", `Step ${stepId} of plan ${planId} does not wait for an approval`, {
+      details: { plan_id: planId, step: stepId, wait: open?.kind === "waiting" ? open.wait : null },
+      try: `plan get ${planId}`,
+    });
+  }
+  return ask;
+}

@@ -1,0 +1,246 @@
+/**
+ * What the library returns and `-o json` prints: plans, steps, events and workers as plain JSON. Times are ISO 8601
+ * in UTC; the command line renames the fields to snake_case and changes nothing else.
+ */
+import type { CompiledStep } from "../core/definition.js";
+import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
+import type { Ask, AttemptError } from "../core/outcome.js";
+import {
+  canProgress,
+  isTerminal,
+  type OpenStep,
+  type PlanState,
+  type PlanView,
+  type StepRecord,
+  type WaitKind,
+  type WorkerView,
+} from "../core/plan.js";
+import type { ListedPlan, PlanDetail } from "../core/ports.js";
+
+/** A plan in a list, and the head of `get`. */
+export interface PlanSummary {
+  readonly planId: string;
+  readonly name: string;
+  readonly version: number;
+  readonly state: PlanState;
+  readonly why: string;
+  readonly phase: string;
+  readonly epoch: number;
+  readonly done: number;
+  readonly total: number;
+  readonly lastCompletedStep: string | null;
+  readonly lastCheckpointId: string | null;
+  readonly lastDecisionId: string;
+  readonly resumeCount: number;
+  readonly actor: string;
+  readonly createdAt: string;
+  readonly updatedAt: string;
+  readonly finishedAt: string | null;
+}
+
+export interface PlanDocument extends PlanSummary {
+  readonly definitionDigest: string;
+  readonly workdir: string | null;
+  readonly steps: readonly StepDocument[];
+  readonly decisions: readonly DecisionDocument[];
+  /** The command that brings it forward, where a person can. */
+  readonly try: string | null;
+}
+
+export type StepState =
+  | "completed"
+  | "skipped"
+  | "running"
+  /** Its worker is gone. */
+  | "lost"
+  | "queued"
+  | "delayed"
+  | "waiting"
+  | "failed"
+  /** Free to run, and kept back because the plan is paused or has failed. */
+  | "held"
+  | "pending";
+
+export interface StepDocument {
+  readonly id: string;
+  readonly phase: string;
+  readonly uses: string;
+  readonly needs: readonly string[];
+  readonly effect: string;
+  readonly state: StepState;
+  readonly attempts: number;
+  readonly failures: number;
+  readonly crashes: number;
+  /** Who executes it, or executed it. */
+  readonly worker: string | null;
+  readonly startedAt: string | null;
+  readonly durationMs: number | null;
+  readonly wait: WaitKind | null;
+  readonly dueAt: string | null;
+  readonly ask: Ask | null;
+  readonly error: AttemptError | null;
+}
+
+type Dated<T> = T extends unknown ? Omit<T, "at"> & { readonly at: string } : never;
+export type EventDocument = Dated<PlanEvent>;
+export type CheckpointDocument = Dated<Checkpoint>;
+export type DecisionDocument = Dated<Decision>;
+
+export interface WorkerDocument {
+  readonly workerId: string;
+  readonly label: string;
+  readonly pid: number;
+  readonly state: "accepting" | "draining" | "dead";
+  readonly plans: readonly string[];
+  readonly queues: readonly string[];
+  readonly concurrency: number;
+  readonly active: number;
+  readonly startedAt: string;
+  readonly lastSeenAt: string;
+}
+
+export function planSummary({ meta, state, why }: ListedPlan): PlanSummary {
+  return {
+    planId: meta.planId,
+    name: meta.name,
+    version: meta.version,
+    state,
+    why,
+    phase: meta.phase,
+    epoch: meta.epoch,
+    done: meta.done,
+    total: meta.total,
+    lastCompletedStep: meta.lastCompletedStep,
+    lastCheckpointId: meta.lastCheckpointId,
+    lastDecisionId: meta.lastDecisionId,
+    resumeCount: meta.resumeCount,
+    actor: meta.actor,
+    createdAt: iso(meta.createdAt),
+    updatedAt: iso(meta.updatedAt),
+    finishedAt: isoOrNull(meta.finishedAt),
+  };
+}
+
+export function planDocument(detail: PlanDetail, decisions: readonly Decision[]): PlanDocument {
+  const { view, state, why, compiled } = detail;
+  const open = new Map(view.open.map((step) => [step.stepId, step]));
+  return {
+    ...planSummary({ meta: view.meta, state, why }),
+    definitionDigest: view.meta.definitionDigest,
+    workdir: view.meta.workdir,
+    steps: [...compiled.steps.values()].map((step) => stepDocument(step, detail, open.get(step.id))),
+    decisions: decisions.map(dated),
+    try: nextCommand(view, state),
+  };
+}
+
+/** The command that a person would give next, or null where the plan needs none. */
+export function nextCommand(view: PlanView, state: PlanState): string | null {
+  const { planId } = view.meta;
+  if (isTerminal(state)) return null;
+  const asked = view.open.find((step) => step.kind === "waiting" && step.wait !== "timer");
+  if (state === "waiting" && asked?.kind === "waiting") {
+    return `plan ${asked.wait === "approval" ? "approve" : "signal"} ${planId} ${asked.stepId}`;
+  }
+  if (state === "queued" && view.open.some((step) => canProgress(step, view))) return null;
+  if (state === "queued") return "plan worker";
+  return state === "running" || state === "waiting" ? `plan watch ${planId}` : `plan resume ${planId}`;
+}
+
+export function workerDocument(worker: WorkerView): WorkerDocument {
+  return {
+    workerId: worker.workerId,
+    label: worker.label,
+    pid: worker.pid,
+    state: worker.alive ? worker.state : "dead",
+    plans: worker.plans,
+    queues: worker.queues,
+    concurrency: worker.concurrency,
+    active: worker.active,
+    startedAt: iso(worker.startedAt),
+    lastSeenAt: iso(worker.lastSeenAt),
+  };
+}
+
+/** Replaces the milliseconds of `at` by a date that people and machines can read. */
+export function dated<T extends { readonly at: number }>(fact: T): Dated<T> {
+  return { ...fact, at: iso(fact.at) } as unknown as Dated<T>;
+}
+
+function stepDocument(step: CompiledStep, detail: PlanDetail, open: OpenStep | undefined): StepDocument {
+  const record = detail.records.get(step.id);
+  const declared = { id: step.id, phase: step.phase, uses: step.uses, needs: step.needs, effect: step.effect };
+  if (record) return { ...declared, ...doneFacts(record) };
+  if (!open) return { ...declared, ...NOTHING_YET };
+  return {
+    ...declared,
+    ...NOTHING_YET,
+    ...openFacts(open, detail.view),
+    attempts: open.attempts,
+    failures: open.failures,
+    crashes: open.crashes,
+    ask: detail.asks.get(step.id) ?? null,
+    error: detail.errors.get(step.id) ?? null,
+  };
+}
+
+const NOTHING_YET = {
+  state: "pending",
+  attempts: 0,
+  failures: 0,
+  crashes: 0,
+  worker: null,
+  startedAt: null,
+  durationMs: null,
+  wait: null,
+  dueAt: null,
+  ask: null,
+  error: null,
+} as const;
+
+function doneFacts(record: StepRecord) {
+  return {
+    ...NOTHING_YET,
+    state: record.kind,
+    attempts: record.attempts,
+    worker: record.workerId || null,
+    startedAt: iso(record.startedAt),
+    durationMs: record.durationMs,
+  };
+}
+
+function openFacts(open: OpenStep, view: PlanView): Partial<StepDocument> & { readonly state: StepState } {
+  switch (open.kind) {
+    case "queued":
+    case "backlog":
+      return { state: "queued" };
+    case "delayed":
+      return { state: "delayed", dueAt: iso(open.dueAt) };
+    case "running": {
+      const owner = view.owners.get(open.workerId);
+      return {
+        state: owner?.alive === true ? "running" : "lost",
+        worker: owner?.label ?? open.workerId,
+        startedAt: iso(open.startedAt),
+        durationMs: Math.max(0, view.now - open.startedAt),
+      };
+    }
+    case "waiting":
+      return { state: "waiting", wait: open.wait, startedAt: iso(open.since), dueAt: isoOrNull(open.dueAt) };
+    case "failed":
+      return { state: "failed" };
+    case "held":
+      return { state: "held" };
+    default:
+      return open satisfies never;
+  }
+}
+
+function iso(at: number): string {
+  return new Date(at).toISOString();
+}
+
+function isoOrNull(at: number | null): string | null {
+  return at === null ? null : iso(at);
+}
+

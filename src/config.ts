@@ -1,0 +1,344 @@
+/**
+ * Settings, read once: a flag, else the environment, else `waymark.config.{ts,js,json}`, else the default. Every fault is
+ * found before any is reported, in one error.
+ */
+import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve, sep } from "node:path";
+import { pathToFileURL } from "node:url";
+import { formatDurationMs, parseDurationMs } from "./core/duration.js";
+import { UsageError } from "./core/errors.js";
+import { suggestion } from "./core/nearest.js";
+
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export interface Config {
+  /** Null stands for the embedded store. */
+  readonly redis: RedisTarget | null;
+  readonly prefix: string;
+  readonly shards: number;
+  /** Absolute. */
+  readonly dataDir: string;
+  /** XDG_RUNTIME_DIR: where the embedded store's socket goes. */
+  readonly runtimeDir: string | null;
+  readonly logLevel: LogLevel;
+  readonly concurrency: number;
+  readonly graceMs: number;
+  readonly deadAfterMs: number;
+}
+
+/** What flags and configuration files may set. Durations are written as people write them. */
+export interface ConfigInput {
+  readonly redisUrl?: string | undefined;
+  readonly prefix?: string | undefined;
+  readonly shards?: number | string | undefined;
+  readonly dataDir?: string | undefined;
+  readonly logLevel?: string | undefined;
+  readonly concurrency?: number | string | undefined;
+  readonly grace?: number | string | undefined;
+  readonly deadAfter?: number | string | undefined;
+}
+
+/** Where a Redis is. Several nodes are those of one cluster. */
+export interface RedisTarget {
+  readonly url: string;
+  readonly nodes: readonly RedisNode[];
+}
+
+/** Connection options in ioredis's own words. */
+export interface RedisNode {
+  readonly host?: string;
+  readonly port?: number;
+  /** Of a unix socket, instead of host and port. */
+  readonly path?: string;
+  readonly username?: string;
+  readonly password?: string;
+  readonly db: number;
+  /** Present for `rediss:`. */
+  readonly tls?: Readonly<Record<string, never>>;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+type Key = keyof ConfigInput;
+
+const SETTINGS: Readonly<Record<Key, { readonly flag: string; readonly variables: readonly string[] }>> = {
+  redisUrl: { flag: "--redis-url", variables: ["WAYMARK_REDIS_URL", "REDIS_URL"] },
+  prefix: { flag: "--prefix", variables: ["WAYMARK_PREFIX"] },
+  shards: { flag: "--shards", variables: ["WAYMARK_SHARDS"] },
+  dataDir: { flag: "--data-dir", variables: ["WAYMARK_DATA_DIR"] },
+  logLevel: { flag: "--log-level", variables: ["WAYMARK_LOG_LEVEL"] },
+  concurrency: { flag: "--concurrency", variables: ["WAYMARK_CONCURRENCY"] },
+  grace: { flag: "--grace", variables: ["WAYMARK_GRACE"] },
+  deadAfter: { flag: "--dead-after", variables: ["WAYMARK_DEAD_AFTER"] },
+};
+
+const DEFAULTS: Readonly<Record<Exclude<Key, "redisUrl">, string>> = {
+  prefix: "waymark",
+  shards: "1",
+  dataDir: ".waymark",
+  logLevel: "info",
+  concurrency: "10",
+  grace: "25s",
+  deadAfter: "3s",
+};
+
+const CONFIG_FILES = ["waymark.config.ts", "waymark.config.js", "waymark.config.json"];
+const MAX_SHARDS = 1_024;
+const MAX_CONCURRENCY = 10_000;
+// A worker beats once a second: less than two lost beats is no sign of death.
+const MIN_DEAD_AFTER_MS = 2_000;
+// Longer than timers can count.
+const MAX_DURATION_MS = 2 ** 31 - 1;
+
+/** @throws UsageError with every fault that was found */
+export async function readConfig(flags: ConfigInput, env: Environment, cwd: string): Promise<Config> {
+  const faults: string[] = [];
+  const file = await readConfigFile(cwd, faults);
+  const find = (key: Key): Found | null => findValue(key, flags, env, file);
+  const read = <T>(key: Exclude<Key, "redisUrl">, parse: (found: Found) => T | Fault): T => {
+    const found = find(key) ?? { value: DEFAULTS[key], source: "the default" };
+    const parsed = parse(found);
+    if (!(parsed instanceof Fault)) return parsed;
+    faults.push(`${found.source} ${parsed.message}`);
+    return parse({ value: DEFAULTS[key], source: "the default" }) as T;
+  };
+
+  const config: Config = {
+    redis: readRedis(find("redisUrl"), faults),
+    prefix: read("prefix", parsePrefix),
+    shards: read("shards", (found) => parseCount(found, MAX_SHARDS)),
+    dataDir: read("dataDir", (found) => parseDataDir(found, cwd)),
+    runtimeDir: env.XDG_RUNTIME_DIR || null,
+    logLevel: read("logLevel", parseLogLevel),
+    concurrency: read("concurrency", (found) => parseCount(found, MAX_CONCURRENCY)),
+    graceMs: read("grace", (found) => parseMs(found, 0)),
+    deadAfterMs: read("deadAfter", (found) => parseMs(found, MIN_DEAD_AFTER_MS)),
+  };
+  if (faults.length > 0) {
+    const count = faults.length === 1 ? "A setting is wrong" : `${faults.length} settings are wrong`;
+    throw new UsageError(`${count}: ${faults.join("; ")}`, { details: { faults } });
+  }
+  return config;
+}
+
+/**
+ * Reads `redis://`, `rediss://` and `unix://` addresses. A comma separates the nodes of a cluster; they share the
+ * scheme, the user and the password of the first where they name none.
+ * @throws UsageError that never repeats the address: it may hold a password
+ */
+export function parseRedisUrl(url: string): RedisTarget {
+  const nodes: RedisNode[] = [];
+  let first: URL | null = null;
+  for (const part of url.split(",").map((text) => text.trim())) {
+    const address = toAddress(part, first);
+    nodes.push(toNode(address));
+    first ??= address;
+  }
+  if (nodes.length > 1 && nodes.some((node) => node.path !== undefined)) {
+    throw new UsageError("names a unix socket among the nodes of a cluster");
+  }
+  return { url, nodes };
+}
+
+/**
+ * Imports a module of the user's, TypeScript included: natively where Node can, else through the user's `tsx`.
+ * @throws UsageError that says what to do when neither is there
+ */
+export async function importFile(path: string): Promise<unknown> {
+  const url = pathToFileURL(path).href;
+  if (!/\.[cm]?ts$/.test(path) || "typescript" in process.features) return import(url);
+  const { tsImport } = await loadTsx(path);
+  return tsImport(url, url);
+}
+
+/** The user's own tsx: the one that can be seen from the file. */
+async function loadTsx(path: string): Promise<typeof import("tsx/esm/api")> {
+  let manifest: string;
+  try {
+    manifest = createRequire(path).resolve("tsx/package.json");
+  } catch (cause) {
+    const message = `${path} is TypeScript, which Node ${process.versions.node} can't load: run "npm install --save-dev tsx", or use Node 22.18 or newer`;
+    throw new UsageError(message, { cause });
+  }
+  // Resolving "tsx/esm/api" from there would find the CommonJS entry, whose loader looks for its files in the wrong place.
+  const { exports } = JSON.parse(readFileSync(manifest, "utf8"));
+  return import(pathToFileURL(join(dirname(manifest), exports["./esm/api"].import.default)).href);
+}
+
+interface Found {
+  readonly value: unknown;
+  readonly source: string;
+}
+
+/** What is wrong with a value, to be read after where it came from. */
+class Fault {
+  constructor(readonly message: string) {}
+}
+
+interface ConfigFile {
+  readonly name: string;
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+async function readConfigFile(cwd: string, faults: string[]): Promise<ConfigFile | null> {
+  const [name, other] = CONFIG_FILES.filter((candidate) => existsSync(join(cwd, candidate)));
+  if (name === undefined) return null;
+  if (other !== undefined) faults.push(`${name} and ${other} both exist, and only one can hold`);
+  let settings: unknown;
+  try {
+    settings = await loadSettings(join(cwd, name));
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    faults.push(`${name} can't be read: ${(error as Error).message}`);
+    return null;
+  }
+  if (typeof settings !== "object" || settings === null || Array.isArray(settings)) {
+    faults.push(`${name} ${name.endsWith("json") ? "holds" : "exports"} no object with settings`);
+    return null;
+  }
+  for (const key of Object.keys(settings)) {
+    if (!Object.hasOwn(SETTINGS, key)) {
+      faults.push(`${key} in ${name} is no setting${suggestion(key, Object.keys(SETTINGS))}`);
+    }
+  }
+  return { name, settings: settings as Record<string, unknown> };
+}
+
+async function loadSettings(path: string): Promise<unknown> {
+  if (path.endsWith(".json")) return JSON.parse(readFileSync(path, "utf8"));
+  return ((await importFile(path)) as { default?: unknown }).default;
+}
+
+function findValue(key: Key, flags: ConfigInput, env: Environment, file: ConfigFile | null): Found | null {
+  const { flag, variables } = SETTINGS[key];
+  if (flags[key] !== undefined) return { value: flags[key], source: flag };
+  for (const name of variables) {
+    // Set to nothing is how shells and compose files say "not set".
+    if (env[name]) return { value: env[name], source: name };
+  }
+  if (file !== null && Object.hasOwn(file.settings, key)) {
+    return { value: file.settings[key], source: `${key} in ${file.name}` };
+  }
+  return null;
+}
+
+function readRedis(found: Found | null, faults: string[]): RedisTarget | null {
+  if (found === null) return null;
+  if (typeof found.value !== "string") {
+    faults.push(`${found.source} must be an address such as redis://localhost:6379`);
+    return null;
+  }
+  try {
+    const target = parseRedisUrl(found.value);
+    if (target.nodes.length === 1) return target;
+    faults.push(
+      `${found.source} names ${target.nodes.length} nodes, and a cluster is not supported by this version: name one Redis`,
+    );
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    faults.push(`${found.source} ${error.message}`);
+  }
+  return null;
+}
+
+function parsePrefix({ value }: Found): string | Fault {
+  // Braces would change the hash tag that keeps a plan's keys together; a colon separates the parts of a key.
+  return typeof value === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(value)
+    ? value
+    : new Fault(`must be 1 to 64 letters, digits, ".", "_" or "-", not ${shown(value)}`);
+}
+
+function parseCount({ value }: Found, most: number): number | Fault {
+  const count = typeof value === "string" && /^\d+$/.test(value) ? Number(value) : value;
+  return typeof count === "number" && Number.isInteger(count) && count >= 1 && count <= most
+    ? count
+    : new Fault(`must be a whole number from 1 to ${most}, not ${shown(value)}`);
+}
+
+function parseDataDir({ value }: Found, cwd: string): string | Fault {
+  if (typeof value !== "string" || value === "")
+    return new Fault(`must be the path of a directory, not ${shown(value)}`);
+  const path = resolve(cwd, value);
+  // The data directory is made private and invisible to git: never the one that people work in, nor one around it.
+  return `${realpathOf(cwd)}${sep}`.startsWith(realpathOf(path).replace(/[/\\]?$/, sep))
+    ? new Fault(`is ${path}, which holds the working directory: it needs a directory of its own`)
+    : path;
+}
+
+function realpathOf(path: string): string {
+  return existsSync(path) ? realpathSync(path) : path;
+}
+
+function parseLogLevel({ value }: Found): LogLevel | Fault {
+  return (
+    LOG_LEVELS.find((level) => level === value) ??
+    new Fault(`must be one of ${LOG_LEVELS.join(", ")}, not ${shown(value)}`)
+  );
+}
+
+function parseMs({ value }: Found, leastMs: number): number | Fault {
+  // The environment has no numbers: digits alone are milliseconds there, as they are in a file.
+  const ms = parseDurationMs(typeof value === "string" && /^\d+$/.test(value) ? Number(value) : value);
+  if (ms === null) return new Fault(`must be a duration such as 500ms, 25s or 2m, not ${shown(value)}`);
+  if (ms < leastMs) return new Fault(`must be at least ${formatDurationMs(leastMs)}, not ${shown(value)}`);
+  return ms > MAX_DURATION_MS ? new Fault(`must be at most 24d, not ${shown(value)}`) : ms;
+}
+
+function shown(value: unknown): string {
+  return JSON.stringify(value)?.slice(0, 80) ?? String(value);
+}
+
+function toAddress(part: string, first: URL | null): URL {
+  let address: URL;
+  try {
+    address = new URL(first !== null && !part.includes("://") ? `${first.protocol}//${part}` : part);
+  } catch (cause) {
+    throw new UsageError("is no address such as redis://localhost:6379, rediss://… or unix:///path/to.sock", { cause });
+  }
+  if (first !== null && address.username === "" && address.password === "") {
+    address.username = first.username;
+    address.password = first.password;
+  }
+  return address;
+}
+
+function toNode(address: URL): RedisNode {
+  const auth = {
+    ...(address.username === "" ? {} : { username: decoded(address.username) }),
+    ...(address.password === "" ? {} : { password: decoded(address.password) }),
+  };
+  switch (address.protocol) {
+    case "unix:":
+      // unix://tmp/x.sock would name a host "tmp".
+      if (address.pathname.length < 2 || address.host !== "") {
+        throw new UsageError("needs an absolute path, with three slashes: unix:///path/to.sock");
+      }
+      return { path: decoded(address.pathname), ...auth, db: databaseOf(address.searchParams.get("db")) };
+    case "redis:":
+    case "rediss:":
+      return {
+        host: address.hostname.replace(/^\[(.*)\]$/, "$1") || "localhost",
+        port: Number(address.port || 6379),
+        ...auth,
+        db: databaseOf(address.pathname.replace(/^\//, "") || address.searchParams.get("db")),
+        ...(address.protocol === "rediss:" ? { tls: {} } : {}),
+      };
+    default:
+      throw new UsageError(`has the scheme ${address.protocol}//; redis://, rediss:// and unix:// are known`);
+  }
+}
+
+function databaseOf(text: string | null): number {
+  if (text === null || text === "") return 0;
+  if (!/^\d{1,5}$/.test(text)) throw new UsageError("names a database that is no number");
+  return Number(text);
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch (cause) {
+    throw new UsageError("has a % that starts no escape: write it as %25", { cause });
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * What a plan does, as data: the graph of its steps and what each of them declares. Documents and `definePlan` both
+ * become this; it is stored once under its digest and shared by every plan that runs it. Functions are not part of it.
+ */
+import { digestOf, type Json, type JsonObject } from "./json.js";
+
+export type Effect = "idempotent" | "irreversible";
+export type SandboxUse = "none" | "read" | "write";
+
+export interface RetryPolicy {
+  /** Attempts in all, the first one included. Only failed ones count. */
+  readonly attempts: number;
+  readonly backoff: "fixed" | "exponential";
+  readonly delayMs: number;
+  readonly maxMs: number;
+}
+
+export const DEFAULT_RETRY: RetryPolicy = { attempts: 3, backoff: "exponential", delayMs: 1_000, maxMs: 60_000 };
+export const DEFAULT_STEP_TIMEOUT_MS = 3_600_000;
+export const DEFAULT_PHASE = "execute";
+export const DOCUMENT_QUEUE = "documents";
+/** The handler name of a step whose function lives in a TypeScript definition. */
+export const CODE_HANDLER = "code";
+
+/** What a step declares. Everything here is JSON. */
+export interface StepDefinition {
+  readonly id: string;
+  readonly phase: string;
+  /** Ids of the steps that must be done before this one starts. */
+  readonly needs: readonly string[];
+  /** The handler that runs it: a built-in, one made with `defineHandler`, or `code`. */
+  readonly uses: string;
+  /** Arguments of the handler; strings may hold expressions. */
+  readonly with: JsonObject;
+  readonly env: Readonly<Record<string, string>>;
+  /** Names of variables of the worker's own environment that a shell step may see. */
+  readonly passEnv: readonly string[];
+  readonly queue: string;
+  readonly effect: Effect;
+  readonly sandbox: SandboxUse;
+  readonly retry: RetryPolicy;
+  readonly timeoutMs: number;
+  /** Marks a change of the step's meaning that nothing else shows. */
+  readonly rev: string | null;
+}
+
+export interface Definition {
+  readonly name: string;
+  readonly version: number;
+  readonly source: "document" | "code";
+  readonly phases: readonly string[];
+  /** In the order in which they are listed; every need precedes or follows freely, cycles are refused. */
+  readonly steps: readonly StepDefinition[];
+  /** JSON Schema of the input of a document: `properties` and `required`. Null where code checks the input. */
+  readonly inputSchema: JsonObject | null;
+  readonly failFast: boolean;
+}
+
+/** A definition ready to run: checked, digested, with its edges in both directions. */
+export interface CompiledDefinition {
+  readonly definition: Definition;
+  /** SHA-256 of everything that the definition declares. */
+  readonly digest: string;
+  readonly steps: ReadonlyMap<string, CompiledStep>;
+  /** Ids of the steps that need nothing, in listed order. */
+  readonly roots: readonly string[];
+}
+
+export interface CompiledStep extends StepDefinition {
+  readonly index: number;
+  /** Covers needs, phase, uses, with, env, effect and rev: a worker runs a step when name and digest match. */
+  readonly digest: string;
+  /** Ids of the steps that need this one. */
+  readonly next: readonly string[];
+}
+
+/** Digests a definition and links its steps. The caller has checked ids, needs, phases and cycles. */
+export function compile(definition: Definition): CompiledDefinition {
+  const next = new Map<string, string[]>(definition.steps.map((step) => [step.id, []]));
+  for (const step of definition.steps) for (const need of step.needs) next.get(need)?.push(step.id);
+  const steps = new Map<string, CompiledStep>();
+  definition.steps.forEach((step, index) => {
+    steps.set(step.id, { ...step, index, digest: stepDigest(step), next: next.get(step.id)! });
+  });
+  return {
+    definition,
+    digest: digestOf(definition),
+    steps,
+    roots: definition.steps.filter((step) => step.needs.length === 0).map((step) => step.id),
+  };
+}
+
+/** All steps that need `from`, directly or not, `from` included, in listed order. */
+export function descendants(compiled: CompiledDefinition, from: readonly string[]): string[] {
+  const found = new Set(from);
+  const stack = [...from];
+  for (let id = stack.pop(); id !== undefined; id = stack.pop()) {
+    for (const child of compiled.steps.get(id)?.next ?? []) {
+      if (!found.has(child)) {
+        found.add(child);
+        stack.push(child);
+      }
+    }
+  }
+  return [...found].sort((a, b) => compiled.steps.get(a)!.index - compiled.steps.get(b)!.index);
+}
+
+/** Ids of the steps on a cycle, in order, or null. Needs that don't exist are passed over. */
+export function findCycle(steps: readonly Pick<StepDefinition, "id" | "needs">[]): string[] | null {
+  const byId = new Map(steps.map((step) => [step.id, step]));
+  const state = new Map<string, "open" | "done">();
+  for (const root of steps) {
+    // An explicit stack: a plan may be a chain of 100,000 steps.
+    const path: { id: string; nextNeed: number }[] = [];
+    if (!state.has(root.id)) path.push({ id: root.id, nextNeed: 0 });
+    while (path.length > 0) {
+      const top = path[path.length - 1]!;
+      state.set(top.id, "open");
+      const need = byId.get(top.id)!.needs[top.nextNeed++];
+      if (need === undefined) {
+        state.set(top.id, "done");
+        path.pop();
+      } else if (state.get(need) === "open") {
+        return path.slice(path.findIndex((p) => p.id === need)).map((p) => p.id);
+      } else if (byId.has(need) && !state.has(need)) {
+        path.push({ id: need, nextNeed: 0 });
+      }
+    }
+  }
+  return null;
+}
+
+function stepDigest(step: StepDefinition): string {
+  const { id, phase, needs, uses, env, effect, rev } = step;
+  return digestOf({ id, phase, needs, uses, with: step.with as Json, env, effect, rev });
+}

@@ -1,0 +1,351 @@
+/**
+ * The one function that says whether a plan can be resumed and what that would do. `--dry-run` prints its answer and
+ * a real resume carries it out, so they cannot differ. Pure: the view and the time are arguments.
+ */
+import { type CompiledDefinition, descendants } from "./definition.js";
+import { formatDurationMs } from "./duration.js";
+import type { ErrorDocument } from "./errors.js";
+import { digestOf } from "./json.js";
+import { canProgress, isTerminal, type OpenStep, type PlanState, type PlanView, planState } from "./plan.js";
+
+/** Names are listed in full up to this many steps; beyond, the nearest `LISTED_STEPS` and exact counts. */
+export const FULL_LIST_LIMIT = 500;
+export const LISTED_STEPS = 100;
+
+export type ResumePoint =
+  | { readonly kind: "frontier" }
+  | { readonly kind: "step"; readonly stepId: string }
+  | { readonly kind: "checkpoint"; readonly checkpointId: string }
+  | { readonly kind: "decision"; readonly decisionId: string };
+
+export interface ResumeRequest {
+  readonly from: ResumePoint;
+  readonly reason: string | null;
+  /** The token of an earlier preview; the resume happens only if nothing that matters changed since. */
+  readonly expect: string | null;
+}
+
+/** What the caller read for the decision, in one consistent moment. */
+export interface ResumeFacts {
+  readonly view: PlanView;
+  /** Null where the plan is too large to list in full. */
+  readonly compiled: CompiledDefinition | null;
+  /** Ids of done steps: all of them where `compiled` is there, else the newest. */
+  readonly doneSteps: readonly string[];
+  /** Whether the document's folder is needed and missing on this machine. */
+  readonly missingWorkdir: string | null;
+}
+
+/** What resume would do, or did. The CLI prints it in snake_case. */
+export interface ResumeSummary {
+  readonly planId: string;
+  readonly name: string;
+  readonly version: number;
+  readonly state: PlanState;
+  readonly why: string;
+  readonly eligible: boolean;
+  readonly phase: string;
+  /** The first step that would run, or null. */
+  readonly step: string | null;
+  /** Its place among all steps, from 1, and how many there are. */
+  readonly stepNumber: number | null;
+  readonly total: number;
+  readonly decisionId: string;
+  readonly lastCompletedStep: string | null;
+  readonly lastCheckpointId: string | null;
+  readonly sandbox: null;
+  readonly epoch: number;
+  readonly nextEpoch: number;
+  readonly reuse: readonly string[];
+  readonly reuseCount: number;
+  readonly run: readonly string[];
+  readonly runCount: number;
+  readonly ackRequired: readonly string[];
+  readonly newKey: readonly string[];
+  readonly drift: readonly string[];
+  readonly from: string | null;
+  readonly reason: string | null;
+  /** Live workers that can take a step of the frontier. */
+  readonly workers: number;
+  readonly resumeToken: string;
+  readonly dryRun: boolean;
+  readonly error: ErrorDocument | null;
+}
+
+/** What the write has to do. Steps by id; `superseded` lose their records, `restart` get a new job. */
+export interface ResumeActions {
+  readonly superseded: readonly string[];
+  readonly restart: readonly string[];
+  /** Done needs of superseded steps that aren't free to run: what their counters become. */
+  readonly recount: ReadonlyMap<string, number>;
+}
+
+export interface ResumeDecision {
+  readonly summary: ResumeSummary;
+  /** Null where the plan is not eligible. */
+  readonly actions: ResumeActions | null;
+}
+
+export function assess(facts: ResumeFacts, request: ResumeRequest): ResumeDecision {
+  const { view } = facts;
+  const state = planState(view);
+  const refusal = refuse(facts, request, state);
+  const actions = refusal ? null : plannedActions(facts, request);
+  const run = refusal ? [] : stepsToRun(facts, actions!);
+  const superseded = new Set(actions?.superseded);
+  const reuse = facts.doneSteps.filter((id) => !superseded.has(id));
+  const first = actions ? (firstStep(facts, actions) ?? null) : (view.open[0]?.stepId ?? null);
+  const { meta } = view;
+  const runCount = meta.total - meta.done + superseded.size - (actions ? countNotDone(facts, actions) : 0);
+  const shape = {
+    planId: meta.planId,
+    revision: meta.revision,
+    epoch: meta.epoch,
+    fence: meta.fence,
+    definition: meta.definitionDigest,
+    from: describePoint(request.from),
+  };
+  return {
+    actions,
+    summary: {
+      planId: meta.planId,
+      name: meta.name,
+      version: meta.version,
+      state,
+      why: explainState(view, state),
+      eligible: refusal === null,
+      phase: (first === null ? undefined : facts.compiled?.steps.get(first)?.phase) ?? meta.phase,
+      step: first,
+      stepNumber: first === null ? null : stepNumber(facts, first),
+      total: meta.total,
+      decisionId: meta.lastDecisionId,
+      lastCompletedStep: meta.lastCompletedStep,
+      lastCheckpointId: meta.lastCheckpointId,
+      sandbox: null,
+      epoch: meta.epoch,
+      nextEpoch: refusal ? meta.epoch : meta.epoch + 1,
+      reuse: shorten(facts, reuse),
+      reuseCount: meta.done - [...superseded].filter((id) => facts.doneSteps.includes(id)).length,
+      run: shorten(facts, run),
+      runCount: refusal ? 0 : runCount,
+      ackRequired: [],
+      newKey: actions ? actions.superseded : [],
+      drift: [],
+      from: describePoint(request.from),
+      reason: request.reason,
+      workers: view.liveWorkers,
+      resumeToken: `wmk1.${digestOf(shape).slice(0, 24)}`,
+      dryRun: true,
+      error: refusal,
+    },
+  };
+}
+
+/** Why the plan is in the state it is in, in one sentence with the facts. */
+export function explainState(view: PlanView, state: PlanState): string {
+  const { meta } = view;
+  switch (state) {
+    case "completed":
+      return `all ${meta.total} steps are done`;
+    case "cancelled":
+      return "it was cancelled";
+    case "paused":
+      return "it was paused";
+    case "queued": {
+      const queue = view.open[0]?.queue;
+      if (queue === undefined) return "no step is released yet";
+      return view.servers.get(queue) ? `waiting for a worker on queue ${queue}` : `no live worker serves queue ${queue}`;
+    }
+    case "running": {
+      const running = view.open.filter((step) => step.kind === "running");
+      if (running.length > 0) return `${names(running)} ${running.length === 1 ? "is" : "are"} executing`;
+      const delayed = view.open.find((step) => step.kind === "delayed");
+      if (delayed?.kind === "delayed") {
+        const inMs = Math.max(0, delayed.dueAt - view.now);
+        return `${delayed.stepId} runs again in ${formatDurationMs(inMs)} (attempt ${delayed.attempts + 1})`;
+      }
+      return `${names(view.open.filter((step) => canProgress(step, view)))} queued`;
+    }
+    case "failed":
+      return `${names(view.open.filter((step) => step.kind === "failed"))} failed`;
+    case "waiting":
+      return `waits for ${view.open.filter((step) => step.kind === "waiting").map(describeWait).join(", ")}`;
+    case "interrupted": {
+      const lost = view.open.find((step) => step.kind === "running");
+      if (lost?.kind === "running") {
+        const owner = view.owners.get(lost.workerId);
+        return `worker ${owner?.label ?? lost.workerId} was lost in ${lost.stepId}`;
+      }
+      const waiting = view.open.find((step) => step.kind === "queued" || step.kind === "delayed" || step.kind === "backlog");
+      if (!waiting) return "nothing is left that could run it";
+      return `${waiting.stepId} was handed back and no live worker serves queue ${waiting.queue}`;
+    }
+    default:
+      return state satisfies never;
+  }
+}
+
+export function describePoint(point: ResumePoint): string | null {
+  switch (point.kind) {
+    case "frontier":
+      return null;
+    case "step":
+      return `step ${point.stepId}`;
+    case "checkpoint":
+      return `checkpoint ${point.checkpointId}`;
+    case "decision":
+      return `decision ${point.decisionId}`;
+    default:
+      return point satisfies never;
+  }
+}
+
+function refuse(facts: ResumeFacts, request: ResumeRequest, state: PlanState): ErrorDocument | null {
+  const { view } = facts;
+  const { planId } = view.meta;
+  if (isTerminal(state)) {
+    return {
+      code: "PLAN_TERMINAL",
+      message: `Plan ${planId} is ${state} and never changes again`,
+      details: { plan_id: planId, state },
+      try: `plan fork ${planId}`,
+    };
+  }
+  const active = view.open.find((step) => canProgress(step, view));
+  if (active) return refuseActive(view, active);
+  if (request.from.kind === "step") {
+    const { stepId } = request.from;
+    if (facts.compiled && !facts.compiled.steps.has(stepId)) {
+      return {
+        code: "STEP_NOT_FOUND",
+        message: `Plan ${planId} has no step ${stepId}; it has ${[...facts.compiled.steps.keys()].slice(0, 20).join(", ")}`,
+        details: { plan_id: planId, step: stepId },
+        try: `plan get ${planId}`,
+      };
+    }
+    const known = facts.doneSteps.includes(stepId) || view.open.some((step) => step.stepId === stepId);
+    if (!known) {
+      return {
+        code: "STEP_NOT_FOUND",
+        message: `Step ${stepId} of plan ${planId} has not been reached: there is nothing to run again`,
+        details: { plan_id: planId, step: stepId },
+        try: `plan resume ${planId} --dry-run`,
+      };
+    }
+  }
+  if (state === "waiting" && request.from.kind === "frontier") {
+    const step = view.open.find((s) => s.kind === "waiting")!;
+    return {
+      code: "PLAN_WAITING",
+      message: `Plan ${planId} waits for ${describeWait(step)}`,
+      details: { plan_id: planId, step: step.stepId, wait: step.kind === "waiting" ? step.wait : null },
+      try: waitCommand(planId, step),
+    };
+  }
+  if (facts.missingWorkdir !== null) {
+    return {
+      code: "WORKDIR_MISSING",
+      message: `Plan ${planId} runs in ${facts.missingWorkdir}, which is not on this machine`,
+      details: { plan_id: planId, workdir: facts.missingWorkdir },
+      try: `plan resume ${planId} --workdir PATH`,
+    };
+  }
+  return null;
+}
+
+function refuseActive(view: PlanView, step: OpenStep): ErrorDocument {
+  const { planId } = view.meta;
+  const worker = step.kind === "running" ? view.owners.get(step.workerId) : view.servers.get(step.queue);
+  const seen = worker ? `, last seen ${formatDurationMs(Math.max(0, view.now - worker.lastSeenAt))} ago` : "";
+  const doing = step.kind === "running" ? "executes" : "can take";
+  return {
+    code: "PLAN_ACTIVE",
+    message: `Worker ${worker?.label ?? "unknown"} ${doing} step ${step.stepId} of plan ${planId}${seen}`,
+    details: {
+      plan_id: planId,
+      step: step.stepId,
+      worker: worker?.workerId ?? null,
+      label: worker?.label ?? null,
+      last_seen: worker ? new Date(worker.lastSeenAt).toISOString() : null,
+    },
+    try: `plan watch ${planId}`,
+  };
+}
+
+function plannedActions(facts: ResumeFacts, request: ResumeRequest): ResumeActions {
+  const { view, compiled } = facts;
+  if (request.from.kind !== "step") {
+    const restart = view.open.filter(restarts).map((step) => step.stepId);
+    return { superseded: [], restart, recount: new Map() };
+  }
+  const point = request.from.stepId;
+  const done = new Set(facts.doneSteps);
+  const below = new Set(descendants(compiled!, [point]));
+  // Only what has been reached can be superseded; the rest runs anyway, when its turn comes.
+  const reached = (id: string) => done.has(id) || view.open.some((step) => step.stepId === id);
+  const superseded = [...below].filter(reached);
+  const stillDone = (id: string) => done.has(id) && !below.has(id);
+  const others = view.open.filter((s) => restarts(s) && !below.has(s.stepId)).map((s) => s.stepId);
+  const recount = new Map<string, number>();
+  for (const id of below) if (id !== point) recount.set(id, compiled!.steps.get(id)!.needs.filter(stillDone).length);
+  return { superseded, restart: [point, ...others], recount };
+}
+
+/** Whether resume gives the step a new job. What waits for a person or a signal goes on waiting. */
+function restarts(step: OpenStep): boolean {
+  return step.kind !== "waiting" || step.wait === "timer";
+}
+
+function stepsToRun(facts: ResumeFacts, actions: ResumeActions): string[] {
+  if (!facts.compiled) return [...actions.restart];
+  const kept = new Set(facts.doneSteps);
+  for (const id of actions.superseded) kept.delete(id);
+  return [...facts.compiled.steps.keys()].filter((id) => !kept.has(id));
+}
+
+function firstStep(facts: ResumeFacts, actions: ResumeActions): string | undefined {
+  const candidates = actions.restart;
+  if (!facts.compiled) return candidates[0];
+  const order = (id: string) => facts.compiled!.steps.get(id)?.index ?? 0;
+  return [...candidates].sort((a, b) => order(a) - order(b))[0] ?? facts.view.open[0]?.stepId;
+}
+
+function stepNumber(facts: ResumeFacts, id: string): number | null {
+  const index = facts.compiled?.steps.get(id)?.index;
+  return index === undefined ? null : index + 1;
+}
+
+/** Superseded steps that had not been done: they are counted as left already. */
+function countNotDone(facts: ResumeFacts, actions: ResumeActions): number {
+  const done = new Set(facts.doneSteps);
+  return actions.superseded.filter((id) => !done.has(id)).length;
+}
+
+function shorten(facts: ResumeFacts, ids: readonly string[]): readonly string[] {
+  return facts.compiled ? ids : ids.slice(-LISTED_STEPS);
+}
+
+function names(steps: readonly OpenStep[]): string {
+  const ids = steps.map((step) => step.stepId);
+  return ids.length <= 5 ? ids.join(", ") : `${ids.slice(0, 5).join(", ")} and ${ids.length - 5} more`;
+}
+
+function describeWait(step: OpenStep): string {
+  if (step.kind !== "waiting") return step.stepId;
+  switch (step.wait) {
+    case "approval":
+      return `an approval of ${step.stepId}`;
+    case "signal":
+      return `a signal to ${step.stepId}`;
+    case "timer":
+      return `the timer of ${step.stepId}${step.dueAt === null ? "" : ` (due ${new Date(step.dueAt).toISOString()})`}`;
+    default:
+      return step.wait satisfies never;
+  }
+}
+
+function waitCommand(planId: string, step: OpenStep): string {
+  if (step.kind === "waiting" && step.wait === "approval") return `plan approve ${planId} ${step.stepId}`;
+  if (step.kind === "waiting" && step.wait === "signal") return `plan signal ${planId} ${step.stepId}`;
+  return `plan watch ${planId}`;
+}

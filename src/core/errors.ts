@@ -1,0 +1,226 @@
+/**
+ * Every error that Waymark raises on purpose: a stable code, the facts as fields, a sentence with the numbers in
+ * it and, where there is one, the command to try next. docs/errors.md lists exactly these codes; a test holds the
+ * two together. Never match on `message`.
+ */
+import type { ResumeSummary } from "./eligibility.js";
+
+/** Exit status of the command line for each code. */
+export const EXIT_CODES = {
+  PLAN_NOT_FOUND: 4,
+  PLAN_TERMINAL: 3,
+  PLAN_ACTIVE: 3,
+  PLAN_WAITING: 3,
+  CHECKPOINT_NOT_FOUND: 4,
+  STEP_NOT_FOUND: 4,
+  DECISION_NOT_FOUND: 4,
+  SANDBOX_MISSING: 3,
+  SANDBOX_CORRUPT: 3,
+  WORKDIR_MISSING: 3,
+  DEFINITION_DRIFT: 3,
+  ACK_REQUIRED: 3,
+  PREVIEW_STALE: 5,
+  INVALID_PLAN: 2,
+  INVALID_INPUT: 2,
+  INVALID_CHOICE: 2,
+  PAYLOAD_TOO_LARGE: 2,
+  HANDLER_NOT_FOUND: 2,
+  USAGE: 2,
+  NOT_WAITING: 3,
+  PLAN_EXISTS: 5,
+  FENCED: 5,
+  STORE_UNAVAILABLE: 6,
+  STORE_UNSUITABLE: 6,
+  REDIS_NOT_FOUND: 6,
+  STEP_FAILED: 1,
+  STEP_QUARANTINED: 1,
+  INTERNAL: 1,
+} as const;
+
+export type ErrorCode = keyof typeof EXIT_CODES;
+
+/** What an error looks like as data: on stdout with `-o json`, and in history. */
+export interface ErrorDocument {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly details: Readonly<Record<string, unknown>>;
+  /** A command that can be run as printed. */
+  readonly try: string | null;
+}
+
+export interface ErrorOptions {
+  readonly details?: Readonly<Record<string, unknown>>;
+  readonly try?: string;
+  readonly cause?: unknown;
+}
+
+/** The base of all of them. Codes are stable, messages are not. */
+export class WaymarkError extends Error {
+  readonly code: ErrorCode;
+  readonly details: Readonly<Record<string, unknown>>;
+  readonly try: string | null;
+
+  constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.details = options.details ?? {};
+    this.try = options.try ?? null;
+  }
+
+  get exitCode(): number {
+    return EXIT_CODES[this.code];
+  }
+
+  toDocument(): ErrorDocument {
+    return { code: this.code, message: this.message, details: this.details, try: this.try };
+  }
+}
+
+export class PlanNotFoundError extends WaymarkError {
+  constructor(readonly planId: string) {
+    super("PLAN_NOT_FOUND", `No plan ${planId} in this store`, { details: { plan_id: planId }, try: "plan list" });
+  }
+}
+
+/** The same id was submitted before with other content. */
+export class PlanExistsError extends WaymarkError {
+  constructor(readonly planId: string) {
+    super("PLAN_EXISTS", `Plan ${planId} exists already, with another name or input`, {
+      details: { plan_id: planId },
+      try: `plan get ${planId}`,
+    });
+  }
+}
+
+/** Another epoch has taken the plan since this attempt began. The only safe reaction is to stop. */
+export class FencedError extends WaymarkError {
+  constructor(
+    readonly planId: string,
+    readonly carried: number,
+    readonly current: number,
+  ) {
+    super("FENCED", `Plan ${planId} is in epoch ${current}; this attempt carried ${carried}`, {
+      details: { plan_id: planId, carried, current },
+    });
+  }
+}
+
+/** A resume was refused. Carries what a dry-run would have shown. */
+export class NotEligibleError extends WaymarkError {
+  constructor(readonly summary: ResumeSummary & { readonly error: ErrorDocument }) {
+    const { code, message, details, try: next } = summary.error;
+    super(code, message, next === null ? { details } : { details, try: next });
+  }
+}
+
+/** One fault of a plan document, where an editor would underline it. Lines and columns count from 1. */
+export interface Fault {
+  readonly message: string;
+  readonly line: number;
+  readonly column: number;
+  /** Where in the document, such as `steps[2].needs[0]`. */
+  readonly path: string;
+}
+
+/** A definition can't be run. Carries every fault, not the first. */
+export class InvalidPlanError extends WaymarkError {
+  constructor(
+    readonly source: string,
+    readonly faults: readonly Fault[],
+  ) {
+    const list = faults.map((f) => `${source}:${f.line}:${f.column} ${f.message}`).join("; ");
+    super("INVALID_PLAN", `${source} has ${faults.length} fault${faults.length === 1 ? "" : "s"}: ${list}`, {
+      details: { source, faults },
+    });
+  }
+}
+
+/** A definition in code can't be run. Thrown by the call that is wrong, so that the stack shows its line. */
+export class InvalidDefinitionError extends WaymarkError {
+  /** @param subject what the fault is about, such as `Step "ship" of plan web` */
+  constructor(
+    readonly subject: string,
+    readonly fault: string,
+  ) {
+    super("INVALID_PLAN", `${subject} ${fault}`, { details: { subject, fault } });
+  }
+}
+
+/** A value from outside doesn't fit its schema. */
+export class InvalidInputError extends WaymarkError {
+  constructor(
+    what: string,
+    readonly issues: readonly { readonly path: string; readonly message: string }[],
+  ) {
+    const list = issues.map((i) => `${i.path || "(root)"}: ${i.message}`).join("; ");
+    super("INVALID_INPUT", `${what} is not valid: ${list}`, { details: { issues } });
+  }
+}
+
+export class PayloadTooLargeError extends WaymarkError {
+  constructor(
+    readonly what: string,
+    readonly bytes: number,
+    readonly limitBytes: number,
+  ) {
+    super("PAYLOAD_TOO_LARGE", `${what} has ${bytes} bytes; the limit is ${limitBytes}`, {
+      details: { what, bytes, limit_bytes: limitBytes },
+    });
+  }
+}
+
+/** The command line or a setting is wrong. */
+export class UsageError extends WaymarkError {
+  constructor(message: string, options: ErrorOptions = {}) {
+    super("USAGE", message, options);
+  }
+}
+
+export class StoreUnavailableError extends WaymarkError {
+  constructor(where: string, reason: string, options: { cause?: unknown } = {}) {
+    super("STORE_UNAVAILABLE", `No answer from Redis at ${where}: ${reason}`, {
+      details: { store: where },
+      try: "plan doctor",
+      ...options,
+    });
+  }
+}
+
+/** The store answers, but can't hold plans safely: version, eviction policy, shard count. */
+export class StoreUnsuitableError extends WaymarkError {
+  constructor(message: string, details: Readonly<Record<string, unknown>> = {}) {
+    super("STORE_UNSUITABLE", message, { details, try: "plan doctor" });
+  }
+}
+
+/** A step has failed for good. */
+export class StepFailedError extends WaymarkError {
+  constructor(
+    readonly planId: string,
+    readonly stepId: string,
+    reason: string,
+  ) {
+    super("STEP_FAILED", `Step ${stepId} of plan ${planId} failed: ${reason}`, {
+      details: { plan_id: planId, step: stepId, reason },
+      try: `plan resume ${planId}`,
+    });
+  }
+}
+
+/** Throw it from a handler to fail the step at once, whatever its retry policy says. */
+export class NonRetryableError extends Error {
+  override readonly name = "NonRetryableError";
+}
+
+/** Throw it from a handler to choose when the next attempt runs, such as an HTTP Retry-After. */
+export class RetryAfterError extends Error {
+  override readonly name = "RetryAfterError";
+  constructor(
+    message: string,
+    readonly delayMs: number,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options);
+  }
+}

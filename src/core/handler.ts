@@ -1,0 +1,58 @@
+/** What a handler is given and what it may answer. Built-in handlers and `defineHandler` share this. */
+import type { Json, JsonObject } from "./json.js";
+import type { Ask } from "./outcome.js";
+import type { WaitKind } from "./plan.js";
+
+/** One attempt of one step, as a handler sees it. Expressions in `with` and `env` are resolved already. */
+export interface HandlerCall {
+  readonly planId: string;
+  readonly planName: string;
+  readonly stepId: string;
+  /** Executions of this step so far, this one included. */
+  readonly attempt: number;
+  /** Rises with every attempt, for handing to systems that can refuse an older one. */
+  readonly fence: number;
+  /** Equal over attempts, crashes and resumes; new after a rewind. */
+  readonly idempotencyKey: string;
+  readonly with: JsonObject;
+  readonly env: Readonly<Record<string, string>>;
+  /** Names of the worker's own variables that a shell step may see. */
+  readonly passEnv: readonly string[];
+  /** Where a shell step runs. Null where the plan has neither sandbox nor folder. */
+  readonly workdir: string | null;
+  /** Aborted on cancel, pause, timeout, drain deadline and loss of the step; `reason` says which. */
+  readonly signal: AbortSignal;
+  /** When this step was first parked and how it was woken; null on an ordinary start. */
+  readonly woken: Woken | null;
+  /** Appends to the attempt's log, which `plan logs` shows. */
+  readonly write: (stream: "stdout" | "stderr" | "log", text: string) => void;
+}
+
+/** A parked step that runs again because its timer is over. */
+export interface Woken {
+  readonly by: "timer";
+  readonly parkedAt: number;
+}
+
+export type HandlerResult =
+  | { readonly kind: "completed"; readonly output: unknown }
+  /** Ends the attempt without a result; a timer, a person or a signal goes on from here. */
+  | { readonly kind: "parked"; readonly wait: WaitKind; readonly dueInMs: number | null; readonly ask: Ask | null };
+
+/**
+ * A handler by name. It throws to fail the attempt; `NonRetryableError` fails the step at once, `RetryAfterError`
+ * chooses the delay. It must stop soon after `signal` is aborted.
+ */
+export interface StepHandler {
+  readonly name: string;
+  /** Faults of a step's `with`, for `plan validate`: path inside `with` and message. Expressions stand unresolved. */
+  check(input: JsonObject): readonly { readonly path: string; readonly message: string }[];
+  run(call: HandlerCall): Promise<HandlerResult>;
+}
+
+export type HandlerOutput = Json;
+
+/** Variables that `pass-env` can't name: where Waymark and Redis, its command-line client included, are configured. */
+export function isReservedVariable(name: string): boolean {
+  return /^(WAYMARK|REDIS|REDISCLI)_/i.test(name);
+}

@@ -1,0 +1,84 @@
+/** A plan's history: what happened, oldest first. Folding it gives the stored state. */
+import type { Json } from "./json.js";
+import type { AttemptError } from "./outcome.js";
+import type { WaitKind } from "./plan.js";
+
+interface EventFacts {
+  /** Place in the plan's history, from 1. */
+  readonly seq: number;
+  readonly at: number;
+  readonly planId: string;
+  readonly epoch: number;
+}
+
+export type PlanEvent = EventFacts &
+  (
+    | { readonly type: "plan.submitted"; readonly actor: string }
+    | { readonly type: "step.started"; readonly step: string; readonly attempt: number; readonly fence: number; readonly workerId: string }
+    | {
+        readonly type: "step.completed";
+        readonly step: string;
+        readonly attempt: number;
+        readonly fence: number;
+        readonly checkpointId: string;
+        readonly decisionId: string;
+        /** Who answered, where a person or a signal completed the step. */
+        readonly actor: string | null;
+      }
+    | {
+        readonly type: "step.failed";
+        readonly step: string;
+        readonly attempt: number;
+        /** False where another attempt follows. */
+        readonly final: boolean;
+        readonly retryInMs: number | null;
+        readonly error: AttemptError;
+      }
+    | { readonly type: "step.released"; readonly step: string; readonly attempt: number; readonly reason: string }
+    | { readonly type: "step.crashed"; readonly step: string; readonly attempt: number; readonly workerId: string }
+    | { readonly type: "step.waiting"; readonly step: string; readonly attempt: number; readonly wait: WaitKind; readonly dueAt: number | null }
+    | { readonly type: "decision.recorded"; readonly decisionId: string; readonly step: string; readonly actor: string }
+    | { readonly type: "plan.pause_requested"; readonly actor: string; readonly reason: string | null }
+    | { readonly type: "plan.paused" }
+    | { readonly type: "plan.cancelled"; readonly actor: string; readonly reason: string | null }
+    | { readonly type: "plan.failed" }
+    | { readonly type: "plan.interrupted" }
+    | { readonly type: "plan.waiting" }
+    | {
+        readonly type: "plan.resumed";
+        readonly actor: string;
+        readonly reason: string | null;
+        /** The point resumed from, where one was named. */
+        readonly from: string | null;
+        /** How many done steps a rewind superseded. */
+        readonly superseded: number;
+      }
+    | { readonly type: "plan.completed" }
+  );
+
+export type PlanEventType = PlanEvent["type"];
+
+/** A recorded choice. The root decision of every plan is its submission. */
+export interface Decision {
+  readonly decisionId: string;
+  readonly parent: string | null;
+  readonly step: string | null;
+  readonly question: string;
+  readonly options: readonly string[];
+  readonly choice: Json;
+  readonly rationale: string | null;
+  readonly madeBy: string;
+  readonly at: number;
+}
+
+/** What a completed step leaves: the points that one can resume from. */
+export interface Checkpoint {
+  readonly checkpointId: string;
+  readonly step: string;
+  readonly epoch: number;
+  readonly decisionId: string;
+  readonly sandbox: string | null;
+  readonly at: number;
+  /** False once a rewind has superseded it. */
+  readonly current: boolean;
+}

@@ -1,0 +1,39 @@
+/** How an attempt ended, as data. The worker's processor never throws; the store carries out one of these. */
+import type { Json } from "./json.js";
+import type { WaitKind } from "./plan.js";
+
+export type Outcome =
+  /** The result, already serialised and checked against the payload limit. */
+  | { readonly kind: "complete"; readonly output: string; readonly decision: RecordedChoice | null }
+  /** Counts against `retry.attempts`; runs again after `delayMs`. */
+  | { readonly kind: "retry"; readonly delayMs: number; readonly error: AttemptError }
+  | { readonly kind: "fail"; readonly error: AttemptError }
+  /** Handed back without counting: drain, pause, a stop of this process. */
+  | { readonly kind: "release"; readonly reason: "drain" | "stop" }
+  /** This worker lacks the version, handler or permission: another may have it. No attempt happened. */
+  | { readonly kind: "defer"; readonly delayMs: number; readonly reason: string }
+  /** Nothing to execute until a signal, a person or a timer says so; no worker is held. */
+  | { readonly kind: "park"; readonly wait: WaitKind; readonly dueInMs: number | null; readonly ask: Ask | null };
+
+/** Serialised with the failure, at most 2 KiB. */
+export interface AttemptError {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What a parked step asks for. `schema` is the JSON Schema of a signal's data. */
+export interface Ask {
+  readonly question: string;
+  readonly options: readonly string[];
+  /** What a rejection does. */
+  readonly onReject: "cancel" | "continue";
+  readonly schema: Json | null;
+}
+
+export interface RecordedChoice {
+  readonly question: string;
+  readonly options: readonly string[];
+  readonly choice: Json;
+  readonly rationale: string | null;
+  readonly madeBy: string;
+}

@@ -1,0 +1,175 @@
+/**
+ * A plan as it is read: its metadata, its open steps, who holds them. States are decided here, for readers and for
+ * `assess` alike, because nobody alive may be there to write that a plan is interrupted.
+ */
+export const PLAN_STATES = [
+  "cancelled",
+  "completed",
+  "paused",
+  "running",
+  "failed",
+  "waiting",
+  "interrupted",
+  "queued",
+] as const;
+export type PlanState = (typeof PLAN_STATES)[number];
+
+export function isTerminal(state: PlanState): state is "cancelled" | "completed" {
+  return state === "cancelled" || state === "completed";
+}
+
+/** What stands in the plan's hash. Times are milliseconds since 1970 by the store's clock. */
+export interface PlanMeta {
+  readonly planId: string;
+  readonly name: string;
+  readonly version: number;
+  /** As written by the last transition; `planState` says what it is now. */
+  readonly storedState: PlanState;
+  readonly epoch: number;
+  /** The epoch of the last rewind: which line of history is current. 1 where there was none. */
+  readonly line: number;
+  readonly fence: number;
+  /** Raised by every change of state, frontier or records. */
+  readonly revision: number;
+  readonly definitionDigest: string;
+  readonly total: number;
+  readonly done: number;
+  readonly phase: string;
+  readonly lastCompletedStep: string | null;
+  readonly lastCheckpointId: string | null;
+  readonly lastDecisionId: string;
+  readonly resumeCount: number;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  readonly finishedAt: number | null;
+  /** The private queue of the process that executes this plan alone, or null where its steps go to their own queues. */
+  readonly privateQueue: string | null;
+  /** Stands for the plan inside the ids of its checkpoints and decisions. */
+  readonly tag: string;
+  /** Folder of the plan document, where its shell steps run without a sandbox. */
+  readonly workdir: string | null;
+  /** Who submitted it. */
+  readonly actor: string;
+}
+
+/** A step on the frontier, or one that ended without a record. */
+export type OpenStep = OpenStepFacts &
+  (
+    | { readonly kind: "queued" }
+    /** Holds its place until a delay (a retry, a missing worker) is over. */
+    | { readonly kind: "delayed"; readonly dueAt: number }
+    /** Free to run, not yet in its queue because too many were released at once. */
+    | { readonly kind: "backlog" }
+    /** Taken out of its queue: the plan is paused, pausing, cancelled or stopped at its first failure. */
+    | { readonly kind: "held" }
+    | { readonly kind: "running"; readonly workerId: string; readonly startedAt: number }
+    | { readonly kind: "waiting"; readonly wait: WaitKind; readonly dueAt: number | null; readonly since: number }
+    | { readonly kind: "failed"; readonly failedAt: number }
+  );
+
+export interface OpenStepFacts {
+  readonly stepId: string;
+  /** Attempts started so far. */
+  readonly attempts: number;
+  /** Attempts that failed since the plan was last resumed; the number that `retry.attempts` limits. */
+  readonly failures: number;
+  readonly crashes: number;
+  readonly queue: string;
+  readonly phase: string;
+  /** The line in which the step was released: part of its idempotency key. */
+  readonly line: number;
+}
+
+/** What a step waits for: a person's approval, a signal, or a timer. */
+export type WaitKind = "approval" | "signal" | "timer";
+
+/** The record of a step that is done. Written once. */
+export interface StepRecord {
+  readonly stepId: string;
+  readonly kind: "completed" | "skipped";
+  readonly attempts: number;
+  readonly workerId: string;
+  readonly startedAt: number;
+  readonly durationMs: number;
+  readonly fence: number;
+  readonly line: number;
+}
+
+/** One process that executes steps, as the store and this machine know it. */
+export interface WorkerView {
+  readonly workerId: string;
+  /** What people call it: host:pid. */
+  readonly label: string;
+  readonly pid: number;
+  readonly state: "accepting" | "draining";
+  /** Plans it knows, as globs or names. */
+  readonly plans: readonly string[];
+  readonly queues: readonly string[];
+  readonly concurrency: number;
+  readonly startedAt: number;
+  readonly lastSeenAt: number;
+  /** False once its beat is older than DEAD_AFTER, or when its process is gone from this machine. */
+  readonly alive: boolean;
+  readonly active: number;
+}
+
+/** Everything that a decision about a plan needs, read in one consistent moment. */
+export interface PlanView {
+  readonly meta: PlanMeta;
+  readonly open: readonly OpenStep[];
+  /** The workers that hold a running step of this plan, dead ones too. */
+  readonly owners: ReadonlyMap<string, WorkerView>;
+  /** For each queue of an open step, a live worker that serves it, or null. */
+  readonly servers: ReadonlyMap<string, WorkerView | null>;
+  /** Workers that serve one of those queues. */
+  readonly liveWorkers: number;
+  /** Workers whose beat is fresh but whose process is gone from this machine. */
+  readonly goneWorkers: readonly string[];
+  /** The store's clock when it was read. */
+  readonly now: number;
+}
+
+/** The first of SPEC's states that holds. */
+export function planState(view: PlanView): PlanState {
+  const { storedState } = view.meta;
+  if (isTerminal(storedState) || storedState === "paused") return storedState;
+  if (view.open.some((step) => canProgress(step, view))) {
+    return view.meta.done === 0 && view.open.every((step) => step.attempts === 0) ? "queued" : "running";
+  }
+  const stranded = view.open.filter((step) => isStranded(step, view));
+  if (stranded.length === 0) {
+    if (view.open.some((step) => step.kind === "failed")) return "failed";
+    if (view.open.some((step) => step.kind === "waiting")) return "waiting";
+    if (view.open.length > 0) return view.meta.storedState;
+  }
+  const neverStarted = view.meta.done === 0 && view.open.every((step) => step.attempts === 0);
+  return neverStarted && view.meta.privateQueue === null ? "queued" : "interrupted";
+}
+
+/** Whether a live worker executes the step or can take it. */
+export function canProgress(step: OpenStep, view: PlanView): boolean {
+  switch (step.kind) {
+    case "running":
+      return view.owners.get(step.workerId)?.alive === true;
+    case "queued":
+    case "delayed":
+    case "backlog":
+      return view.servers.get(step.queue) != null;
+    case "waiting":
+      return step.wait === "timer" && (step.dueAt ?? 0) <= view.now && view.servers.get(step.queue) != null;
+    case "held":
+    case "failed":
+      return false;
+    default:
+      return step satisfies never;
+  }
+}
+
+/** A step that ought to run and that nobody alive can run. */
+function isStranded(step: OpenStep, view: PlanView): boolean {
+  if (step.kind === "failed" || step.kind === "held") return false;
+  if (step.kind !== "waiting") return true;
+  // A person or a signal needs no worker; a timer needs one when it is over, and a private queue never gets another.
+  if (step.wait !== "timer" || view.servers.get(step.queue) != null) return false;
+  return view.meta.privateQueue !== null || (step.dueAt ?? 0) <= view.now;
+}

@@ -1,0 +1,176 @@
+/** Where store, queue, worker and client meet. Redis is behind `PlanStore`; nothing here knows of it. */
+import type { CompiledDefinition } from "./definition.js";
+import type { ResumeDecision } from "./eligibility.js";
+import type { Checkpoint, Decision, PlanEvent } from "./history.js";
+import type { AttemptError, Ask, Outcome } from "./outcome.js";
+import type { PlanMeta, PlanState, PlanView, StepRecord, WorkerView } from "./plan.js";
+
+export interface SubmitRequest {
+  readonly planId: string;
+  readonly compiled: CompiledDefinition;
+  /** Serialised and validated. */
+  readonly input: string;
+  readonly actor: string;
+  /** Steps go to this queue instead of their own: the process that submits executes the plan alone. */
+  readonly privateQueue: string | null;
+  readonly workdir: string | null;
+}
+
+export interface ResumeWrite {
+  readonly decision: ResumeDecision;
+  readonly view: PlanView;
+  /** Stored with the request id, and given to whoever repeats it. */
+  readonly answer: string;
+  readonly requestId: string | null;
+  readonly actor: string;
+  readonly reason: string | null;
+  readonly privateQueue: string | null;
+  readonly workdir: string | null;
+  /** Records of done steps, where the decision supersedes any. */
+  readonly records: ReadonlyMap<string, StepRecord>;
+}
+
+export type ResumeAnswer =
+  | { readonly kind: "resumed"; readonly epoch: number }
+  /** The request id was answered before; this is that answer, as stored. */
+  | { readonly kind: "repeated"; readonly summary: string }
+  /** Something changed between reading and writing: read again. */
+  | { readonly kind: "stale" };
+
+/** A plan with all its steps, for `plan get`. */
+export interface PlanDetail {
+  readonly view: PlanView;
+  readonly state: PlanState;
+  readonly why: string;
+  readonly compiled: CompiledDefinition;
+  readonly records: ReadonlyMap<string, StepRecord>;
+  readonly errors: ReadonlyMap<string, AttemptError>;
+  readonly asks: ReadonlyMap<string, Ask>;
+  /** Steps that every worker which fetched them had to hand back: since when, and what was lacking. */
+  readonly unserved: ReadonlyMap<string, { readonly since: number; readonly reason: string }>;
+}
+
+export interface ListQuery {
+  readonly states?: readonly PlanState[];
+  /** Exact name, or a glob with `*`. */
+  readonly name?: string;
+  readonly createdSince?: number;
+  readonly limit: number;
+}
+
+export interface ListedPlan {
+  readonly meta: PlanMeta;
+  readonly state: PlanState;
+  readonly why: string;
+}
+
+export interface LogChunk {
+  readonly step: string;
+  readonly attempt: number;
+  /** The last 64 KiB of it. */
+  readonly text: string;
+  /** Bytes written in all. */
+  readonly bytes: number;
+}
+
+/** What producers and operators do with plans. Every write is one transition, refused by code. */
+export interface PlanStore {
+  /** @returns whether the plan was there already, with the same name and input. @throws PlanExistsError */
+  submit(request: SubmitRequest): Promise<{ existing: boolean }>;
+  /** @throws PlanNotFoundError */
+  view(planId: string): Promise<PlanView>;
+  detail(planId: string): Promise<PlanDetail>;
+  definition(digest: string): Promise<CompiledDefinition>;
+  input(planId: string): Promise<string>;
+  output(planId: string, stepId: string): Promise<string>;
+  list(query: ListQuery): Promise<ListedPlan[]>;
+  history(planId: string, fromSeq?: number): Promise<PlanEvent[]>;
+  /** The events from `fromSeq` on, then each new one as it happens, until the plan is terminal or `signal` is aborted. */
+  follow(planId: string, fromSeq: number, signal: AbortSignal): AsyncIterable<PlanEvent>;
+  /** Events of all plans as they happen, from now on. */
+  followAll(signal: AbortSignal): AsyncIterable<PlanEvent>;
+  checkpoints(planId: string): Promise<Checkpoint[]>;
+  decisions(planId: string): Promise<Decision[]>;
+  logs(planId: string, stepId?: string): Promise<LogChunk[]>;
+  workers(): Promise<WorkerView[]>;
+  /**
+   * Reads what a resume decides from, and writes nothing. One round trip. `full` lists every done step and loads the
+   * definition whatever their number, as a rewind needs; else a large plan gives its newest done steps and no definition.
+   */
+  preview(planId: string, full: boolean): Promise<Preview>;
+  resume(write: ResumeWrite): Promise<ResumeAnswer>;
+  /** The answer that was stored with a request to resume, or null. */
+  storedAnswer(planId: string, requestId: string): Promise<string | null>;
+  pause(planId: string, actor: string, reason: string | null, afterStep: boolean): Promise<void>;
+  cancel(planId: string, actor: string, reason: string | null): Promise<void>;
+  /** Completes a parked step. A signal to a step that doesn't wait yet is kept until it does. @throws NOT_WAITING */
+  signal(planId: string, stepId: string, answer: SignalAnswer): Promise<{ kept: boolean }>;
+  close(): Promise<void>;
+}
+
+export interface Preview {
+  readonly view: PlanView;
+  readonly compiled: CompiledDefinition | null;
+  readonly doneSteps: readonly string[];
+  /** Records of done steps where `full` was asked for. */
+  readonly records: ReadonlyMap<string, StepRecord>;
+  readonly workdir: string | null;
+}
+
+export interface SignalAnswer {
+  /** Serialised; becomes the step's output. */
+  readonly data: string;
+  /** Whether the plan ends with this answer: a rejection. */
+  readonly cancels: boolean;
+  readonly signalId: string | null;
+  readonly actor: string;
+  /** Recorded as a decision where a person chose. */
+  readonly choice: { readonly question: string; readonly options: readonly string[]; readonly choice: string; readonly rationale: string | null } | null;
+}
+
+/** A step that this worker now holds. */
+export interface StartedStep {
+  readonly planId: string;
+  readonly stepId: string;
+  readonly epoch: number;
+  readonly line: number;
+  readonly attempt: number;
+  readonly failures: number;
+  readonly fence: number;
+  readonly token: string;
+  readonly queue: string;
+  readonly planName: string;
+  readonly definitionDigest: string;
+  readonly privateQueue: string | null;
+  readonly workdir: string | null;
+  readonly createdAt: number;
+  readonly tag: string;
+  readonly startedAt: number;
+  /** Inlined where it is small; else read it. */
+  readonly input: string | null;
+  /** When the timer that it was parked with is over, if it was parked with one. */
+  readonly dueAt: number | null;
+}
+
+/**
+ * What the store said to an outcome. DUP: it was written before, the reply had been lost. LOST: another has the step.
+ * FENCED: the plan went on to another epoch. UNREGISTERED: the store doesn't know this worker (any more).
+ */
+export type Verdict = "OK" | "DUP" | "LOST" | "FENCED" | "UNREGISTERED";
+
+export interface FetchReply {
+  readonly verdict: Verdict;
+  readonly now: number;
+  readonly next:
+    | { readonly kind: "step"; readonly jobId: string; readonly step: StartedStep }
+    | { readonly kind: "foreign"; readonly jobId: string; readonly hash: readonly string[] }
+    | { readonly kind: "none"; readonly limitMs: number; readonly dueAt: number };
+}
+
+/** What a worker's slots do with the store: one call a step. */
+export interface StepLog {
+  /** Takes the next step of a queue and writes its start. Repeatable with the same token. */
+  fetch(queue: string, token: string): Promise<FetchReply>;
+  /** Ends an attempt and, where `fetchNext`, takes the slot's next step with it. Repeatable with the same arguments. */
+  settle(step: StartedStep, outcome: Outcome, fetchNext: boolean): Promise<FetchReply>;
+}

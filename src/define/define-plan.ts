@@ -1,0 +1,358 @@
+/** `definePlan`: a plan written in code. What it declares becomes a core definition; its functions stay beside it. */
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+import {
+  CODE_HANDLER,
+  type CompiledDefinition,
+  compile,
+  DEFAULT_PHASE,
+  DEFAULT_RETRY,
+  DEFAULT_STEP_TIMEOUT_MS,
+  DOCUMENT_QUEUE,
+  type RetryPolicy,
+  type StepDefinition,
+} from "../core/definition.js";
+import { parseDurationMs } from "../core/duration.js";
+import { InvalidDefinitionError } from "../core/errors.js";
+import { isId } from "../core/ids.js";
+import type { Handler } from "./define-handler.js";
+import { isStandardSchema } from "./parse-input.js";
+import type {
+  AnyPlan,
+  Placement,
+  Plan,
+  RetryOptions,
+  ServicesType,
+  StepCode,
+  StepOptions,
+  Steps,
+} from "./typed-plan.js";
+
+/** The phases of a plan that names none itself, as soon as one of its steps names one of them. */
+const CONVENTIONAL_PHASES = ["strategize", "execute", "apply"] as const;
+type ConventionalPhase = (typeof CONVENTIONAL_PHASES)[number];
+
+const MAX_STEPS = 100_000;
+
+export interface PlanOptions<In extends StandardSchemaV1, P extends string, Svc> {
+  /** Any Standard Schema: it types what is submitted, and what the steps see. */
+  readonly input: In;
+  /** 1 unless given. */
+  readonly version?: number;
+  /** In their order. A step may need only steps of the same or an earlier phase. */
+  readonly phases?: readonly P[];
+  /** What the steps expect of the worker: `services<{ git: Git }>()`. */
+  readonly services?: ServicesType<Svc>;
+  /** Where its steps wait for workers: a queue of the plan's own name unless given. */
+  readonly queue?: string;
+  /** After a step fails for good, nothing more is released and the active steps are aborted. */
+  readonly failFast?: boolean;
+}
+
+/** @throws InvalidDefinitionError when the name, or an option, can't be used */
+export function definePlan<
+  In extends StandardSchemaV1,
+  const P extends string = ConventionalPhase,
+  Svc = Record<never, never>,
+>(name: string, options: PlanOptions<In, P, Svc>): Plan<In, Record<never, never>, never, P, Svc> {
+  const head = planHead(name, options);
+  return new PlanBuilder(head, new StepList(), 0) as unknown as Plan<In, Record<never, never>, never, P, Svc>;
+}
+
+/** Names a type where only values can be written; the value itself is empty. */
+export function services<Svc>(): ServicesType<Svc> {
+  return Object.freeze({});
+}
+
+/** A plan's definition but for its steps. */
+interface PlanHead {
+  readonly name: string;
+  readonly version: number;
+  /** Null where the plan names none: then its steps decide. */
+  readonly phases: readonly string[] | null;
+  readonly queue: string;
+  readonly failFast: boolean;
+  readonly inputSchema: StandardSchemaV1;
+}
+
+interface DefinedStep {
+  readonly definition: StepDefinition;
+  readonly code: StepCode;
+  readonly namesPhase: boolean;
+}
+
+type AnyPlacement = Placement<Steps, string, string>;
+type AnyStepOptions = StepOptions<Steps, string, string>;
+
+const PLACEMENT_KEYS = ["needs", "phase", "queue", "rev"];
+const STEP_KEYS = [...PLACEMENT_KEYS, "timeout", "retry", "effect"];
+
+class PlanBuilder implements AnyPlan {
+  readonly name: string;
+  readonly inputSchema: StandardSchemaV1;
+  readonly #head: PlanHead;
+  readonly #list: StepList;
+  readonly #size: number;
+  #compiled: CompiledDefinition | undefined;
+  #code: ReadonlyMap<string, StepCode> | undefined;
+
+  constructor(head: PlanHead, list: StepList, size: number) {
+    this.name = head.name;
+    this.inputSchema = head.inputSchema;
+    this.#head = head;
+    this.#list = list;
+    this.#size = size;
+    Object.freeze(this);
+  }
+
+  step(id: string, ...rest: [run: unknown] | [options: AnyStepOptions, run: unknown]): PlanBuilder {
+    const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
+    const step = this.#define(id, CODE_HANDLER, options, STEP_KEYS);
+    if (typeof run !== "function") throw this.#refuse(id, "has no function to run");
+    return this.#append(step, { kind: "run", run: run as (StepCode & { kind: "run" })["run"] });
+  }
+
+  approve(
+    id: string,
+    options: AnyPlacement & { readonly message: (StepCode & { kind: "approve" })["message"] },
+  ): PlanBuilder {
+    const step = this.#define(id, "approve", options, [...PLACEMENT_KEYS, "message"]);
+    if (typeof options.message !== "function") throw this.#refuse(id, "has no function `message`");
+    return this.#append(step, { kind: "approve", message: options.message });
+  }
+
+  waitFor(id: string, options: AnyPlacement & { readonly signal: StandardSchemaV1 }): PlanBuilder {
+    const step = this.#define(id, "wait", options, [...PLACEMENT_KEYS, "signal"]);
+    if (!isStandardSchema(options.signal)) throw this.#refuse(id, "has no Standard Schema in `signal`");
+    return this.#append(step, { kind: "signal", schema: options.signal });
+  }
+
+  use(
+    id: string,
+    handler: Handler,
+    options: AnyStepOptions & { readonly with: (StepCode & { kind: "use" })["with"] },
+  ): PlanBuilder {
+    if (!isId(handler?.name) || typeof handler.run !== "function" || !isStandardSchema(handler.schema)) {
+      throw this.#refuse(id, "uses something that `defineHandler` did not make");
+    }
+    const step = this.#define(id, handler.name, options, [...STEP_KEYS, "with"]);
+    if (typeof options.with !== "function") throw this.#refuse(id, "has no function `with`");
+    return this.#append(step, { kind: "use", handler, with: options.with });
+  }
+
+  get compiled(): CompiledDefinition {
+    this.#compiled ??= this.#compile();
+    return this.#compiled;
+  }
+
+  get code(): ReadonlyMap<string, StepCode> {
+    this.#code ??= new Map(this.#list.first(this.#size).map((step) => [step.definition.id, step.code]));
+    return this.#code;
+  }
+
+  #compile(): CompiledDefinition {
+    const { name, version, phases, failFast } = this.#head;
+    const steps = this.#list.first(this.#size);
+    if (steps.length === 0) throw new InvalidDefinitionError(`Plan ${JSON.stringify(name)}`, "has no steps");
+    const implied = steps.some((step) => step.namesPhase) ? CONVENTIONAL_PHASES : [DEFAULT_PHASE];
+    return compile({
+      name,
+      version,
+      source: "code",
+      phases: phases ?? implied,
+      steps: steps.map((step) => step.definition),
+      inputSchema: null,
+      failFast,
+    });
+  }
+
+  #append(step: Omit<DefinedStep, "code">, code: StepCode): PlanBuilder {
+    const list = this.#list.append(this.#size, { ...step, code: Object.freeze(code) });
+    return new PlanBuilder(this.#head, list, this.#size + 1);
+  }
+
+  #define(id: string, uses: string, options: AnyStepOptions, known: readonly string[]): Omit<DefinedStep, "code"> {
+    const refuse = (fault: string) => this.#refuse(id, fault);
+    if (!isId(id)) throw refuse(`has an id that is ${NOT_AN_ID}`);
+    if (this.#find(id)) throw refuse("exists already");
+    if (this.#size >= MAX_STEPS) throw refuse(`is step ${this.#size + 1}; a plan may have ${MAX_STEPS}`);
+    refuseUnknownKeys(options, known, refuse);
+    const needs = this.#needs(id, options.needs);
+    const { queue = this.#head.queue, rev = null, effect = "idempotent" } = options;
+    if (!isId(queue)) throw refuse(`has the queue ${show(queue)}, which is ${NOT_AN_ID}`);
+    if (rev !== null && typeof rev !== "string") throw refuse(`has the rev ${show(rev)}, which is not a string`);
+    if (effect !== "idempotent" && effect !== "irreversible") {
+      throw refuse(`has the effect ${show(effect)}; it can be idempotent or irreversible`);
+    }
+    return {
+      namesPhase: options.phase !== undefined,
+      definition: {
+        id,
+        phase: this.#phase(id, options.phase, needs),
+        needs: needs.map((need) => need.id),
+        uses,
+        with: {},
+        env: {},
+        passEnv: [],
+        queue,
+        effect,
+        sandbox: "none",
+        retry: retryPolicy(options.retry, refuse),
+        timeoutMs: durationMs(options.timeout, "timeout", refuse) ?? DEFAULT_STEP_TIMEOUT_MS,
+        rev,
+      },
+    };
+  }
+
+  #needs(id: string, ids: readonly string[] | undefined): StepDefinition[] {
+    if (ids === undefined) {
+      const last = this.#list.last(this.#size);
+      return last ? [last.definition] : [];
+    }
+    if (!Array.isArray(ids)) throw this.#refuse(id, `has the needs ${show(ids)}, which are not a list`);
+    const twice = firstTwice(ids);
+    if (twice !== undefined) throw this.#refuse(id, `needs ${show(twice)} twice`);
+    return ids.map((need) => {
+      const step = this.#find(need);
+      if (!step) throw this.#refuse(id, `needs ${show(need)}, which is no step above it`);
+      return step;
+    });
+  }
+
+  /** A step can't be of an earlier phase than what it needs, so by default it is of the latest one among them. */
+  #phase(id: string, named: string | undefined, needs: readonly StepDefinition[]): string {
+    const phases: readonly string[] = this.#head.phases ?? CONVENTIONAL_PHASES;
+    const byDefault = this.#head.phases?.[0] ?? DEFAULT_PHASE;
+    const phase = named ?? needs.map((need) => need.phase).reduce(later, byDefault);
+    if (!phases.includes(phase)) {
+      throw this.#refuse(id, `has the phase ${show(phase)}; the plan's phases are ${phases.join(", ")}`);
+    }
+    const tooLate = needs.find((need) => phases.indexOf(need.phase) > phases.indexOf(phase));
+    if (tooLate) {
+      throw this.#refuse(id, `of phase ${phase} needs ${show(tooLate.id)} of the later phase ${tooLate.phase}`);
+    }
+    return phase;
+
+    function later(a: string, b: string): string {
+      return phases.indexOf(b) > phases.indexOf(a) ? b : a;
+    }
+  }
+
+  #find(id: string): StepDefinition | undefined {
+    return this.#list.find(id, this.#size)?.definition;
+  }
+
+  #refuse(id: unknown, fault: string): InvalidDefinitionError {
+    return new InvalidDefinitionError(`Step ${show(id)} of plan ${this.name}`, fault);
+  }
+}
+
+/**
+ * The steps of a chain of plans, which share one list: a plan of `size` steps sees the first `size`, and only the
+ * longest may append in place. A plan that continues from the middle copies what it sees first. So a chain of n calls
+ * costs n.
+ */
+class StepList {
+  readonly #steps: DefinedStep[];
+  readonly #places: Map<string, number>;
+
+  constructor(steps: DefinedStep[] = []) {
+    this.#steps = steps;
+    this.#places = new Map(steps.map((step, index) => [step.definition.id, index]));
+  }
+
+  append(size: number, step: DefinedStep): StepList {
+    if (size < this.#steps.length) return new StepList(this.first(size)).append(size, step);
+    this.#places.set(step.definition.id, size);
+    this.#steps.push(step);
+    return this;
+  }
+
+  find(id: string, size: number): DefinedStep | undefined {
+    const place = this.#places.get(id);
+    return place !== undefined && place < size ? this.#steps[place] : undefined;
+  }
+
+  last(size: number): DefinedStep | undefined {
+    return this.#steps[size - 1];
+  }
+
+  first(size: number): DefinedStep[] {
+    return this.#steps.slice(0, size);
+  }
+}
+
+type Refuse = (fault: string) => InvalidDefinitionError;
+
+const NOT_AN_ID = "not an id: letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit";
+const PLAN_KEYS = ["input", "version", "phases", "services", "queue", "failFast"];
+
+function planHead(name: string, options: Omit<PlanOptions<StandardSchemaV1, string, never>, "services">): PlanHead {
+  const refuse: Refuse = (fault) => new InvalidDefinitionError(`Plan ${show(name)}`, fault);
+  if (!isId(name)) throw refuse(`has a name that is ${NOT_AN_ID}`);
+  refuseUnknownKeys(options, PLAN_KEYS, refuse);
+  const { input, version = 1, phases, queue = name, failFast = false } = options;
+  if (!isStandardSchema(input)) throw refuse("has no Standard Schema in `input`");
+  if (!Number.isSafeInteger(version) || version < 1) {
+    throw refuse(`has the version ${show(version)}, which is not a whole number from 1`);
+  }
+  if (options.queue === undefined && name === DOCUMENT_QUEUE) {
+    throw refuse("would share the queue of plan documents; give it a `queue`");
+  }
+  if (!isId(queue)) throw refuse(`has the queue ${show(queue)}, which is ${NOT_AN_ID}`);
+  if (typeof failFast !== "boolean") throw refuse(`has failFast ${show(failFast)}, which is neither true nor false`);
+  return { name, version, phases: planPhases(phases, refuse), queue, failFast, inputSchema: input };
+}
+
+function planPhases(phases: readonly string[] | undefined, refuse: Refuse): readonly string[] | null {
+  if (phases === undefined) return null;
+  if (!Array.isArray(phases) || phases.length === 0) throw refuse("has `phases` that are not a list of names");
+  const malformed = phases.find((phase) => !isId(phase));
+  if (malformed !== undefined) throw refuse(`has the phase ${show(malformed)}, which is ${NOT_AN_ID}`);
+  const twice = firstTwice(phases);
+  if (twice !== undefined) throw refuse(`has the phase ${twice} twice`);
+  return [...phases];
+}
+
+function firstTwice(ids: readonly string[]): string | undefined {
+  const seen = new Set<string>();
+  return ids.find((id) => seen.size === seen.add(id).size);
+}
+
+function retryPolicy(retry: RetryOptions | undefined, refuse: Refuse): RetryPolicy {
+  if (retry === undefined) return DEFAULT_RETRY;
+  refuseUnknownKeys(retry, ["attempts", "backoff", "delay", "max"], (fault) => refuse(`has a retry that ${fault}`));
+  const { attempts = DEFAULT_RETRY.attempts, backoff = DEFAULT_RETRY.backoff } = retry;
+  if (!Number.isSafeInteger(attempts) || attempts < 1) {
+    throw refuse(`has ${show(attempts)} retry attempts; they are a whole number from 1`);
+  }
+  if (backoff !== "fixed" && backoff !== "exponential") {
+    throw refuse(`has the backoff ${show(backoff)}; it can be fixed or exponential`);
+  }
+  const delayMs = durationMs(retry.delay, "retry delay", refuse) ?? DEFAULT_RETRY.delayMs;
+  const maxMs = durationMs(retry.max, "retry max", refuse) ?? Math.max(DEFAULT_RETRY.maxMs, delayMs);
+  if (maxMs < delayMs) throw refuse(`has a retry delay of ${delayMs} ms and a max of only ${maxMs} ms`);
+  return { attempts, backoff, delayMs, maxMs };
+}
+
+function durationMs(
+  duration: unknown,
+  what: "timeout" | "retry delay" | "retry max",
+  refuse: Refuse,
+): number | undefined {
+  if (duration === undefined) return undefined;
+  const ms = parseDurationMs(duration);
+  if (ms === null) throw refuse(`has the ${what} ${show(duration)}, which is not a duration such as "30s" or "10m"`);
+  if (ms === 0 && what === "timeout") throw refuse("has a timeout of 0, which would end every attempt at once");
+  return ms;
+}
+
+/** The compiler refuses them too; a misspelt `effect` in plain JavaScript must not pass for the default. */
+function refuseUnknownKeys(options: unknown, known: readonly string[], refuse: Refuse): void {
+  if (typeof options !== "object" || options === null) throw refuse(`has ${show(options)} for its options`);
+  const unknown = Object.keys(options).find((key) => !known.includes(key));
+  if (unknown !== undefined) throw refuse(`has the unknown option ${show(unknown)}; it can have ${known.join(", ")}`);
+}
+
+function show(value: unknown): string {
+  return JSON.stringify(value) ?? String(value);
+}

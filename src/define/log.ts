@@ -1,0 +1,40 @@
+/** The logger that a step's function is given, in pino's calling convention. */
+
+export interface Log {
+  debug: LogLine;
+  info: LogLine;
+  warn: LogLine;
+  error: LogLine;
+}
+
+/** A message, or facts (an object or an error) with an optional message. */
+export type LogLine = (factsOrMessage: unknown, message?: string) => void;
+
+/** A log that writes one line of text a call: level, message, facts as JSON. */
+export function logTo(write: (text: string) => void): Log {
+  const at =
+    (level: keyof Log): LogLine =>
+    (factsOrMessage, message) =>
+      write(`${level} ${describe(factsOrMessage, message)}\n`);
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+}
+
+function describe(factsOrMessage: unknown, message: string | undefined): string {
+  const facts = typeof factsOrMessage === "string" ? factsOrMessage : describeFacts(factsOrMessage);
+  return message === undefined ? facts : `${message} ${facts}`;
+}
+
+function describeFacts(facts: unknown): string {
+  if (facts instanceof Error) return facts.stack ?? `${facts.name}: ${facts.message}`;
+  try {
+    return JSON.stringify(facts, plainError) ?? String(facts);
+  } catch (error) {
+    // A line in the log must not fail the step that writes it.
+    return `(facts that JSON can't hold: ${(error as Error).message})`;
+  }
+}
+
+/** JSON shows an error inside facts as `{}`. */
+function plainError(_key: string, value: unknown): unknown {
+  return value instanceof Error ? { name: value.name, message: value.message } : value;
+}

@@ -1,0 +1,163 @@
+/**
+ * A plan written in code, as the compiler sees it: which steps it has, what each records, and what is above which. The
+ * types accumulate call by call, so that a wrong need, output, phase or result does not compile.
+ */
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+import type { CompiledDefinition, Effect } from "../core/definition.js";
+import type { Duration } from "../core/duration.js";
+import type { Context, Seen } from "./context.js";
+import type { Handler } from "./define-handler.js";
+import type { MustBeJson, Recorded } from "./recorded.js";
+
+/**
+ * A builder that never changes: each call returns a new plan with one more step, and throws InvalidDefinitionError,
+ * which names the step, when that step can't be part of the plan.
+ */
+export interface Plan<
+  In extends StandardSchemaV1,
+  S extends Steps,
+  Last extends keyof S & string,
+  P extends string,
+  Svc,
+  I = StandardSchemaV1.InferOutput<In>,
+> extends AnyPlan {
+  readonly inputSchema: In;
+  readonly "~types"?: {
+    readonly input: StandardSchemaV1.InferInput<In>;
+    readonly outputs: { readonly [K in keyof S]: S[K]["output"] };
+    readonly output: S[Last]["output"];
+    readonly services: (services: Svc) => void;
+  };
+
+  /** A step that runs a function. What it returns is recorded, and is never computed again. */
+  step<const Id extends string, R>(
+    id: NewId<S, Id>,
+    run: (context: Context<I, OutputsAbove<S, Last>, Svc>) => Promise<R> & MustBeJson<R>,
+  ): Plan<In, Add<S, Id, Recorded<R>, Last>, Id, P, Svc>;
+  step<const Id extends string, R, const N extends keyof S & string = Last>(
+    id: NewId<S, Id>,
+    options: StepOptions<S, P, N>,
+    run: (context: Context<I, OutputsAbove<S, N>, Svc>) => Promise<R> & MustBeJson<R>,
+  ): Plan<In, Add<S, Id, Recorded<R>, N>, Id, P, Svc>;
+
+  /** Waits for a person. A rejection cancels the plan, so that the steps below see only approvals. */
+  approve<const Id extends string, const N extends keyof S & string = Last>(
+    id: NewId<S, Id>,
+    options: Placement<S, P, N> & { readonly message: (seen: Seen<I, OutputsAbove<S, N>>) => string },
+  ): Plan<In, Add<S, Id, Approval, N>, Id, P, Svc>;
+
+  /** Waits for data from outside. It is recorded as it was sent, and the schema is applied wherever it is read. */
+  waitFor<const Id extends string, D extends StandardSchemaV1, const N extends keyof S & string = Last>(
+    id: NewId<S, Id>,
+    options: Placement<S, P, N> & { readonly signal: D },
+  ): Plan<In, Add<S, Id, StandardSchemaV1.InferOutput<D>, N>, Id, P, Svc>;
+
+  /** A step that runs a handler, with arguments made from what is above. */
+  use<const Id extends string, W, R, const N extends keyof S & string = Last>(
+    id: NewId<S, Id>,
+    handler: Handler<W, R>,
+    options: StepOptions<S, P, N> & { readonly with: (seen: Seen<I, OutputsAbove<S, N>>) => NoInfer<W> },
+  ): Plan<In, Add<S, Id, R, N>, Id, P, Svc>;
+}
+
+/** A plan whoever wrote it: what workers and clients need of one. */
+export interface AnyPlan {
+  readonly name: string;
+  readonly inputSchema: StandardSchemaV1;
+  /** What the plan declares, digested. Made at the first use. */
+  readonly compiled: CompiledDefinition;
+  /** The functions of its steps, which are not part of what it declares. */
+  readonly code: ReadonlyMap<string, StepCode>;
+  /** Only for the compiler. */
+  readonly "~types"?: {
+    readonly input: unknown;
+    readonly outputs: unknown;
+    readonly output: unknown;
+    readonly services: (services: never) => void;
+  };
+}
+
+/** What a worker calls for a step. */
+export type StepCode =
+  | { readonly kind: "run"; run(context: Context): Promise<unknown> }
+  | { readonly kind: "approve"; message(seen: Seen): string }
+  | { readonly kind: "signal"; readonly schema: StandardSchemaV1 }
+  | { readonly kind: "use"; readonly handler: Handler; with(seen: Seen): unknown };
+
+/** What an approved step records. */
+export interface Approval {
+  readonly choice: "approve";
+  /** Who approved. */
+  readonly by: string;
+}
+
+/** Where a step stands in its plan. */
+export interface Placement<S extends Steps, P extends string, N extends keyof S & string> {
+  /** Steps above that must be done before this one starts: by default the one defined last, `[]` for none. */
+  readonly needs?: readonly (N & keyof S)[];
+  /** By default the first of the plan's own phases, `execute` where it names none, or the latest among the needs. */
+  readonly phase?: P;
+  /** By default the plan's queue. */
+  readonly queue?: string;
+  /** Marks a change of the step's meaning that nothing else shows. */
+  readonly rev?: string;
+}
+
+export interface StepOptions<S extends Steps, P extends string, N extends keyof S & string> extends Placement<S, P, N> {
+  /** How long one attempt may take: 1 hour unless given. */
+  readonly timeout?: Duration;
+  readonly retry?: RetryOptions;
+  /** `irreversible`: after a crash in the middle, a person decides whether it runs again. */
+  readonly effect?: Effect;
+}
+
+export interface RetryOptions {
+  /** Attempts in all, the first one included: 3 unless given. Only failed ones count. */
+  readonly attempts?: number;
+  /** `exponential` unless given: each delay is twice the one before, up to `max`. */
+  readonly backoff?: "fixed" | "exponential";
+  /** Before the second attempt: 1 second unless given. */
+  readonly delay?: Duration;
+  /** 1 minute unless given, or `delay` where that is longer. */
+  readonly max?: Duration;
+}
+
+/** What `submit` answers for a plan of this definition. */
+export interface PlanHandle<D extends AnyPlan> {
+  readonly planId: string;
+  /** Whether it had been submitted before, with the same name and input. */
+  readonly existing: boolean;
+  /** What the step that was defined last recorded, once the plan is completed. */
+  result(): Promise<PlanOutput<D>>;
+}
+
+/** What is submitted: the input of the plan's schema, before transforms. */
+export type PlanInput<D extends AnyPlan> = TypesOf<D>["input"];
+/** What the step that was defined last records. */
+export type PlanOutput<D extends AnyPlan> = TypesOf<D>["output"];
+/** What each step records, by step id. */
+export type PlanOutputs<D extends AnyPlan> = TypesOf<D>["outputs"];
+/** What a plan's steps expect of the worker; of a union of plans, all that they expect together. */
+export type PlanServices<D extends AnyPlan> = TypesOf<D>["services"] extends (services: infer Svc) => void
+  ? Svc
+  : never;
+
+/** A type that stands for a plan's services where only values can be written. */
+export interface ServicesType<Svc> {
+  readonly "~services"?: (services: Svc) => Svc;
+}
+
+/** What each step records, and the ids of itself and all it needs, directly or not. */
+export type Steps = Record<string, { output: unknown; above: string }>;
+
+type TypesOf<D extends AnyPlan> = NonNullable<D["~types"]>;
+
+// An intersection, not a mapped type: one that is rebuilt at every step is "excessively deep" before 100 of them.
+type Add<S extends Steps, Id extends string, Output, N extends keyof S & string> = S &
+  Record<Id, { output: Output; above: Above<S, N> }>;
+
+type Above<S extends Steps, N extends keyof S & string> = N | S[N]["above"];
+
+type OutputsAbove<S extends Steps, N extends keyof S & string> = { readonly [K in Above<S, N>]: S[K]["output"] };
+
+type NewId<S, Id extends string> = Id extends keyof S ? `step "${Id}" exists already` : Id;

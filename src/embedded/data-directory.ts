@@ -1,0 +1,34 @@
+/** Makes the directory in which Waymark keeps its things: readable by its owner only, and invisible to git. */
+import { chmodSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+const IGNORE_EVERYTHING = "*\n";
+
+/**
+ * Creates the data directory, or tightens it. A directory that holds other people's things (somebody pointed at /tmp
+ * or at a home) is left as it is; what Waymark makes inside is private all the same.
+ * @returns its real path
+ */
+export function ensureDataDir(dataDir: string): string {
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const path = realpathSync(dataDir);
+  const entries = readdirSync(path);
+  if (entries.length === 0) writeIfMissing(join(path, ".gitignore"));
+  else if (!entries.includes(".gitignore") || !isOurs(join(path, ".gitignore"))) return path;
+  chmodSync(path, 0o700);
+  return path;
+}
+
+function writeIfMissing(path: string): void {
+  try {
+    writeFileSync(path, IGNORE_EVERYTHING, { flag: "wx" });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+}
+
+function isOurs(path: string): boolean {
+  const text = readFileSync(path, "utf8");
+  // Empty for the instant between its creation and its first byte.
+  return text === IGNORE_EVERYTHING || text === "";
+}

@@ -1,0 +1,186 @@
+--[[
+  BullMQ 6.7's data structures, driven directly: the few operations that steps need, each one equal in effect to
+  BullMQ's own script (a differential test holds the two together), but checking before it writes and free of the
+  arguments that steps never use. `q` is a queue's key prefix, with its last colon. Times are Redis time.
+]]
+local call = redis.call
+
+-- What `Job#addJob` stores for { attempts: 1, removeOnComplete: true, removeOnFail: true }.
+local JOB_OPTS = '{"attempts":1,"removeOnComplete":true,"removeOnFail":true}'
+-- A delayed job's score is its time, with 12 bits below it that keep jobs of one millisecond in order.
+local SCORE_STEP = 0x1000
+
+-- paused, global concurrency, rate limit (max, duration), length of the event stream
+local function queue_attributes(q)
+  local a = call('HMGET', q .. 'meta', 'paused', 'concurrency', 'max', 'duration', 'opts.maxLenEvents')
+  a.events_kept = a[5] or '10000'
+  return a
+end
+
+local function queue_closed(q, a)
+  if a[1] then return true end
+  return a[2] and call('LLEN', q .. 'active') >= tonumber(a[2])
+end
+
+local function queue_mark(q, a)
+  if not queue_closed(q, a) then call('ZADD', q .. 'marker', 0, '0') end
+end
+
+local function queue_next_due(q)
+  local first = call('ZRANGE', q .. 'delayed', 0, 0, 'WITHSCORES')
+  return first[2] and tonumber(first[2]) / SCORE_STEP
+end
+
+local function queue_mark_delay(q)
+  local due = queue_next_due(q)
+  if due then call('ZADD', q .. 'marker', due, '1') end
+end
+
+local function queue_put_delayed(q, a, id, due)
+  local low, high = due * SCORE_STEP, (due + 1) * SCORE_STEP - 1
+  local last = call('ZREVRANGEBYSCORE', q .. 'delayed', high, low, 'WITHSCORES', 'LIMIT', 0, 1)
+  local score = last[2] and math.min(tonumber(last[2]) + 1, high) or low
+  call('ZADD', q .. 'delayed', string.format('%.0f', score), id)
+  call('XADD', q .. 'events', 'MAXLEN', '~', a.events_kept, '*', 'event', 'delayed', 'jobId', id,
+    'delay', string.format('%.0f', due))
+  queue_mark_delay(q)
+end
+
+-- BullMQ's add silently does nothing where the id exists, so what could be left of it goes first.
+local function queue_add(q, a, id, data, now, delay)
+  if call('EXISTS', q .. id) == 1 then
+    call('LREM', q .. 'wait', 0, id)
+    call('ZREM', q .. 'delayed', id)
+    call('ZREM', q .. 'completed', id)
+    call('ZREM', q .. 'failed', id)
+    call('DEL', q .. id)
+  end
+  if not a[5] then
+    call('HSET', q .. 'meta', 'opts.maxLenEvents', a.events_kept)
+    a[5] = a.events_kept
+  end
+  call('INCR', q .. 'id')
+  call('HSET', q .. id, 'name', 'step', 'data', data, 'opts', JOB_OPTS, 'timestamp', now, 'delay', delay, 'priority', 0)
+  call('XADD', q .. 'events', '*', 'event', 'added', 'jobId', id, 'name', 'step')
+  if delay > 0 then
+    queue_put_delayed(q, a, id, now + delay)
+  else
+    call('LPUSH', q .. 'wait', id)
+    queue_mark(q, a)
+    call('XADD', q .. 'events', 'MAXLEN', '~', a.events_kept, '*', 'event', 'waiting', 'jobId', id)
+  end
+end
+
+local function queue_drop_job(q, id)
+  local k = q .. id
+  call('DEL', k, k .. ':lock', k .. ':logs', k .. ':dependencies', k .. ':processed', k .. ':failed', k .. ':unsuccessful')
+end
+
+-- Takes the job off the active list: the last thing that can refuse, and the first write.
+local function queue_acknowledge(q, id)
+  return call('LREM', q .. 'active', -1, id) > 0
+end
+
+-- After queue_acknowledge: the job is done and leaves no trace but an event.
+local function queue_finish(q, a, id, returnvalue)
+  queue_drop_job(q, id)
+  call('SREM', q .. 'stalled', id)
+  call('XADD', q .. 'events', 'MAXLEN', '~', a.events_kept, '*', 'event', 'completed', 'jobId', id,
+    'returnvalue', returnvalue, 'prev', 'active')
+end
+
+local function queue_unlock(q, id)
+  call('DEL', q .. id .. ':lock')
+  call('SREM', q .. 'stalled', id)
+end
+
+-- After queue_acknowledge: back to the front of the queue, and somebody is woken.
+local function queue_put_back(q, a, id)
+  queue_unlock(q, id)
+  call('RPUSH', q .. 'wait', id)
+  queue_mark(q, a)
+  call('XADD', q .. 'events', 'MAXLEN', '~', a.events_kept, '*', 'event', 'waiting', 'jobId', id, 'prev', 'active')
+end
+
+-- After queue_acknowledge: again after `delay` ms.
+local function queue_delay(q, a, id, now, delay)
+  queue_unlock(q, id)
+  call('HSET', q .. id, 'delay', delay)
+  queue_put_delayed(q, a, id, now + delay)
+end
+
+local function queue_promote_due(q, a, now)
+  local due = call('ZRANGEBYSCORE', q .. 'delayed', 0, (now + 1) * SCORE_STEP - 1, 'LIMIT', 0, 1000)
+  if #due == 0 then return end
+  for _, id in ipairs(due) do
+    call('ZREM', q .. 'delayed', id)
+    local priority = tonumber(call('HGET', q .. id, 'priority')) or 0
+    if priority == 0 then
+      call('LPUSH', q .. 'wait', id)
+    else
+      local count = call('INCR', q .. 'pc')
+      call('ZADD', q .. 'prioritized', string.format('%.0f', priority * 0x100000000 + count % 0x100000000), id)
+    end
+    call('XADD', q .. 'events', '*', 'event', 'waiting', 'jobId', id, 'prev', 'delayed')
+    call('HSET', q .. id, 'delay', 0)
+  end
+  queue_mark(q, a)
+end
+
+local function queue_pop(q)
+  local id = call('RPOP', q .. 'wait')
+  if id then return id end
+  local first = call('ZPOPMIN', q .. 'prioritized')
+  if first[1] then return first[1] end
+  call('DEL', q .. 'pc')
+end
+
+-- Stale jobs are dropped here and nowhere else: searching a long queue for them would block everybody.
+local MOST_STALE_A_CALL = 200
+
+--[[
+  Moves the next job to active and locks it. `start(id)` says what to do with it: nil drops it as stale, anything else
+  is returned with the id. Where `start` raises (a key on a slot in migration), the job is back where it was.
+  Returns id, started; or nil, ms until the rate limit ends, time of the next delayed job.
+]]
+local function queue_fetch(q, a, token, lock_ms, now, start)
+  queue_promote_due(q, a, now)
+  local max = tonumber(a[3])
+  if max and max <= tonumber(call('GET', q .. 'limiter') or 0) then
+    local ttl = call('PTTL', q .. 'limiter')
+    if ttl == 0 then call('DEL', q .. 'limiter') end
+    if ttl > 0 then return nil, ttl, 0 end
+  end
+  if queue_closed(q, a) then return nil, 0, 0 end
+  for _ = 1, MOST_STALE_A_CALL do
+    local id = queue_pop(q)
+    if not id then return nil, 0, queue_next_due(q) or 0 end
+    local ok, started = pcall(start, id)
+    if not ok then
+      call('RPUSH', q .. 'wait', id)
+      error(started)
+    elseif started == nil then
+      queue_drop_job(q, id)
+    else
+      call('LPUSH', q .. 'active', id)
+      if max then
+        if call('INCR', q .. 'limiter') == 1 then call('PEXPIRE', q .. 'limiter', math.floor(math.abs(tonumber(a[4]) or 0))) end
+      end
+      call('SET', q .. id .. ':lock', token, 'PX', lock_ms)
+      call('XADD', q .. 'events', '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
+      call('HSET', q .. id, 'processedOn', now)
+      call('HINCRBY', q .. id, 'ats', 1)
+      call('ZADD', q .. 'marker', 0, '0')
+      return id, started
+    end
+  end
+  call('ZADD', q .. 'marker', 0, '0')
+  return nil, 0, now
+end
+
+-- All keys of a queue that only one process used and that holds no job any more.
+local function queue_drop_if_empty(q)
+  if call('EXISTS', q .. 'wait', q .. 'active', q .. 'delayed', q .. 'prioritized') == 0 then
+    call('DEL', q .. 'meta', q .. 'id', q .. 'events', q .. 'marker', q .. 'stalled', q .. 'limiter', q .. 'pc', q .. 'stalled-check')
+  end
+end

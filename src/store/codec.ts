@@ -1,0 +1,285 @@
+/** What stands in Redis, read with a strict eye: whatever doesn't have the form that our scripts write is refused. */
+import { StoreUnsuitableError } from "../core/errors.js";
+import type { PlanEvent } from "../core/history.js";
+import { checkpointId, decisionId } from "../core/ids.js";
+import type { AttemptError } from "../core/outcome.js";
+import { type OpenStep, PLAN_STATES, type PlanMeta, type PlanState, type StepRecord, type WaitKind, type WorkerView } from "../core/plan.js";
+import type { FetchReply, Verdict } from "../core/ports.js";
+
+export function pairs(flat: readonly string[]): Map<string, string> {
+  const map = new Map<string, string>();
+  for (let i = 0; i + 1 < flat.length; i += 2) map.set(flat[i]!, flat[i + 1]!);
+  return map;
+}
+
+export function decodeMeta(planId: string, hash: ReadonlyMap<string, string>, workdir: string | null): PlanMeta {
+  const text = (field: string) => {
+    const value = hash.get(field);
+    if (value === undefined) throw corrupt(`plan ${planId}`, `no field ${field}`);
+    return value;
+  };
+  const int = (field: string) => integer(text(field), `plan ${planId}, ${field}`);
+  const state = text("state");
+  if (!(PLAN_STATES as readonly string[]).includes(state)) throw corrupt(`plan ${planId}`, `state ${state}`);
+  return {
+    planId,
+    name: text("name"),
+    version: int("version"),
+    storedState: state as PlanState,
+    epoch: int("epoch"),
+    line: int("line"),
+    fence: int("fence"),
+    revision: int("revision"),
+    definitionDigest: text("definition"),
+    total: int("total"),
+    done: int("done"),
+    phase: text("phase"),
+    lastCompletedStep: text("last_completed_step") || null,
+    lastCheckpointId: text("last_checkpoint_id") || null,
+    lastDecisionId: text("last_decision_id"),
+    resumeCount: int("resume_count"),
+    createdAt: int("created"),
+    updatedAt: int("updated"),
+    finishedAt: hash.has("finished") ? int("finished") : null,
+    privateQueue: hash.get("queue") ?? null,
+    tag: text("tag"),
+    workdir,
+    actor: hash.get("actor") ?? "",
+  };
+}
+
+const WAITS: Readonly<Record<string, WaitKind>> = { a: "approval", s: "signal", t: "timer" };
+export const WAIT_LETTERS: Readonly<Record<WaitKind, string>> = { approval: "a", signal: "s", timer: "t" };
+
+/** `text` is state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence; see lua/plan.lua. */
+export function decodeOpenStep(stepId: string, text: string, createdAt: number): OpenStep {
+  const f = text.split("|");
+  if (f.length !== 12) throw corrupt(`open step ${stepId}`, text);
+  const int = (i: number) => integer(f[i]!, `open step ${stepId}`);
+  const facts = {
+    stepId,
+    attempts: int(1),
+    failures: int(2),
+    crashes: int(3),
+    line: int(4),
+    queue: f[9]!,
+    phase: f[10]!,
+  };
+  const at = f[6] === "" ? createdAt : createdAt + int(6);
+  const dueAt = f[7] === "" ? null : createdAt + int(7);
+  switch (f[0]) {
+    case "q":
+      return { ...facts, kind: "queued" };
+    case "b":
+      return { ...facts, kind: "backlog" };
+    case "h":
+      return { ...facts, kind: "held" };
+    case "d":
+      return { ...facts, kind: "delayed", dueAt: dueAt ?? at };
+    case "r":
+      return { ...facts, kind: "running", workerId: tokenWorker(f[5]!), startedAt: at };
+    case "w":
+      return { ...facts, kind: "waiting", wait: WAITS[f[8]!] ?? "signal", dueAt, since: at };
+    case "f":
+      return { ...facts, kind: "failed", failedAt: at };
+    default:
+      throw corrupt(`open step ${stepId}`, text);
+  }
+}
+
+/** `text` is c|attempts|line|token|start|duration|fence - start. */
+export function decodeRecord(stepId: string, text: string, createdAt: number): StepRecord {
+  const f = text.split("|");
+  if (f.length !== 7 || (f[0] !== "c" && f[0] !== "s")) throw corrupt(`record of step ${stepId}`, text);
+  const int = (i: number) => integer(f[i]!, `record of step ${stepId}`);
+  const startedAt = createdAt + int(4);
+  return {
+    stepId,
+    kind: f[0] === "c" ? "completed" : "skipped",
+    attempts: int(1),
+    line: int(2),
+    workerId: tokenWorker(f[3]!),
+    startedAt,
+    durationMs: int(5),
+    fence: startedAt + int(6),
+  };
+}
+
+const SETTLED_EVENTS: Readonly<Record<string, "plan.completed" | "plan.failed" | "plan.waiting" | "plan.paused" | "plan.interrupted">> = {
+  completed: "plan.completed",
+  failed: "plan.failed",
+  waiting: "plan.waiting",
+  paused: "plan.paused",
+  interrupted: "plan.interrupted",
+};
+
+/** What an event's relative times and derived ids are reckoned from. */
+export interface EventBase {
+  readonly planId: string;
+  readonly createdAt: number;
+  readonly tag: string;
+}
+
+export function decodeEvent({ planId, createdAt, tag }: EventBase, seq: number, text: string): PlanEvent {
+  const f = text.split("|");
+  const bad = () => corrupt(`event ${seq} of plan ${planId}`, text);
+  const int = (i: number) => integer(f[i] ?? "", `event ${seq} of plan ${planId}`);
+  const rest = (i: number) => f.slice(i).join("|");
+  const facts = { seq, at: createdAt + int(1), planId, epoch: int(2) };
+  const step = f[3] ?? "";
+  switch (f[0]) {
+    case "S":
+      return { ...facts, type: "plan.submitted", actor: rest(3) };
+    case "s":
+      return { ...facts, type: "step.started", step, attempt: int(4), fence: createdAt + int(5), workerId: f[6] ?? "" };
+    case "c": {
+      const fence = createdAt + int(5);
+      return {
+        ...facts,
+        type: "step.completed",
+        step,
+        attempt: int(4),
+        fence,
+        checkpointId: checkpointId(tag, fence),
+        decisionId: decisionId(tag, createdAt, int(6)),
+        actor: f[7] || null,
+      };
+    }
+    case "f":
+      return {
+        ...facts,
+        type: "step.failed",
+        step,
+        attempt: int(4),
+        final: f[5] === "1",
+        retryInMs: f[6] === "" ? null : int(6),
+        error: decodeError(rest(7)),
+      };
+    case "r":
+      return { ...facts, type: "step.released", step, attempt: int(4), reason: rest(5) };
+    case "x":
+      return { ...facts, type: "step.crashed", step, attempt: int(4), workerId: f[5] ?? "" };
+    case "w":
+      return {
+        ...facts,
+        type: "step.waiting",
+        step,
+        attempt: int(4),
+        wait: WAITS[f[5] ?? ""] ?? "signal",
+        dueAt: f[6] ? createdAt + int(6) : null,
+      };
+    case "d":
+      return {
+        ...facts,
+        type: "decision.recorded",
+        step,
+        decisionId: decisionId(tag, createdAt, int(4)),
+        actor: f[5] ?? "",
+      };
+    case "p":
+      return { ...facts, type: "plan.pause_requested", actor: step, reason: rest(4) || null };
+    case "X":
+      return { ...facts, type: "plan.cancelled", actor: step, reason: rest(4) || null };
+    case "R":
+      return { ...facts, type: "plan.resumed", actor: step, from: f[4] || null, superseded: int(5), reason: rest(6) || null };
+    case "z": {
+      const type = SETTLED_EVENTS[step];
+      if (!type) throw bad();
+      return { ...facts, type };
+    }
+    default:
+      throw bad();
+  }
+}
+
+export function decodeError(text: string): AttemptError {
+  try {
+    const value = JSON.parse(text) as Partial<AttemptError>;
+    if (typeof value.code === "string" && typeof value.message === "string") return { code: value.code, message: value.message };
+  } catch {
+    // Falls through: a text that isn't ours is shown as it is.
+  }
+  return { code: "STEP_FAILED", message: text };
+}
+
+export interface WorkerReply {
+  readonly workerId: string;
+  readonly beatAt: number;
+  readonly info: ReadonlyMap<string, string>;
+}
+
+export function decodeWorkerReply(reply: unknown): WorkerReply {
+  const [workerId, beat, info] = reply as [string, string, string[]];
+  return { workerId, beatAt: Number(beat), info: pairs(info) };
+}
+
+export function decodeWorker(reply: WorkerReply, now: number, deadAfterMs: number, gone: boolean): WorkerView {
+  const { info } = reply;
+  const words = (field: string) => (info.get(field) ?? "").split(" ").filter((word) => word !== "");
+  return {
+    workerId: reply.workerId,
+    label: info.get("label") ?? reply.workerId,
+    pid: Number(info.get("pid") ?? 0),
+    state: info.get("state") === "draining" ? "draining" : "accepting",
+    plans: words("plans"),
+    queues: words("queues"),
+    concurrency: Number(info.get("concurrency") ?? 0),
+    startedAt: Number(info.get("started") ?? 0),
+    lastSeenAt: reply.beatAt,
+    alive: !gone && now - reply.beatAt < deadAfterMs,
+    active: Number(info.get("active") ?? 0),
+  };
+}
+
+/** See fetch_reply in lua/start.lua. */
+export function decodeFetch(reply: unknown, token: string, queue: string): FetchReply {
+  const f = reply as (string | number | null)[];
+  const verdict = f[0] as Verdict;
+  const now = Number(f[1]);
+  const jobId = f[2] as string;
+  if (jobId === "") return { verdict, now, next: { kind: "none", limitMs: Number(f[3]), dueAt: Number(f[4]) } };
+  if (f[3] === "foreign") return { verdict, now, next: { kind: "foreign", jobId, hash: f[4] as unknown as string[] } };
+  const inline = f[16] === "1";
+  return {
+    verdict,
+    now,
+    next: {
+      kind: "step",
+      jobId,
+      step: {
+        planId: f[3] as string,
+        stepId: f[4] as string,
+        epoch: Number(f[5]),
+        line: Number(f[6]),
+        attempt: Number(f[7]),
+        failures: Number(f[8]),
+        fence: Number(f[9]),
+        startedAt: Number(f[10]),
+        dueAt: f[11] === "" ? null : Number(f[11]),
+        planName: f[12] as string,
+        definitionDigest: f[13] as string,
+        privateQueue: (f[14] as string) || null,
+        createdAt: Number(f[15]),
+        tag: f[19] as string,
+        input: inline ? (f[17] as string) : null,
+        workdir: inline ? (f[18] as string) || null : null,
+        token,
+        queue,
+      },
+    },
+  };
+}
+
+export function tokenWorker(token: string): string {
+  const end = token.indexOf(".");
+  return end < 0 ? token : token.slice(0, end);
+}
+
+function integer(text: string, where: string): number {
+  if (!/^-?\d{1,16}$/.test(text)) throw corrupt(where, `"${text}" is not a number`);
+  return Number(text);
+}
+
+function corrupt(where: string, what: string): StoreUnsuitableError {
+  return new StoreUnsuitableError(`The store holds something that Waymark did not write: ${where}: ${what.slice(0, 200)}`, { where });
+}

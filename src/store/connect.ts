@@ -1,0 +1,112 @@
+/** A connection to the one Redis (or Valkey) that holds a shard, and the proof that it can hold plans safely. */
+import { Redis, type RedisOptions } from "ioredis";
+import { StoreUnavailableError, StoreUnsuitableError } from "../core/errors.js";
+
+/** How long a first connection may take before the store counts as unavailable. */
+const CONNECT_DEADLINE_MS = 2_500;
+
+export interface ConnectOptions {
+  /** `redis://`, `rediss://` or `unix://`. */
+  readonly url: string;
+  /** True where commands wait out an outage instead of failing: in workers. */
+  readonly patient: boolean;
+}
+
+/**
+ * Connects, or fails within three seconds. Nothing is sent but the handshake: no client name, no INFO, so that a
+ * read-only user can run a dry-run.
+ * @throws StoreUnavailableError
+ */
+export async function connect(options: ConnectOptions): Promise<Redis> {
+  let lastError: Error | null = null;
+  let connected = false;
+  const settings = {
+    ...addressOf(options.url),
+    lazyConnect: true,
+    enableReadyCheck: false,
+    disableClientInfo: true,
+    protocol: 2,
+    connectTimeout: CONNECT_DEADLINE_MS,
+    maxRetriesPerRequest: options.patient ? null : 2,
+    retryStrategy: (times: number) => (connected ? Math.min(times * 50, 1_000) : null),
+  };
+  const redis = new Redis(settings as RedisOptions & { replyMapping?: "legacy" });
+  redis.on("error", (error: Error) => {
+    lastError = error;
+  });
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no connection within ${CONNECT_DEADLINE_MS} ms`)), CONNECT_DEADLINE_MS);
+  });
+  try {
+    await Promise.race([redis.connect(), deadline]);
+    connected = true;
+    return redis;
+  } catch (error) {
+    redis.disconnect();
+    throw new StoreUnavailableError(describeUrl(options.url), (lastError ?? (error as Error)).message, { cause: error });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The URL without its password, for messages. */
+export function describeUrl(url: string): string {
+  return url.replace(/^(\w+:\/\/)([^@/]*)@/, "$1***@");
+}
+
+/**
+ * Refuses a store that would lose plans: too old for read-only scripts, or evicting keys. Reads only what the user may
+ * read; a server that hides its configuration is taken at its word.
+ * @throws StoreUnsuitableError
+ */
+export async function requireSuitable(redis: Redis): Promise<void> {
+  const info = await redis.info("server").catch(() => "");
+  const version = /^(?:valkey_version|redis_version):(\S+)/m.exec(info)?.[1];
+  const isValkey = /^valkey_version:/m.test(info);
+  if (version && !isAtLeast(version, 7, isValkey ? 2 : 0)) {
+    throw new StoreUnsuitableError(
+      `${isValkey ? "Valkey" : "Redis"} ${version} is too old: Waymark needs Redis 7.0 or Valkey 7.2`,
+      { version },
+    );
+  }
+  const policy = await redis.config("GET", "maxmemory-policy").then(
+    (reply) => (reply as string[])[1],
+    () => undefined,
+  );
+  if (policy !== undefined && policy !== "noeviction") {
+    throw new StoreUnsuitableError(
+      `This Redis evicts keys when memory is short (maxmemory-policy ${policy}); plans need noeviction`,
+      { maxmemory_policy: policy },
+    );
+  }
+}
+
+interface Address {
+  readonly path?: string;
+  readonly host?: string;
+  readonly port?: number;
+  readonly username?: string;
+  readonly password?: string;
+  readonly db?: number;
+  readonly tls?: object;
+}
+
+function addressOf(url: string): Address {
+  if (url.startsWith("unix://")) return { path: url.slice("unix://".length) };
+  const parsed = new URL(url);
+  const database = parsed.pathname.length > 1 ? Number(parsed.pathname.slice(1)) : 0;
+  return {
+    host: parsed.hostname.replace(/^\[|\]$/g, "") || "127.0.0.1",
+    port: parsed.port ? Number(parsed.port) : 6379,
+    ...(parsed.username ? { username: decodeURIComponent(parsed.username) } : {}),
+    ...(parsed.password ? { password: decodeURIComponent(parsed.password) } : {}),
+    ...(database ? { db: database } : {}),
+    ...(parsed.protocol === "rediss:" ? { tls: {} } : {}),
+  };
+}
+
+function isAtLeast(version: string, major: number, minor: number): boolean {
+  const [a = 0, b = 0] = version.split(".").map(Number);
+  return a > major || (a === major && b >= minor);
+}

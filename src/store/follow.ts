@@ -1,0 +1,65 @@
+/** History as it happens. One plan is read from its own list, all plans from the shard's stream. */
+import type { Redis } from "ioredis";
+import type { PlanEvent } from "../core/history.js";
+import { isTerminal } from "../core/plan.js";
+import { decodeEvent, type EventBase } from "./codec.js";
+import type { Keys } from "./keys.js";
+import type { RedisPlanStore } from "./redis-plan-store.js";
+
+/** How often a followed plan is read: soon enough for a person, cheap enough for a fleet. */
+const POLL_MS = 100;
+
+export async function* followPlan(
+  store: RedisPlanStore,
+  planId: string,
+  fromSeq: number,
+  signal: AbortSignal,
+): AsyncGenerator<PlanEvent> {
+  let seq = fromSeq;
+  while (!signal.aborted) {
+    const state = await store.redis.hget(store.keys.plan(planId), "state");
+    const events = await store.history(planId, seq);
+    for (const event of events) {
+      yield event;
+      seq = event.seq + 1;
+    }
+    // The state was read before the history, so a terminal plan's last event has been given.
+    if (state !== null && (isTerminal as (s: string) => boolean)(state)) return;
+    if (events.length === 0) await pause(POLL_MS, signal);
+  }
+}
+
+export async function* followAll(redis: Redis, keys: Keys, signal: AbortSignal): AsyncGenerator<PlanEvent> {
+  const bases = new Map<string, EventBase>();
+  let last = (await redis.xrevrange(keys.events, "+", "-", "COUNT", 1))[0]?.[0] ?? "0-0";
+  while (!signal.aborted) {
+    const entries = await redis.xrange(keys.events, `(${last}`, "+", "COUNT", 500);
+    for (const [id, fields] of entries) {
+      last = id;
+      const planId = fields[1];
+      const entry = fields[3];
+      if (planId === undefined || entry === undefined) continue;
+      if (!bases.has(planId)) {
+        const [created, tag] = await redis.hmget(keys.plan(planId), "created", "tag");
+        // Pruned since.
+        if (!created || !tag) continue;
+        bases.set(planId, { planId, createdAt: Number(created), tag });
+      }
+      yield decodeEvent(bases.get(planId)!, 0, entry);
+    }
+    if (entries.length === 0) await pause(POLL_MS, signal);
+  }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

@@ -1,0 +1,87 @@
+/**
+ * Every key, spelled once. All keys of a plan, its queues, its definition and the worker registry carry one hash tag, so
+ * that a script may touch all of them on a Cluster. Queue names share that space with our own: a queue whose name is one
+ * of our words gets a `~` behind it, which no id can hold.
+ */
+
+const OWN_WORDS = new Set(["plan", "plans", "def", "workers", "worker", "serving", "machine", "events", "sweep"]);
+
+export class Keys {
+  /** The tag: BullMQ's `prefix`. */
+  readonly tag: string;
+  /** The tag with its colon, as scripts concatenate it. */
+  readonly base: string;
+  readonly workers: string;
+  /** Every plan by the time of its submission. */
+  readonly plans: string;
+  /** Those that are not terminal. */
+  readonly openPlans: string;
+  readonly events: string;
+  readonly sweep: string;
+
+  constructor(prefix: string, shard = 0) {
+    this.tag = `{${prefix}:${shard}}`;
+    this.base = `${this.tag}:`;
+    this.workers = `${this.base}workers`;
+    this.plans = `${this.base}plans`;
+    this.openPlans = `${this.base}plans:open`;
+    this.events = `${this.base}events`;
+    this.sweep = `${this.base}sweep`;
+  }
+
+  plan(planId: string): string {
+    return `${this.base}plan:${planId}`;
+  }
+
+  /** All keys that a transition of this plan may write. */
+  planKeys(planId: string): string[] {
+    const plan = this.plan(planId);
+    return [plan, ...PLAN_PARTS.map((part) => `${plan}:${part}`), this.openPlans, this.events];
+  }
+
+  planPart(planId: string, part: (typeof PLAN_PARTS)[number]): string {
+    return `${this.plan(planId)}:${part}`;
+  }
+
+  definition(digest: string): string {
+    return `${this.base}def:${digest}`;
+  }
+
+  worker(workerId: string): string {
+    return `${this.base}worker:${workerId}`;
+  }
+
+  own(workerId: string): string {
+    return `${this.base}worker:${workerId}:own`;
+  }
+
+  inbox(workerId: string): string {
+    return `${this.base}worker:${workerId}:inbox`;
+  }
+
+  serving(queue: string): string {
+    return `${this.base}serving:${queue}`;
+  }
+
+  /** The keys of a queue that a fetch or a commit may write. `queue` is a BullMQ name already. */
+  queueKeys(queue: string): string[] {
+    return QUEUE_PARTS.map((part) => `${this.base}${queue}:${part}`);
+  }
+
+  job(queue: string, planId: string, stepId: string, epoch: number): string {
+    return `${this.base}${queue}:${planId}/${stepId}/${epoch}`;
+  }
+}
+
+const PLAN_PARTS = ["open", "steps", "out", "needs", "backlog", "history", "decisions", "signals", "requests", "logs"] as const;
+const QUEUE_PARTS = ["wait", "active", "delayed", "prioritized", "events", "meta", "marker", "id", "limiter", "pc", "stalled"];
+
+/** The BullMQ queue that a queue of a definition is. */
+export function bullQueueName(queue: string): string {
+  return OWN_WORDS.has(queue) ? `${queue}~` : queue;
+}
+
+/** The queue of a process that executes plans alone. */
+export function privateQueueName(workerId: string): string {
+  return `run~${workerId}`;
+}

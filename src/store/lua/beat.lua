@@ -1,0 +1,54 @@
+--[[
+  A worker says that it lives, hears what it has to stop, and sweeps: workers that have been silent for too long, or
+  whose process is gone from the caller's machine, lose their jobs to the queues.
+  If nobody has swept for a while, the store was away or nobody watched: then everybody gets time to be heard first,
+  else every outage would look like the death of the whole fleet. The same where a third of the workers looks dead at once.
+
+  KEYS[1] <tag>:workers   zset   KEYS[2] <tag>:worker:<id>   hash   KEYS[3] <tag>:worker:<id>:inbox   list
+  KEYS[4] <tag>:sweep     hash   at, until, brake
+  ARGV[1] key prefix of the shard   ARGV[2] worker   ARGV[3] state   ARGV[4] number of active steps
+  ARGV[5] ms after which a silent worker is dead   ARGV[6…] workers whose process is gone
+
+  Returns { OK or UNREGISTERED, now, workers of this machine, messages, jobs taken over, workers taken over }.
+]]
+--#include ../../queue/lua/lean-queue.lua
+--#include plan.lua
+--#include attempt.lua
+--#include takeover.lua
+local SWEEP_GAP_MS, MOST_WORKERS, MOST_JOBS = 2500, 20, 200
+local T, worker, dead_after, now = ARGV[1], ARGV[2], tonumber(ARGV[5]), redis_now()
+if not call('ZSCORE', KEYS[1], worker) then return { 'UNREGISTERED', str(now), {}, {}, 0, {} } end
+call('ZADD', KEYS[1], now, worker)
+local facts = call('HMGET', KEYS[2], 'queues', 'machine')
+for queue in string.gmatch(facts[1] or '', '%S+') do
+  if ARGV[3] == 'accepting' then call('ZADD', T .. 'serving:' .. queue, now, worker)
+  else call('ZREM', T .. 'serving:' .. queue, worker) end
+end
+call('HSET', KEYS[2], 'state', ARGV[3], 'active', ARGV[4])
+local messages = call('LRANGE', KEYS[3], 0, -1)
+if #messages > 0 then call('DEL', KEYS[3]) end
+
+local sweep = call('HMGET', KEYS[4], 'at', 'until', 'brake')
+local wait_until = tonumber(sweep[2] or 0)
+if not sweep[1] or now - tonumber(sweep[1]) > SWEEP_GAP_MS then wait_until = now + dead_after end
+local dead, jobs = {}, 0
+for i = 6, #ARGV do
+  if call('ZSCORE', KEYS[1], ARGV[i]) and ARGV[i] ~= worker then dead[#dead + 1] = ARGV[i] end
+end
+local brake = sweep[3]
+if now >= wait_until then
+  local silent = call('ZRANGEBYSCORE', KEYS[1], '-inf', now - dead_after, 'LIMIT', 0, MOST_WORKERS)
+  if #silent >= 3 and #silent * 3 > call('ZCARD', KEYS[1]) and not brake then
+    brake = '1'
+    wait_until = now + dead_after
+  else
+    for _, id in ipairs(silent) do dead[#dead + 1] = id end
+    if #silent == 0 then brake = false end
+  end
+end
+call('HSET', KEYS[4], 'at', str(now), 'until', str(wait_until))
+if brake then call('HSET', KEYS[4], 'brake', brake) elseif sweep[3] then call('HDEL', KEYS[4], 'brake') end
+for _, id in ipairs(dead) do
+  if jobs < MOST_JOBS then jobs = jobs + takeover(T, id, MOST_JOBS - jobs, now) end
+end
+return { 'OK', str(now), call('SMEMBERS', T .. 'machine:' .. (facts[2] or '')), messages, jobs, dead }

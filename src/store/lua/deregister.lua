@@ -1,0 +1,30 @@
+--[[
+  A worker leaves in order. What it still holds goes back to the queues; the markers it may have taken from them are
+  put back, so that nobody sleeps beside a waiting job. Plans that only it could run are interrupted.
+
+  KEYS[1] <tag>:workers   zset   worker -> last beat
+  ARGV[1] key prefix of the shard   ARGV[2] worker   ARGV[3] its private queue   ARGV[4…] plans in that queue
+
+  Returns OK.
+]]
+--#include ../../queue/lua/lean-queue.lua
+--#include plan.lua
+--#include attempt.lua
+--#include takeover.lua
+local T, worker, now = ARGV[1], ARGV[2], redis_now()
+local queues = call('HGET', T .. 'worker:' .. worker, 'queues') or ''
+takeover(T, worker, 100000, now)
+for queue in string.gmatch(queues, '%S+') do
+  local q = T .. queue .. ':'
+  if call('EXISTS', q .. 'wait', q .. 'prioritized') > 0 then queue_mark(q, queue_attributes(q)) end
+end
+for i = 4, #ARGV do
+  local P = T .. 'plan:' .. ARGV[i]
+  local p = attempt_facts(P)
+  if (p.state == 'running' or p.state == 'queued') and call('HGET', P, 'queue') == ARGV[3] then
+    call('HSET', P, 'updated', str(now), 'revision', str(p.revision + 1))
+    plan_set_state(T, P, ARGV[i], p.state, 'interrupted')
+    plan_record(T, P, ARGV[i], 'z|' .. str(now - p.created) .. '|' .. p.epoch .. '|interrupted')
+  end
+end
+return 'OK'

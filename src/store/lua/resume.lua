@@ -1,0 +1,153 @@
+--[[
+  Carries out a decision to resume: the one write of it. Compares the revision that the decision was made from, looks
+  again whether anybody alive has the plan or can take it, raises the epoch, supersedes what a rewind supersedes and
+  queues the frontier.
+
+  KEYS[1] <tag>:plan:<id>   hash   and the other keys of the plan, its queues and the jobs it adds
+  KEYS[2] <tag>:workers     zset   worker -> last beat
+  ARGV[1] key prefix of the shard   ARGV[2] plan   ARGV[3] revision   ARGV[4] epoch   ARGV[5] request id or empty
+  ARGV[6] answer to store with it   ARGV[7] actor   ARGV[8] reason   ARGV[9] the point resumed from, or empty
+  ARGV[10] private queue or empty   ARGV[11] workdir or empty   ARGV[12] ms after which a silent worker is dead
+  ARGV[13] workers known to be gone, each followed by a space   ARGV[14] last completed step   ARGV[15] last checkpoint
+  ARGV[16] number of superseded steps   ARGV[17] number of recounted steps, then
+  superseded: step …   recounted: step, done needs …   frontier: step, queue, phase …
+
+  Returns OK, REPEATED <answer>, STALE or NOPLAN.
+]]
+--#include ../../queue/lua/lean-queue.lua
+--#include plan.lua
+--#include attempt.lua
+local T, plan, P, now = ARGV[1], ARGV[2], KEYS[1], redis_now()
+local p = attempt_facts(P)
+if not p.epoch then return 'NOPLAN' end
+if ARGV[5] ~= '' then
+  local answer = call('HGET', P .. ':requests', 'resume:' .. ARGV[5])
+  if answer then return 'REPEATED ' .. answer end
+end
+if p.revision ~= ARGV[3] or p.epoch ~= ARGV[4] then return 'STALE' end
+
+local alive_since, gone = now - tonumber(ARGV[12]), ARGV[13]
+local function alive(worker)
+  if string.find(gone, worker .. ' ', 1, true) then return false end
+  local beat = call('ZSCORE', KEYS[2], worker)
+  return beat and tonumber(beat) > alive_since
+end
+local function served(queue)
+  for _, worker in ipairs(call('ZREVRANGEBYSCORE', T .. 'serving:' .. queue, '+inf', '(' .. str(alive_since))) do
+    if alive(worker) then return true end
+  end
+  return false
+end
+local open, by_queue = call('HGETALL', P .. ':open'), {}
+for i = 1, #open, 2 do
+  local r = open_decode(open[i + 1])
+  if r.state == 'r' and alive(token_worker(r.token)) then return 'STALE' end
+  if r.state == 'q' or r.state == 'd' or r.state == 'b' or (r.state == 'w' and r.wait == 't') then
+    if by_queue[r.queue] == nil then by_queue[r.queue] = served(r.queue) end
+    if by_queue[r.queue] then return 'STALE' end
+  end
+end
+
+local epoch = str(tonumber(p.epoch) + 1)
+local superseded_count, recounted_count = tonumber(ARGV[16]), tonumber(ARGV[17])
+local at, line, cache = now - p.created, p.line, {}
+local failed, waiting, done = 0, 0, p.done
+local superseded = {}
+
+-- A job of the old epoch is stale wherever it is. In a queue that only this plan used, nobody would ever drop it.
+local old_queues = {}
+for i = 1, #open, 2 do
+  local step, r = open[i], open_decode(open[i + 1])
+  local q, id = T .. r.queue .. ':', job_id(plan, step, p.epoch)
+  if r.state == 'r' then
+    plan_record(T, P, plan, 'x|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. token_worker(r.token))
+    call('DEL', q .. id .. ':lock')
+  end
+  if string.sub(r.queue, 1, 4) == 'run~' then
+    call('LREM', q .. 'wait', 0, id)
+    call('LREM', q .. 'active', 0, id)
+    call('ZREM', q .. 'delayed', id)
+    queue_drop_job(q, id)
+    old_queues[q] = true
+  elseif r.state == 'd' or (r.state == 'w' and r.wait == 't') then
+    call('ZREM', q .. 'delayed', id)
+    queue_drop_job(q, id)
+  end
+end
+for q in pairs(old_queues) do queue_drop_if_empty(q) end
+
+if superseded_count > 0 then line = epoch end
+for i = 18, 17 + superseded_count do
+  local step = ARGV[i]
+  superseded[step] = true
+  if call('HDEL', P .. ':steps', step) == 1 then
+    done = done - 1
+    local output = call('HGET', P .. ':out', step)
+    if output then
+      call('HSET', P .. ':out', step .. '@' .. p.epoch, output)
+      call('HDEL', P .. ':out', step)
+    end
+  end
+  call('HDEL', P .. ':open', step)
+  call('HDEL', P .. ':signals', step)
+end
+local frontier = 18 + superseded_count
+for _ = 1, recounted_count do
+  if ARGV[frontier + 1] == '0' then
+    call('HDEL', P .. ':needs', ARGV[frontier])
+  else
+    call('HSET', P .. ':needs', ARGV[frontier], ARGV[frontier + 1])
+  end
+  frontier = frontier + 2
+end
+
+call('HSET', P, 'epoch', epoch, 'line', line)
+if ARGV[10] ~= '' then call('HSET', P, 'queue', ARGV[10]) else call('HDEL', P, 'queue') end
+if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
+call('DEL', P .. ':backlog')
+call('HDEL', P, 'backlog', 'pausing')
+plan_record(T, P, plan, 'R|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[7] .. '|' .. ARGV[9] .. '|' .. superseded_count .. '|' .. ARGV[8])
+local queued = 0
+for i = frontier, #ARGV, 3 do
+  local step, queue, phase = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local r = open_decode(call('HGET', P .. ':open', step))
+  if not r then
+    step_release(T, P, plan, step, epoch, line, queue, phase, now, cache)
+    queued = queued + 1
+  else
+    r.queue = queue
+    local kept = r.state == 'w' and call('HEXISTS', P .. ':signals', step) == 1
+    local due = r.wait == 't' and r.due ~= '' and tonumber(r.due) - at or 0
+    if r.state == 'w' and r.wait == 't' and due > 0 then
+      waiting = waiting + 1
+      call('HSET', P .. ':open', step, open_encode(r))
+      local q = T .. queue .. ':'
+      queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now, due)
+    elseif r.state == 'w' and r.wait ~= 't' and not kept then
+      waiting = waiting + 1
+      call('HSET', P .. ':open', step, open_encode(r))
+    else
+      if r.state == 'r' then r.crashes = str(tonumber(r.crashes) + 1) end
+      r.failures, r.token = '0', ''
+      if r.state ~= 'w' then r.due = r.wait == 't' and r.due or '' end
+      queued = queued + 1
+      cache.released = (cache.released or 0) + 1
+      if cache.released <= MOST_RELEASED then
+        step_enqueue(T, P, plan, step, epoch, r, now, 0, cache)
+      else
+        r.state = 'b'
+        call('HSET', P .. ':open', step, open_encode(r))
+        call('RPUSH', P .. ':backlog', step)
+        cache.backlogged = true
+      end
+    end
+  end
+end
+if cache.backlogged then call('HSET', P, 'backlog', '1') end
+local state = queued > 0 and 'running' or 'waiting'
+call('HSET', P, 'done', str(done), 'failed', str(failed), 'waiting', str(waiting), 'updated', str(now),
+  'revision', str(p.revision + 1), 'last_completed_step', ARGV[14], 'last_checkpoint_id', ARGV[15])
+call('HINCRBY', P, 'resume_count', 1)
+plan_set_state(T, P, plan, p.state, state)
+if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'resume:' .. ARGV[5], ARGV[6]) end
+return 'OK'

@@ -1,0 +1,34 @@
+--[[
+  Answers a step that waits: completes it and releases what needs it, without a job. An answer to a step that doesn't
+  wait yet, or of a paused plan, is kept until it does.
+
+  KEYS[1] <tag>:plan:<id>   hash   and the other keys of the plan, its queues and the jobs it adds
+  ARGV[1] key prefix of the shard   ARGV[2] plan   ARGV[3] step   ARGV[4] what kind of wait it answers: a or s
+  ARGV[5] signal id or empty   ARGV[6] effect: empty or cancel   ARGV[7] actor   ARGV[8] decision (JSON) or empty
+  ARGV[9] output (JSON)   ARGV[10…] successors: step, number of needs, queue, phase
+
+  Returns OK, KEPT, REPEATED (the signal id was seen), NOPLAN, TERMINAL <state> or NOTWAITING <why>.
+]]
+--#include ../../queue/lua/lean-queue.lua
+--#include plan.lua
+--#include attempt.lua
+--#include answer.lua
+local T, plan, step, kind, P, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4], KEYS[1], redis_now()
+local p = attempt_facts(P)
+if not p.epoch then return 'NOPLAN' end
+if ARGV[5] ~= '' and call('HEXISTS', P .. ':requests', 'signal:' .. ARGV[5]) == 1 then return 'REPEATED' end
+if p.state == 'completed' or p.state == 'cancelled' then return 'TERMINAL ' .. p.state end
+if call('HEXISTS', P .. ':steps', step) == 1 then return 'NOTWAITING it is done' end
+local r = open_decode(call('HGET', P .. ':open', step))
+local waiting = r and r.state == 'w' and r.wait == kind
+if r and r.state == 'w' and not waiting then return 'NOTWAITING it waits for something else' end
+local answer = answer_encode(ARGV[6], ARGV[7], ARGV[8], ARGV[9])
+if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'signal:' .. ARGV[5], str(now)) end
+if not waiting or p.state == 'paused' then
+  if kind == 'a' and not waiting then return 'NOTWAITING it has not asked yet' end
+  call('HSET', P .. ':signals', step, answer)
+  return 'KEPT'
+end
+local fence = p.created + tonumber(r.fence)
+answer_step(T, P, plan, step, p, r, answer, 'ckp_' .. crockford(fence, 10) .. p.tag, 10, now)
+return 'OK'

@@ -1,0 +1,100 @@
+--[[
+  The start of an attempt, written by the fetch itself: there is no moment at which a job is taken and nobody knows
+  by whom. `own` is the worker's hash of token -> queue prefix and job, which makes a repeated fetch return the same
+  job and a takeover cost no more than the dead worker's jobs.
+]]
+
+-- What a worker needs to run the step, as a flat reply: see `decodeFetch`.
+local function started_reply(P, plan, step, epoch, p, r, created)
+  local input, workdir = false, false
+  if p.inline then
+    local small = call('HMGET', P .. ':out', ':input', ':workdir')
+    input, workdir = small[1], small[2]
+  end
+  return { plan, step, epoch, r.line, r.attempts, r.failures, str(created + tonumber(r.fence)), str(created + tonumber(r.at)),
+    r.due == '' and '' or str(created + tonumber(r.due)), p.name, p.definition, p.queue or '', str(created),
+    p.inline and '1' or '0', input or '', workdir or '', p.tag }
+end
+
+local function start_facts(P)
+  local f = call('HMGET', P, 'epoch', 'state', 'created', 'fence', 'name', 'definition', 'queue', 'inline', 'revision',
+    'waiting', 'backlog', 'tag')
+  return { epoch = f[1], state = f[2], created = tonumber(f[3]), fence = tonumber(f[4]), name = f[5], definition = f[6],
+    queue = f[7], inline = f[8], revision = f[9], waiting = tonumber(f[10] or 0), backlog = f[11], tag = f[12] }
+end
+
+-- nil where the job is stale; 'foreign' where it is no step at all.
+local function start_step(T, id, token, worker, now)
+  local plan, step, epoch = string.match(id, '^([^/]+)/([^/]+)/(%d+)$')
+  if not plan then return 'foreign' end
+  local P = T .. 'plan:' .. plan
+  local p = start_facts(P)
+  if p.epoch ~= epoch or p.state == 'paused' or p.state == 'cancelled' or p.state == 'completed' then return nil end
+  local r = open_decode(call('HGET', P .. ':open', step))
+  if not r or not (r.state == 'q' or r.state == 'd' or (r.state == 'w' and r.wait == 't')) then return nil end
+  local fence = math.max(p.fence + 1, now)
+  if r.state == 'w' then
+    call('HINCRBY', P, 'waiting', -1)
+  end
+  r.state = 'r'
+  r.attempts = str(tonumber(r.attempts) + 1)
+  r.token = token
+  r.at = str(now - p.created)
+  r.fence = str(fence - p.created)
+  call('HSET', P .. ':open', step, open_encode(r))
+  call('HSET', P, 'fence', str(fence), 'phase', r.phase, 'updated', str(now), 'revision', str(p.revision + 1))
+  plan_set_state(T, P, plan, p.state, 'running')
+  plan_record(T, P, plan, 's|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. r.fence .. '|' .. worker)
+  if p.backlog then backlog_drain(T, P, plan, epoch, now, {}) end
+  return started_reply(P, plan, step, epoch, p, r, p.created)
+end
+
+-- The job that this token holds already, if its lock says so too.
+local function owned_job(T, own, token)
+  local entry = call('HGET', own, token)
+  if not entry then return nil end
+  local q, id = string.match(entry, '^(%S+) (.+)$')
+  if q and call('GET', T .. q .. ':' .. id .. ':lock') == token then return q, id end
+end
+
+-- { verdict, now, job id, ...started } | { verdict, now, job id, 'foreign', HGETALL } | { verdict, now, '', limit ms, due }
+local function fetch_reply(verdict, now, T, queue, id, started)
+  if started == 'foreign' then return { verdict, str(now), id, 'foreign', call('HGETALL', T .. queue .. ':' .. id) } end
+  local reply = { verdict, str(now), id }
+  for i = 1, #started do reply[i + 3] = started[i] end
+  return reply
+end
+
+--[[
+  Fetches for a token. A repeated call (its reply was lost) returns the job that the first one took.
+]]
+local function fetch(verdict, T, queue, own, token, worker, lock_ms, now)
+  local held_queue, held = owned_job(T, own, token)
+  if held then
+    local plan, step, epoch = string.match(held, '^([^/]+)/([^/]+)/(%d+)$')
+    if not plan then return fetch_reply(verdict, now, T, held_queue, held, 'foreign') end
+    local P = T .. 'plan:' .. plan
+    local p, r = start_facts(P), open_decode(call('HGET', P .. ':open', step))
+    if p.created and r and r.token == token then
+      return fetch_reply(verdict, now, T, held_queue, held, started_reply(P, plan, step, epoch, p, r, p.created))
+    end
+  end
+  local q = T .. queue .. ':'
+  local id, a, b = queue_fetch(q, queue_attributes(q), token, lock_ms, now, function(candidate)
+    return start_step(T, candidate, token, worker, now)
+  end)
+  if not id then
+    call('HDEL', own, token)
+    return { verdict, str(now), '', a, string.format('%.0f', b) }
+  end
+  call('HSET', own, token, queue .. ' ' .. id)
+  return fetch_reply(verdict, now, T, queue, id, a)
+end
+
+-- The fetch after a commit: what the commit wrote stands, whatever happens here.
+local function fetch_after(verdict, T, queue, own, token, worker, lock_ms, now)
+  if lock_ms == '0' then return { verdict, str(now), '', 0, '0' } end
+  local ok, reply = pcall(fetch, verdict, T, queue, own, token, worker, lock_ms, now)
+  if ok then return reply end
+  return { verdict, str(now), '', 0, str(now) }
+end

@@ -1,0 +1,37 @@
+--[[
+  Creates a plan and queues the steps that need nothing. The same id with the same request is the same plan.
+
+  KEYS[1] <tag>:plan:<id>   hash   and the other keys of the plan, its queues and its first jobs
+  KEYS[2] <tag>:def:<digest>  hash   the definition, uploaded before
+  ARGV[1] key prefix of the shard   ARGV[2] plan   ARGV[3] digest of the request   ARGV[4] total of steps
+  ARGV[5] name   ARGV[6] version   ARGV[7] definition   ARGV[8] private queue or empty   ARGV[9] actor   ARGV[10] input (JSON)
+  ARGV[11] workdir or empty   ARGV[12] 1 where the input is small enough to come with each start
+  ARGV[13] sixteen digits for the plan's ids   ARGV[14] phase
+  ARGV[15…] roots: step, queue, phase
+
+  Returns CREATED, EXISTING, EXISTS (other content) or NODEFINITION.
+]]
+--#include ../../queue/lua/lean-queue.lua
+--#include plan.lua
+local T, plan, P, now = ARGV[1], ARGV[2], KEYS[1], redis_now()
+local request = call('HGET', P, 'request')
+if request then return request == ARGV[3] and 'EXISTING' or 'EXISTS' end
+if call('EXISTS', P) == 1 then return 'EXISTS' end
+if call('HEXISTS', KEYS[2], ':complete') == 0 then return 'NODEFINITION' end
+call('HSET', P, 'state', 'queued', 'epoch', '1', 'line', '1', 'fence', str(now), 'revision', '1', 'name', ARGV[5],
+  'version', ARGV[6], 'definition', ARGV[7], 'total', ARGV[4], 'done', '0', 'phase', ARGV[14], 'resume_count', '0',
+  'last_completed_step', '', 'last_checkpoint_id', '', 'last_decision_id', 'dec_' .. crockford(now, 10) .. ARGV[13],
+  'tag', ARGV[13], 'created', str(now), 'updated', str(now), 'actor', ARGV[9], 'request', ARGV[3])
+if ARGV[8] ~= '' then call('HSET', P, 'queue', ARGV[8]) end
+call('HSET', P .. ':out', ':input', ARGV[10])
+if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
+if ARGV[12] == '1' then call('HSET', P, 'inline', '1') end
+call('ZADD', T .. 'plans', now, plan)
+call('ZADD', T .. 'plans:open', now, plan)
+plan_record(T, P, plan, 'S|0|1|' .. ARGV[9])
+local cache = {}
+for i = 15, #ARGV, 3 do
+  step_release(T, P, plan, ARGV[i], '1', '1', ARGV[i + 1], ARGV[i + 2], now, cache)
+end
+if cache.backlogged then call('HSET', P, 'backlog', '1') end
+return 'CREATED'

@@ -1,0 +1,69 @@
+--[[
+  What a dead worker held goes back to its queues. Each job's lock is compared with the worker's own token and deleted
+  with it, so that a zombie that wakes up later finds its step lost.
+]]
+-- Returns whether the entry is dealt with.
+local function takeover_job(T, token, entry, worker, now)
+  local queue, id = string.match(entry, '^(%S+) (.+)$')
+  if not queue then return end
+  local q = T .. queue .. ':'
+  if call('GET', q .. id .. ':lock') ~= token then return end
+  if not queue_acknowledge(q, id) then return end
+  local a = queue_attributes(q)
+  local plan, step, epoch = string.match(id, '^([^/]+)/([^/]+)/(%d+)$')
+  if not plan then
+    queue_put_back(q, a, id)
+    return
+  end
+  local P = T .. 'plan:' .. plan
+  local p, r = attempt_facts(P), open_decode(call('HGET', P .. ':open', step))
+  if p.epoch ~= epoch or p.state == 'cancelled' or p.state == 'completed' or p.state == 'paused' or not r
+    or r.state ~= 'r' or r.token ~= token then
+    queue_finish(q, a, id, 'null')
+    return
+  end
+  local at = now - p.created
+  plan_record(T, P, plan, 'x|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. worker)
+  r.crashes, r.at = str(tonumber(r.crashes) + 1), str(at)
+  if p.pausing then
+    r.state = 'h'
+    queue_finish(q, a, id, 'null')
+  else
+    r.state = 'q'
+    queue_put_back(q, a, id)
+  end
+  call('HSET', P .. ':open', step, open_encode(r))
+  plan_settle(T, P, plan, p, {}, now)
+end
+
+-- Forgets a worker whose jobs are all dealt with.
+local function worker_forget(T, worker)
+  local info = T .. 'worker:' .. worker
+  local facts = call('HMGET', info, 'queues', 'machine')
+  for queue in string.gmatch(facts[1] or '', '%S+') do
+    call('ZREM', T .. 'serving:' .. queue, worker)
+    if string.sub(queue, 1, 4) == 'run~' then queue_drop_if_empty(T .. queue .. ':') end
+  end
+  if facts[2] then call('SREM', T .. 'machine:' .. facts[2], worker) end
+  call('ZREM', T .. 'workers', worker)
+  call('DEL', info, info .. ':own', info .. ':inbox')
+end
+
+-- Returns how many jobs it took, at most `most`. The worker is forgotten with its last one.
+local function takeover(T, worker, most, now)
+  local own = T .. 'worker:' .. worker .. ':own'
+  local entries, taken = call('HGETALL', own), 0
+  -- From here on a late beat or fetch of this worker is answered UNREGISTERED.
+  call('ZREM', T .. 'workers', worker)
+  for i = 1, #entries, 2 do
+    if taken >= most then
+      call('ZADD', T .. 'workers', 0, worker)
+      return taken
+    end
+    takeover_job(T, entries[i], entries[i + 1], worker, now)
+    call('HDEL', own, entries[i])
+    taken = taken + 1
+  end
+  worker_forget(T, worker)
+  return taken
+end

@@ -1,0 +1,68 @@
+--[[
+  Reads, in one consistent moment and without a write, what a decision about a plan needs.
+
+  KEYS[1] <tag>:plan:<id>   hash   and the other keys of the plan
+  KEYS[2] <tag>:workers     zset   worker -> last beat
+  ARGV[1] key prefix of the shard   ARGV[2] ms after which a silent worker is dead
+  ARGV[3] what else: none, "resume" (done steps and definition, where small), "full" (records and definition whatever
+          their size), "list" (at most 64 open steps)
+  ARGV[4] definition that the caller has already, or empty   ARGV[5] number of steps up to which names are listed
+
+  Returns false where there is no such plan, else
+  { now, HGETALL plan, open: step, record …, owners: { worker, beat, HGETALL info } …,
+    servers: { queue, number alive, { worker, beat, HGETALL info } … } …, done, HGETALL definition, workdir }
+  `done`: step ids, or HGETALL of records for "full", or the newest events where the plan is too large to list.
+]]
+local call = redis.call
+local P, T, what = KEYS[1], ARGV[1], ARGV[3]
+local meta = call('HGETALL', P)
+if #meta == 0 then return false end
+local t = call('TIME')
+local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+local field = {}
+for i = 1, #meta, 2 do field[meta[i]] = meta[i + 1] end
+
+local open
+if what == 'list' then
+  open = call('HSCAN', P .. ':open', '0', 'COUNT', 64)[2]
+else
+  open = call('HGETALL', P .. ':open')
+end
+
+local function worker_info(worker)
+  return { worker, call('ZSCORE', KEYS[2], worker) or '0', call('HGETALL', T .. 'worker:' .. worker) }
+end
+
+local owners, seen, queues, queue_seen = {}, {}, {}, {}
+for i = 2, #open, 2 do
+  local state, token, queue = string.match(open[i], '^(%a)|%d+|%d+|%d+|%d+|([^|]*)|-?%d*|-?%d*|%a?|([^|]*)|')
+  if state == 'r' then
+    local worker = string.match(token, '^([^.]+)') or ''
+    if not seen[worker] then
+      seen[worker] = true
+      owners[#owners + 1] = worker_info(worker)
+    end
+  end
+  if queue and not queue_seen[queue] then
+    queue_seen[queue] = true
+    local alive_since = '(' .. string.format('%.0f', now - tonumber(ARGV[2]))
+    local alive = call('ZREVRANGEBYSCORE', T .. 'serving:' .. queue, '+inf', alive_since, 'LIMIT', 0, 8)
+    local entry = { queue, call('ZCOUNT', T .. 'serving:' .. queue, alive_since, '+inf') }
+    for _, worker in ipairs(alive) do entry[#entry + 1] = worker_info(worker) end
+    queues[#queues + 1] = entry
+  end
+end
+
+local done, definition = {}, {}
+local small = tonumber(field['total'] or '0') <= tonumber(ARGV[5])
+if what == 'full' then
+  done = call('HGETALL', P .. ':steps')
+elseif what == 'resume' then
+  done = small and call('HKEYS', P .. ':steps') or call('LRANGE', P .. ':history', -300, -1)
+end
+if (what == 'full' or (what == 'resume' and small)) and field['definition'] ~= ARGV[4] then
+  definition = call('HGETALL', T .. 'def:' .. (field['definition'] or ''))
+end
+local workdir = ''
+if what == 'full' or what == 'resume' then workdir = call('HGET', P .. ':out', ':workdir') or '' end
+return { string.format('%.0f', now), meta, open, owners, queues, done, definition, workdir }

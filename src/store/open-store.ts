@@ -1,0 +1,28 @@
+/** Opens the store that a configuration names. */
+import { connect } from "./connect.js";
+import { Keys } from "./keys.js";
+import { isProcessGone } from "./local-process.js";
+import { RedisPlanStore } from "./redis-plan-store.js";
+
+export const DEFAULT_PREFIX = "waymark";
+export const DEFAULT_DEAD_AFTER_MS = 3_000;
+
+export interface StoreOptions {
+  readonly url: string;
+  readonly prefix?: string | undefined;
+  readonly deadAfterMs?: number | undefined;
+  /** True where commands wait out an outage instead of failing: in workers. */
+  readonly patient?: boolean | undefined;
+}
+
+/** @throws StoreUnavailableError within three seconds when nothing answers */
+export async function openStore(options: StoreOptions): Promise<RedisPlanStore> {
+  const redis = await connect({ url: options.url, patient: options.patient ?? false });
+  return new RedisPlanStore({
+    redis,
+    url: options.url,
+    keys: new Keys(options.prefix ?? DEFAULT_PREFIX),
+    deadAfterMs: options.deadAfterMs ?? DEFAULT_DEAD_AFTER_MS,
+    isGone: isProcessGone,
+  });
+}

@@ -1,0 +1,569 @@
+/** Plans in Redis, for producers and operators: one script a transition, reads without a write. */
+import type { Redis } from "ioredis";
+import type { CompiledDefinition } from "../core/definition.js";
+import { explainState, FULL_LIST_LIMIT } from "../core/eligibility.js";
+import { PlanExistsError, PlanNotFoundError, StoreUnsuitableError, WaymarkError } from "../core/errors.js";
+import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
+import { checkpointId, decisionId, newPlanTag } from "../core/ids.js";
+import { digestOf, type Json } from "../core/json.js";
+import type { Ask, AttemptError } from "../core/outcome.js";
+import { type PlanView, planState, type StepRecord, type WorkerView } from "../core/plan.js";
+import type {
+  ListedPlan,
+  ListQuery,
+  LogChunk,
+  PlanDetail,
+  PlanStore,
+  Preview,
+  ResumeAnswer,
+  ResumeWrite,
+  SignalAnswer,
+  SubmitRequest,
+} from "../core/ports.js";
+import {
+  decodeError,
+  decodeEvent,
+  decodeMeta,
+  decodeOpenStep,
+  decodeRecord,
+  decodeWorker,
+  decodeWorkerReply,
+  type EventBase,
+  pairs,
+  type WorkerReply,
+} from "./codec.js";
+import { describeUrl, requireSuitable } from "./connect.js";
+import { DefinitionStore } from "./definitions.js";
+import { followAll, followPlan } from "./follow.js";
+import { Keys } from "./keys.js";
+import { readScript, runScript } from "./scripts.js";
+import { queueOf, successorArgs } from "./step-log.js";
+
+/** An input up to this size comes with the start of every step; a larger one is read when it is needed. */
+const INLINE_INPUT_BYTES = 4_096;
+/** Pages in which the index of plans is read. */
+const LIST_PAGE = 100;
+
+export interface PlanStoreOptions {
+  readonly redis: Redis;
+  readonly keys: Keys;
+  readonly url: string;
+  /** Silence after which a worker counts as dead. */
+  readonly deadAfterMs: number;
+  /** Whether a worker's process is known to be gone from this machine, whatever its last beat says. */
+  readonly isGone: (worker: { machine: string; pid: number; processStart: string }) => boolean;
+}
+
+type ViewReply = [string, string[], string[], unknown[], [string, number, ...unknown[]][], string[], string[], string];
+
+export class RedisPlanStore implements PlanStore {
+  readonly redis: Redis;
+  readonly keys: Keys;
+  readonly definitions: DefinitionStore;
+  readonly deadAfterMs: number;
+  private suitable: Promise<void> | null = null;
+
+  constructor(private readonly options: PlanStoreOptions) {
+    this.redis = options.redis;
+    this.keys = options.keys;
+    this.deadAfterMs = options.deadAfterMs;
+    this.definitions = new DefinitionStore(this.redis, this.keys);
+  }
+
+  /** Where it is, without a password. */
+  get address(): string {
+    return describeUrl(this.options.url);
+  }
+
+  /** Asked once a process, before its first write. @throws StoreUnsuitableError */
+  requireSuitable(): Promise<void> {
+    this.suitable ??= requireSuitable(this.redis);
+    return this.suitable;
+  }
+
+  async submit(request: SubmitRequest): Promise<{ existing: boolean }> {
+    await this.requireSuitable();
+    const { compiled, planId, privateQueue } = request;
+    const roots: string[] = [];
+    const jobKeys = new Set<string>();
+    for (const id of compiled.roots) {
+      const step = compiled.steps.get(id)!;
+      const queue = queueOf(step, privateQueue);
+      roots.push(id, queue, step.phase);
+      jobKeys.add(this.keys.job(queue, planId, id, 1));
+      for (const key of this.keys.queueKeys(queue)) jobKeys.add(key);
+    }
+    const send = () =>
+      runScript(
+        this.redis,
+        "submit",
+        [this.keys.plan(planId), this.keys.definition(compiled.digest), ...this.keys.planKeys(planId), this.keys.plans, ...jobKeys],
+        [
+          this.keys.base,
+          planId,
+          digestOf({ name: compiled.definition.name, input: JSON.parse(request.input) as Json }).slice(0, 32),
+          String(compiled.steps.size),
+          compiled.definition.name,
+          String(compiled.definition.version),
+          compiled.digest,
+          privateQueue ?? "",
+          oneField(request.actor),
+          request.input,
+          request.workdir ?? "",
+          Buffer.byteLength(request.input) <= INLINE_INPUT_BYTES ? "1" : "0",
+          newPlanTag(),
+          compiled.steps.get(compiled.roots[0]!)!.phase,
+          ...roots,
+        ],
+      );
+    let answer = await send();
+    if (answer === "NODEFINITION") {
+      await this.definitions.upload(compiled);
+      answer = await send();
+    }
+    switch (answer) {
+      case "CREATED":
+        this.definitions.remember(compiled);
+        return { existing: false };
+      case "EXISTING":
+        return { existing: true };
+      case "EXISTS":
+        throw new PlanExistsError(planId);
+      default:
+        throw unexpected("submit", answer);
+    }
+  }
+
+  async view(planId: string): Promise<PlanView> {
+    return this.decodeView(planId, await this.readView(planId, "none", "")).view;
+  }
+
+  async preview(planId: string, full: boolean): Promise<Preview> {
+    const what = full ? "full" : "resume";
+    let known = "";
+    // A definition that this process has is not sent again; most often it has the newest one.
+    const cached = this.lastDefinition;
+    if (cached) known = cached;
+    const reply = await this.readView(planId, what, known);
+    const { view } = this.decodeView(planId, reply);
+    const { meta } = view;
+    const small = meta.total <= FULL_LIST_LIMIT;
+    let compiled: CompiledDefinition | null = null;
+    if (full || small) {
+      compiled = reply[6].length > 0 ? this.definitions.decode(meta.definitionDigest, pairs(reply[6])) : await this.definitions.get(meta.definitionDigest);
+      this.lastDefinition = meta.definitionDigest;
+    }
+    const records = new Map<string, StepRecord>();
+    let doneSteps: string[];
+    if (full) {
+      for (const [id, text] of pairs(reply[5])) records.set(id, decodeRecord(id, text, meta.createdAt));
+      doneSteps = [...records.keys()];
+    } else if (small) {
+      doneSteps = reply[5];
+    } else {
+      doneSteps = newestDone(reply[5], meta);
+    }
+    if (compiled) {
+      const { steps } = compiled;
+      doneSteps = [...doneSteps].sort((a, b) => (steps.get(a)?.index ?? 0) - (steps.get(b)?.index ?? 0));
+    }
+    return { view, compiled, doneSteps, records, workdir: reply[7] || null };
+  }
+
+  private lastDefinition: string | null = null;
+
+  async detail(planId: string): Promise<PlanDetail> {
+    const preview = await this.preview(planId, true);
+    const { view, records } = preview;
+    const state = planState(view);
+    const errors = new Map<string, AttemptError>();
+    const asks = new Map<string, Ask>();
+    const unserved = new Map<string, { since: number; reason: string }>();
+    const fields = view.open.flatMap((step) => [`:error:${step.stepId}`, `:ask:${step.stepId}`, `:unserved:${step.stepId}`]);
+    if (fields.length > 0) {
+      const values = await this.redis.hmget(this.keys.planPart(planId, "out"), ...fields);
+      view.open.forEach((step, i) => {
+        const [error, ask, waited] = values.slice(i * 3, i * 3 + 3);
+        if (error) errors.set(step.stepId, decodeError(error));
+        if (ask) asks.set(step.stepId, JSON.parse(ask) as Ask);
+        if (waited) {
+          const [since, ...reason] = waited.split("|");
+          unserved.set(step.stepId, { since: Number(since), reason: reason.join("|") });
+        }
+      });
+    }
+    return { view, state, why: explainState(view, state), compiled: preview.compiled!, records, errors, asks, unserved };
+  }
+
+  definition(digest: string): Promise<CompiledDefinition> {
+    return this.definitions.get(digest);
+  }
+
+  async input(planId: string): Promise<string> {
+    const value = await this.redis.hget(this.keys.planPart(planId, "out"), ":input");
+    if (value === null) throw new PlanNotFoundError(planId);
+    return value;
+  }
+
+  async output(planId: string, stepId: string): Promise<string> {
+    return (await this.redis.hget(this.keys.planPart(planId, "out"), stepId)) ?? "null";
+  }
+
+  /** Input, folder and outputs that a worker lacks, in one read. */
+  async payloads(planId: string, stepIds: readonly string[]): Promise<{ input: string; workdir: string | null; outputs: string[] }> {
+    const [input, workdir, ...outputs] = await this.redis.hmget(this.keys.planPart(planId, "out"), ":input", ":workdir", ...stepIds);
+    return { input: input ?? "null", workdir: workdir ?? null, outputs: outputs.map((output) => output ?? "null") };
+  }
+
+  async list(query: ListQuery): Promise<ListedPlan[]> {
+    const found: ListedPlan[] = [];
+    const matches = query.name === undefined ? null : globPattern(query.name);
+    for (let from = 0; found.length < query.limit; from += LIST_PAGE) {
+      const ids = await this.redis.zrevrange(this.keys.plans, from, from + LIST_PAGE - 1);
+      const views = await Promise.all(ids.map((id) => this.readView(id, "list", "").catch(passOverMissing)));
+      for (let i = 0; i < ids.length && found.length < query.limit; i++) {
+        const reply = views[i];
+        if (!reply) continue;
+        const { view } = this.decodeView(ids[i]!, reply);
+        if (query.createdSince !== undefined && view.meta.createdAt < query.createdSince) return found;
+        if (matches && !matches.test(view.meta.name)) continue;
+        const state = planState(view);
+        if (query.states && !query.states.includes(state)) continue;
+        found.push({ meta: view.meta, state, why: explainState(view, state) });
+      }
+      if (ids.length < LIST_PAGE) break;
+    }
+    return found;
+  }
+
+  async history(planId: string, fromSeq = 1): Promise<PlanEvent[]> {
+    const [base, entries] = await Promise.all([
+      this.eventBase(planId),
+      this.redis.lrange(this.keys.planPart(planId, "history"), fromSeq - 1, -1),
+    ]);
+    return entries.map((entry, i) => decodeEvent(base, fromSeq + i, entry));
+  }
+
+  /** @throws PlanNotFoundError */
+  async eventBase(planId: string): Promise<EventBase> {
+    const [created, tag] = await this.redis.hmget(this.keys.plan(planId), "created", "tag");
+    if (!created || !tag) throw new PlanNotFoundError(planId);
+    return { planId, createdAt: Number(created), tag };
+  }
+
+  follow(planId: string, fromSeq: number, signal: AbortSignal): AsyncIterable<PlanEvent> {
+    return followPlan(this, planId, fromSeq, signal);
+  }
+
+  followAll(signal: AbortSignal): AsyncIterable<PlanEvent> {
+    return followAll(this.redis, this.keys, signal);
+  }
+
+  async checkpoints(planId: string): Promise<Checkpoint[]> {
+    const [base, events, records] = await Promise.all([
+      this.eventBase(planId),
+      this.history(planId),
+      this.redis.hgetall(this.keys.planPart(planId, "steps")),
+    ]);
+    const current = new Map(Object.entries(records));
+    const checkpoints: Checkpoint[] = [];
+    for (const event of events) {
+      if (event.type !== "step.completed") continue;
+      const record = current.get(event.step);
+      const fence = record === undefined ? null : decodeRecord(event.step, record, base.createdAt).fence;
+      checkpoints.push({
+        checkpointId: event.checkpointId,
+        step: event.step,
+        epoch: event.epoch,
+        decisionId: event.decisionId,
+        sandbox: null,
+        at: event.at,
+        current: fence === event.fence,
+      });
+    }
+    return checkpoints;
+  }
+
+  async decisions(planId: string): Promise<Decision[]> {
+    const [{ createdAt, tag }, [name, actor], stored] = await Promise.all([
+      this.eventBase(planId),
+      this.redis.hmget(this.keys.plan(planId), "name", "actor"),
+      this.redis.lrange(this.keys.planPart(planId, "decisions"), 0, -1),
+    ]);
+    const root: Decision = {
+      decisionId: decisionId(tag, createdAt, 0),
+      parent: null,
+      step: null,
+      question: "submit?",
+      options: [],
+      choice: name ?? "",
+      rationale: null,
+      madeBy: actor ?? "",
+      at: createdAt,
+    };
+    return [
+      root,
+      ...stored.map((text, i): Decision => {
+        const fields = JSON.parse(text) as Omit<Decision, "decisionId" | "parent">;
+        return { ...fields, decisionId: decisionId(tag, createdAt, i + 1), parent: decisionId(tag, createdAt, i) };
+      }),
+    ];
+  }
+
+  async logs(planId: string, stepId?: string): Promise<LogChunk[]> {
+    const [exists, hash] = await Promise.all([
+      this.redis.exists(this.keys.plan(planId)),
+      this.redis.hgetall(this.keys.planPart(planId, "logs")),
+    ]);
+    if (!exists) throw new PlanNotFoundError(planId);
+    const all = new Map(Object.entries(hash));
+    const chunks: LogChunk[] = [];
+    for (const [field, text] of all) {
+      const match = /^([^/]+)\/(\d+)$/.exec(field);
+      if (!match || (stepId !== undefined && match[1] !== stepId)) continue;
+      chunks.push({ step: match[1]!, attempt: Number(match[2]), text, bytes: Number(all.get(`${field}:bytes`) ?? text.length) });
+    }
+    return chunks.sort((a, b) => (a.step < b.step ? -1 : a.step > b.step ? 1 : a.attempt - b.attempt));
+  }
+
+  async workers(): Promise<WorkerView[]> {
+    const [time, flat] = await Promise.all([this.redis.time(), this.redis.zrange(this.keys.workers, "0", "-1", "WITHSCORES")]);
+    const now = Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000);
+    const beats = [...pairs(flat.map(String))];
+    const infos = await Promise.all(beats.map(([id]) => this.redis.hgetall(this.keys.worker(id))));
+    return beats.map(([workerId, beat], i) =>
+      this.decodeWorker({ workerId, beatAt: Number(beat), info: new Map(Object.entries(infos[i]!)) }, now),
+    );
+  }
+
+  async resume(write: ResumeWrite): Promise<ResumeAnswer> {
+    await this.requireSuitable();
+    const { view, decision } = write;
+    const actions = decision.actions!;
+    const { meta } = view;
+    const { planId } = meta;
+    const compiled = await this.definitions.get(meta.definitionDigest);
+    const frontier: string[] = [];
+    const jobKeys = new Set<string>();
+    const superseded = new Set(actions.superseded);
+    const waiting = view.open.filter((step) => step.kind === "waiting" && !superseded.has(step.stepId)).map((step) => step.stepId);
+    for (const id of new Set([...actions.restart, ...waiting])) {
+      const step = compiled.steps.get(id)!;
+      const queue = queueOf(step, write.privateQueue);
+      frontier.push(id, queue, step.phase);
+      jobKeys.add(this.keys.job(queue, planId, id, meta.epoch + 1));
+      for (const key of this.keys.queueKeys(queue)) jobKeys.add(key);
+    }
+    const last = lastKept(write.records, superseded);
+    const gone = this.goneWorkers(view);
+    const answer = await runScript(
+      this.redis,
+      "resume",
+      [this.keys.plan(planId), this.keys.workers, ...this.keys.planKeys(planId), ...jobKeys],
+      [
+        this.keys.base,
+        planId,
+        String(meta.revision),
+        String(meta.epoch),
+        write.requestId ?? "",
+        write.answer,
+        oneField(write.actor),
+        write.reason ?? "",
+        oneField(decision.summary.from ?? ""),
+        write.privateQueue ?? "",
+        write.workdir ?? "",
+        String(this.deadAfterMs),
+        gone.map((id) => `${id} `).join(""),
+        superseded.size > 0 ? (last?.stepId ?? "") : (meta.lastCompletedStep ?? ""),
+        superseded.size > 0
+          ? last
+            ? checkpointId(meta.tag, last.fence)
+            : ""
+          : (meta.lastCheckpointId ?? ""),
+        String(superseded.size),
+        String(actions.recount.size),
+        ...superseded,
+        ...[...actions.recount].flatMap(([id, count]) => [id, String(count)]),
+        ...frontier,
+      ],
+    );
+    if (answer === "OK") return { kind: "resumed", epoch: meta.epoch + 1 };
+    if (answer === "STALE") return { kind: "stale" };
+    if (answer === "NOPLAN") throw new PlanNotFoundError(planId);
+    if (typeof answer === "string" && answer.startsWith("REPEATED ")) {
+      return { kind: "repeated", summary: answer.slice("REPEATED ".length) };
+    }
+    throw unexpected("resume", answer);
+  }
+
+  storedAnswer(planId: string, requestId: string): Promise<string | null> {
+    return this.redis.hget(this.keys.planPart(planId, "requests"), `resume:${requestId}`);
+  }
+
+  async pause(planId: string, actor: string, reason: string | null, afterStep: boolean): Promise<void> {
+    const args = [this.keys.base, planId, oneField(actor), reason ?? "", afterStep ? "1" : "0"];
+    this.requireOk("pause", planId, await runScript(this.redis, "pause", this.keys.planKeys(planId), args));
+  }
+
+  async cancel(planId: string, actor: string, reason: string | null): Promise<void> {
+    const args = [this.keys.base, planId, oneField(actor), reason ?? ""];
+    this.requireOk("cancel", planId, await runScript(this.redis, "cancel", this.keys.planKeys(planId), args));
+  }
+
+  async signal(planId: string, stepId: string, answer: SignalAnswer): Promise<{ kept: boolean }> {
+    const { view, compiled } = await this.preview(planId, true);
+    const { meta } = view;
+    const step = compiled!.steps.get(stepId);
+    if (!step) {
+      throw new WaymarkError("STEP_NOT_FOUND", `Plan ${planId} has no step ${stepId}`, {
+        details: { plan_id: planId, step: stepId },
+        try: `plan get ${planId}`,
+      });
+    }
+    if (step.uses !== "approve" && step.uses !== "wait") {
+      throw notWaiting(planId, stepId, `it runs ${step.uses} and never waits for an answer`);
+    }
+    const { args, jobKeys } = successorArgs(this.keys, compiled!, stepId, meta);
+    const decision =
+      answer.choice === null
+        ? ""
+        : JSON.stringify({ step: stepId, ...answer.choice, madeBy: answer.actor, at: view.now });
+    const reply = String(
+      await runScript(
+        this.redis,
+        "signal",
+        [...this.keys.planKeys(planId), ...jobKeys],
+        [
+          this.keys.base,
+          planId,
+          stepId,
+          step.uses === "approve" ? "a" : "s",
+          answer.signalId ?? "",
+          answer.cancels ? "cancel" : "",
+          oneField(answer.actor),
+          decision,
+          answer.data,
+          ...args,
+        ],
+      ),
+    );
+    if (reply.startsWith("NOTWAITING ")) throw notWaiting(planId, stepId, reply.slice("NOTWAITING ".length));
+    if (reply === "KEPT") return { kept: true };
+    if (reply === "REPEATED") return { kept: false };
+    this.requireOk("signal", planId, reply);
+    return { kept: false };
+  }
+
+  async close(): Promise<void> {
+    this.redis.disconnect();
+  }
+
+  /** Workers of this view whose process this machine knows to be gone. */
+  private goneWorkers(view: PlanView): string[] {
+    const seen = [...view.owners.values(), ...[...view.servers.values()].filter((worker) => worker !== null)];
+    return [...new Set([...seen.filter((worker) => !worker.alive).map((worker) => worker.workerId), ...view.goneWorkers])];
+  }
+
+  private async readView(planId: string, what: "none" | "resume" | "full" | "list", known: string): Promise<ViewReply> {
+    const reply = await readScript(
+      this.redis,
+      "view",
+      [this.keys.plan(planId), this.keys.workers],
+      [this.keys.base, String(this.deadAfterMs), what, known, String(FULL_LIST_LIMIT)],
+    );
+    if (!reply) throw new PlanNotFoundError(planId);
+    return reply as ViewReply;
+  }
+
+  private decodeView(planId: string, reply: ViewReply): { view: PlanView } {
+    const [nowText, hash, open, owners, queues, , , workdir] = reply;
+    const now = Number(nowText);
+    const meta = decodeMeta(planId, pairs(hash), workdir || null);
+    const ownerViews = new Map<string, WorkerView>();
+    for (const owner of owners) {
+      const worker = this.decodeWorker(decodeWorkerReply(owner), now);
+      ownerViews.set(worker.workerId, worker);
+    }
+    const servers = new Map<string, WorkerView | null>();
+    const goneWorkers: string[] = [];
+    let liveWorkers = 0;
+    for (const [queue, count, ...some] of queues) {
+      const listed = some.map((worker) => this.decodeWorker(decodeWorkerReply(worker), now));
+      const alive = listed.filter((worker) => worker.alive);
+      goneWorkers.push(...listed.filter((worker) => !worker.alive).map((worker) => worker.workerId));
+      servers.set(queue, alive[0] ?? null);
+      liveWorkers += Math.max(0, count - (listed.length - alive.length));
+    }
+    const openSteps = [...pairs(open)].map(([id, text]) => decodeOpenStep(id, text, meta.createdAt));
+    return { view: { meta, open: openSteps, owners: ownerViews, servers, liveWorkers, goneWorkers, now } };
+  }
+
+  private decodeWorker(reply: WorkerReply, now: number): WorkerView {
+    const { info } = reply;
+    const gone = this.options.isGone({
+      machine: info.get("machine") ?? "",
+      pid: Number(info.get("pid") ?? 0),
+      processStart: info.get("process_start") ?? "",
+    });
+    return decodeWorker(reply, now, this.deadAfterMs, gone);
+  }
+
+  private requireOk(verb: string, planId: string, reply: unknown): void {
+    if (reply === "OK") return;
+    if (reply === "NOPLAN") throw new PlanNotFoundError(planId);
+    if (typeof reply === "string" && reply.startsWith("TERMINAL ")) {
+      const state = reply.slice("TERMINAL ".length);
+      throw new WaymarkError("PLAN_TERMINAL", `Plan ${planId} is ${state} and never changes again`, {
+        details: { plan_id: planId, state },
+        try: `plan get ${planId}`,
+      });
+    }
+    throw unexpected(verb, reply);
+  }
+}
+
+function notWaiting(planId: string, stepId: string, why: string): WaymarkError {
+  return new WaymarkError("NOT_WAITING", `Step ${stepId} of plan ${planId} takes no answer: ${why}`, {
+    details: { plan_id: planId, step: stepId },
+    try: `plan get ${planId}`,
+  });
+}
+
+/** The newest completed steps, oldest first, from the end of a history. */
+function newestDone(entries: readonly string[], base: EventBase): string[] {
+  const done: string[] = [];
+  entries.forEach((entry, i) => {
+    if (!entry.startsWith("c|")) return;
+    const event = decodeEvent(base, i, entry);
+    if (event.type === "step.completed") done.push(event.step);
+  });
+  return done;
+}
+
+/** The newest commit of the line that a rewind leaves. */
+function lastKept(records: ReadonlyMap<string, StepRecord>, superseded: ReadonlySet<string>): StepRecord | null {
+  let last: StepRecord | null = null;
+  for (const record of records.values()) {
+    if (superseded.has(record.stepId)) continue;
+    if (last === null || record.startedAt + record.durationMs > last.startedAt + last.durationMs) last = record;
+  }
+  return last;
+}
+
+/** Fields of records and events are separated by bars and lines. */
+function oneField(text: string): string {
+  return text.replace(/[|\r\n]/g, "_").slice(0, 64);
+}
+
+function globPattern(glob: string): RegExp {
+  return new RegExp(`^${glob.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replace(/\*/g, ".*")}$`);
+}
+
+function passOverMissing(error: unknown): null {
+  if (error instanceof PlanNotFoundError) return null;
+  throw error;
+}
+
+function unexpected(script: string, reply: unknown): StoreUnsuitableError {
+  return new StoreUnsuitableError(`The script ${script} answered ${String(reply).slice(0, 200)}`, { script });
+}

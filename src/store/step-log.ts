@@ -1,0 +1,148 @@
+/** A worker's side of the store: fetch, and the five ways in which an attempt ends, each one script. */
+import type { Redis } from "ioredis";
+import type { CompiledDefinition, CompiledStep } from "../core/definition.js";
+import { checkpointId } from "../core/ids.js";
+import type { Outcome } from "../core/outcome.js";
+import type { FetchReply, StartedStep, StepLog } from "../core/ports.js";
+import { decodeFetch, WAIT_LETTERS } from "./codec.js";
+import { bullQueueName, type Keys } from "./keys.js";
+import { runScript, type ScriptName } from "./scripts.js";
+
+/** Locks are never renewed: liveness is the worker's beat. They only must outlive any attempt. */
+const LOCK_MS = "86400000";
+
+/** Errors are stored with the history; a longer text is cut. */
+const MOST_ERROR_CHARS = 2_048;
+
+export class RedisStepLog implements StepLog {
+  private readonly own: string;
+  private readonly queueKeys = new Map<string, string[]>();
+
+  constructor(
+    private readonly redis: Redis,
+    private readonly keys: Keys,
+    private readonly workerId: string,
+    /** The definition that a step runs under; loaded before the step started. */
+    private readonly definitionOf: (digest: string) => CompiledDefinition,
+  ) {
+    this.own = keys.own(workerId);
+  }
+
+  async fetch(queue: string, token: string): Promise<FetchReply> {
+    const reply = await runScript(
+      this.redis,
+      "fetch",
+      [this.keys.workers, this.own, ...this.keysOfQueue(queue)],
+      [this.keys.base, queue, token, this.workerId, LOCK_MS],
+    );
+    return decodeFetch(reply, token, queue);
+  }
+
+  settle(step: StartedStep, outcome: Outcome, fetchNext: boolean): Promise<FetchReply> {
+    switch (outcome.kind) {
+      case "complete":
+        return this.complete(step, outcome.output, fetchNext);
+      case "retry":
+        return this.end("retry", step, fetchNext, [String(outcome.delayMs), errorText(outcome.error)]);
+      case "fail": {
+        const failFast = this.definitionOf(step.definitionDigest).definition.failFast;
+        return this.end("fail", step, fetchNext, [errorText(outcome.error), failFast ? "1" : "0"]);
+      }
+      case "release":
+        return this.end("release", step, fetchNext, [outcome.reason, "0", "0"]);
+      case "defer":
+        return this.end("release", step, fetchNext, [outcome.reason, String(outcome.delayMs), "1"]);
+      case "park": {
+        const { args, jobKeys } = this.successors(step);
+        const due = outcome.dueInMs === null ? "" : String(Math.max(0, Math.round(outcome.dueInMs)));
+        const ask = outcome.ask === null ? "" : JSON.stringify(outcome.ask);
+        const head = [WAIT_LETTERS[outcome.wait], due, ask, checkpointOf(step)];
+        return this.end("park", step, fetchNext, [...head, ...args], jobKeys);
+      }
+      default:
+        return outcome satisfies never;
+    }
+  }
+
+  private complete(step: StartedStep, output: string, fetchNext: boolean): Promise<FetchReply> {
+    const { args, jobKeys } = this.successors(step);
+    return this.end("complete", step, fetchNext, [output, checkpointOf(step), ...args], jobKeys);
+  }
+
+  private async end(
+    name: ScriptName,
+    step: StartedStep,
+    fetchNext: boolean,
+    args: readonly string[],
+    jobKeys: readonly string[] = [],
+  ): Promise<FetchReply> {
+    const job = this.keys.job(step.queue, step.planId, step.stepId, step.epoch);
+    const reply = await runScript(
+      this.redis,
+      name,
+      [this.own, ...this.keys.planKeys(step.planId), ...this.keysOfQueue(step.queue), job, `${job}:lock`, ...jobKeys],
+      [
+        this.keys.base,
+        step.queue,
+        step.planId,
+        step.stepId,
+        String(step.epoch),
+        step.token,
+        String(step.attempt),
+        this.workerId,
+        fetchNext ? LOCK_MS : "0",
+        ...args,
+      ],
+    );
+    return decodeFetch(reply, step.token, step.queue);
+  }
+
+  private successors(step: StartedStep): { args: string[]; jobKeys: string[] } {
+    return successorArgs(this.keys, this.definitionOf(step.definitionDigest), step.stepId, step);
+  }
+
+  private keysOfQueue(queue: string): string[] {
+    let keys = this.queueKeys.get(queue);
+    if (!keys) {
+      keys = this.keys.queueKeys(queue);
+      this.queueKeys.set(queue, keys);
+    }
+    return keys;
+  }
+}
+
+/** Successors as scripts take them (step, number of needs, queue, phase), and the keys of the jobs they may become. */
+export function successorArgs(
+  keys: Keys,
+  compiled: CompiledDefinition,
+  stepId: string,
+  plan: { readonly planId: string; readonly epoch: number; readonly privateQueue: string | null; readonly queue?: string },
+): { args: string[]; jobKeys: string[] } {
+  const args: string[] = [];
+  const jobKeys: string[] = [];
+  const queues = new Set<string>();
+  for (const id of compiled.steps.get(stepId)?.next ?? []) {
+    const next = compiled.steps.get(id)!;
+    const queue = queueOf(next, plan.privateQueue);
+    args.push(id, String(next.needs.length), queue, next.phase);
+    jobKeys.push(keys.job(queue, plan.planId, id, plan.epoch));
+    queues.add(queue);
+  }
+  // The keys of the queue that the step itself came from are declared already.
+  if (plan.queue !== undefined) queues.delete(plan.queue);
+  for (const queue of queues) jobKeys.push(...keys.queueKeys(queue));
+  return { args, jobKeys };
+}
+
+/** The BullMQ queue that a step goes to. */
+export function queueOf(step: CompiledStep, privateQueue: string | null): string {
+  return privateQueue ?? bullQueueName(step.queue);
+}
+
+function checkpointOf(step: StartedStep): string {
+  return checkpointId(step.tag, step.fence);
+}
+
+function errorText(error: { code: string; message: string }): string {
+  return JSON.stringify({ code: error.code, message: error.message.slice(0, MOST_ERROR_CHARS) });
+}

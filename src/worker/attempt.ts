@@ -1,0 +1,65 @@
+/** One attempt in this process: its abort signal, its log, and the ways in which it can be ended from outside. */
+import type { Outcome } from "../core/outcome.js";
+import type { StartedStep } from "../core/ports.js";
+import { AttemptLog } from "./attempt-log.js";
+
+/** Why a handler is told to stop. */
+export type AbortReason = "timeout" | "drain" | "cancel" | "pause" | "failed" | "lost";
+
+export class AttemptAbortedError extends Error {
+  override readonly name = "AttemptAbortedError";
+  constructor(readonly reason: AbortReason) {
+    super(ABORT_TEXTS[reason]);
+  }
+}
+
+const ABORT_TEXTS: Readonly<Record<AbortReason, string>> = {
+  timeout: "the step's timeout is over",
+  drain: "this worker is draining",
+  cancel: "the plan was cancelled",
+  pause: "the plan was paused",
+  failed: "another step of the plan failed",
+  lost: "the step was given to another worker",
+};
+
+export class Attempt {
+  readonly log: AttemptLog;
+  /** Resolves when the attempt is ended whatever its handler does. */
+  readonly ended: Promise<Outcome>;
+  private controller: AbortController | null = null;
+  private abortedFor: AbortReason | null = null;
+  private endNow!: (outcome: Outcome) => void;
+
+  constructor(
+    readonly step: StartedStep,
+    sendLog: (text: string) => Promise<void>,
+  ) {
+    this.log = new AttemptLog(sendLog);
+    this.ended = new Promise((resolve) => {
+      this.endNow = resolve;
+    });
+  }
+
+  /** Made when somebody looks at it: most steps never do, and a controller costs more than their record. */
+  get signal(): AbortSignal {
+    if (!this.controller) {
+      this.controller = new AbortController();
+      if (this.abortedFor) this.controller.abort(new AttemptAbortedError(this.abortedFor));
+    }
+    return this.controller.signal;
+  }
+
+  get aborted(): AbortReason | null {
+    return this.abortedFor;
+  }
+
+  abort(reason: AbortReason): void {
+    if (this.abortedFor) return;
+    this.abortedFor = reason;
+    this.controller?.abort(new AttemptAbortedError(reason));
+  }
+
+  end(outcome: Outcome): void {
+    this.endNow(outcome);
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * One beat a second: this worker lives. With it come the messages of its inbox, and the sweep that gives the jobs of
+ * dead workers back to their queues.
+ */
+import type { Redis } from "ioredis";
+import type { Keys } from "../store/keys.js";
+import { isProcessGone } from "../store/local-process.js";
+import { runScript } from "../store/scripts.js";
+
+export const BEAT_MS = 1_000;
+
+export interface BeatOptions {
+  readonly redis: Redis;
+  readonly keys: Keys;
+  readonly workerId: string;
+  readonly deadAfterMs: number;
+  readonly facts: () => { state: "accepting" | "draining"; active: number };
+  readonly onMessage: (message: InboxMessage) => void;
+  readonly onUnregistered: () => void;
+  readonly onTakeover: (workers: readonly string[], jobs: number) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+/** A plan's attempts of an epoch have to stop. */
+export interface InboxMessage {
+  readonly reason: "cancel" | "pause" | "failed";
+  readonly planId: string;
+  readonly epoch: number;
+}
+
+export class Beat {
+  private timer: NodeJS.Timeout | null = null;
+  private stopped = false;
+  /** Workers of this machine, whose processes can be looked at. */
+  private readonly neighbours = new Map<string, { machine: string; pid: number; processStart: string }>();
+
+  constructor(private readonly options: BeatOptions) {}
+
+  start(): void {
+    this.schedule(BEAT_MS);
+  }
+
+  stop(): void {
+    this.stopped = true;
+    if (this.timer) clearTimeout(this.timer);
+  }
+
+  private schedule(ms: number): void {
+    if (this.stopped) return;
+    this.timer = setTimeout(() => void this.tick(), ms);
+  }
+
+  private async tick(): Promise<void> {
+    const startedAt = Date.now();
+    try {
+      const gone = this.goneNeighbours();
+      await this.beat(gone);
+    } catch (error) {
+      this.options.onError(error);
+    }
+    this.schedule(Math.max(0, BEAT_MS - (Date.now() - startedAt)));
+  }
+
+  private goneNeighbours(): string[] {
+    return [...this.neighbours].filter(([, identity]) => isProcessGone(identity)).map(([id]) => id);
+  }
+
+  /** Also called outside the rhythm, where the store should know at once. */
+  async beat(gone: readonly string[] = []): Promise<void> {
+    const { redis, keys, workerId, deadAfterMs } = this.options;
+    const { state, active } = this.options.facts();
+    const reply = (await runScript(
+      redis,
+      "beat",
+      [keys.workers, keys.worker(workerId), keys.inbox(workerId), keys.sweep],
+      [keys.base, workerId, state, String(active), String(deadAfterMs), ...gone],
+    )) as [string, string, string[], string[], number, string[]];
+    const [verdict, , neighbours, messages, jobs, dead] = reply;
+    if (this.stopped) return;
+    if (verdict === "UNREGISTERED") return this.options.onUnregistered();
+    for (const message of messages) this.options.onMessage(decodeMessage(message));
+    if (dead.length > 0) this.options.onTakeover(dead, jobs);
+    await this.meet(neighbours);
+  }
+
+  private async meet(workers: readonly string[]): Promise<void> {
+    const present = new Set(workers);
+    for (const id of this.neighbours.keys()) if (!present.has(id)) this.neighbours.delete(id);
+    for (const id of workers) {
+      if (id === this.options.workerId || this.neighbours.has(id)) continue;
+      const [machine, pid, start] = await this.options.redis.hmget(this.options.keys.worker(id), "machine", "pid", "process_start");
+      if (machine && pid && start) this.neighbours.set(id, { machine, pid: Number(pid), processStart: start });
+    }
+  }
+}
+
+function decodeMessage(text: string): InboxMessage {
+  const [reason, planId, epoch] = text.split("|");
+  return { reason: reason as InboxMessage["reason"], planId: planId ?? "", epoch: Number(epoch) };
+}

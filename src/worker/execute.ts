@@ -1,0 +1,299 @@
+/**
+ * Runs one attempt and says how it ended. Never throws: whatever a handler, a schema or an expression does becomes an
+ * outcome.
+ */
+import type { CompiledDefinition, CompiledStep } from "../core/definition.js";
+import { formatDurationMs } from "../core/duration.js";
+import { NonRetryableError, RetryAfterError, WaymarkError } from "../core/errors.js";
+import { resolve, resolveTexts, stepReferences } from "../core/expression.js";
+import type { HandlerCall, HandlerResult, StepHandler } from "../core/handler.js";
+import { type Json, type JsonObject, toStoredJson } from "../core/json.js";
+import type { AttemptError, Outcome } from "../core/outcome.js";
+import type { StartedStep } from "../core/ports.js";
+import { nextDelayMs } from "../core/retry.js";
+import type { Context, Seen } from "../define/context.js";
+import { toStepHandler } from "../define/define-handler.js";
+import { logTo } from "../define/log.js";
+import { parseInput } from "../define/parse-input.js";
+import type { AnyPlan, StepCode } from "../define/typed-plan.js";
+import type { Attempt } from "./attempt.js";
+import type { Payloads, PlanCache } from "./plan-cache.js";
+
+/** How long a step that no worker here can run waits before it is offered again. */
+const DEFER_MS = 1_000;
+/** How long a handler may go on after its timeout before the attempt ends without it. */
+const ABORT_PATIENCE_MS = 5_000;
+
+/** Which plan documents may run commands on this machine. */
+export type ShellTrust = { readonly kind: "all" } | { readonly kind: "digests"; readonly digests: ReadonlySet<string> };
+
+export interface ExecuteEnvironment {
+  readonly plans: ReadonlyMap<string, AnyPlan>;
+  readonly handlers: ReadonlyMap<string, StepHandler>;
+  readonly services: unknown;
+  readonly trust: ShellTrust;
+  readonly secret: (name: string) => string | undefined;
+  readonly cache: PlanCache;
+  readonly onProgress: (step: StartedStep, fraction: number, note: string | null) => void;
+}
+
+export async function execute(attempt: Attempt, compiled: CompiledDefinition, environment: ExecuteEnvironment): Promise<Outcome> {
+  const { step } = attempt;
+  const declared = compiled.steps.get(step.stepId);
+  if (!declared) return fail("STEP_NOT_FOUND", `The definition has no step ${step.stepId}`);
+  const task = findTask(step, declared, compiled, environment);
+  if (task.kind === "lacking") return { kind: "defer", delayMs: DEFER_MS, reason: task.reason };
+  // Woken too early, by a resume: the timer goes on.
+  if (step.dueAt !== null && step.dueAt > step.startedAt) {
+    return { kind: "park", wait: "timer", dueInMs: step.dueAt - step.startedAt, ask: null };
+  }
+  const timer = setTimeout(() => onTimeout(attempt, declared), declared.timeoutMs);
+  try {
+    const result = await task.run(attempt, declared, compiled, environment);
+    if (attempt.aborted && attempt.aborted !== "timeout") return stopped();
+    if (result.kind === "parked") return { kind: "park", wait: result.wait, dueInMs: result.dueInMs, ask: result.ask };
+    return { kind: "complete", output: toStoredJson(result.output, `The output of ${step.stepId}`), decision: null };
+  } catch (error) {
+    if (attempt.aborted === "timeout") return afterFailure(step, declared, timeoutError(declared));
+    if (attempt.aborted) return stopped();
+    return afterFailure(step, declared, error);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+type Task =
+  | { readonly kind: "lacking"; readonly reason: string }
+  | {
+      readonly kind: "found";
+      run(
+        attempt: Attempt,
+        declared: CompiledStep,
+        compiled: CompiledDefinition,
+        environment: ExecuteEnvironment,
+      ): Promise<HandlerResult>;
+    };
+
+function findTask(
+  step: StartedStep,
+  declared: CompiledStep,
+  compiled: CompiledDefinition,
+  environment: ExecuteEnvironment,
+): Task {
+  const { name, version, source } = compiled.definition;
+  if (source === "code") {
+    const plan = environment.plans.get(name);
+    const code = plan?.code.get(step.stepId);
+    // Another version may have the very same step: then it runs it.
+    if (!code || plan?.compiled.steps.get(step.stepId)?.digest !== declared.digest) {
+      return { kind: "lacking", reason: `no worker has ${name} v${version}` };
+    }
+    return { kind: "found", run: (attempt, _declared, graph, env) => runCode(code, plan, attempt, graph, env) };
+  }
+  const handler = environment.handlers.get(declared.uses);
+  if (!handler) return { kind: "lacking", reason: `no worker has the handler ${declared.uses}` };
+  const { trust } = environment;
+  if (declared.uses === "shell" && trust.kind === "digests" && !trust.digests.has(compiled.digest)) {
+    return { kind: "lacking", reason: `no worker may run commands of ${name} v${version} (plan worker --allow-shell)` };
+  }
+  return { kind: "found", run: (attempt, _declared, graph, env) => runHandler(handler, attempt, declared, graph, env) };
+}
+
+async function runHandler(
+  handler: StepHandler,
+  attempt: Attempt,
+  declared: CompiledStep,
+  compiled: CompiledDefinition,
+  environment: ExecuteEnvironment,
+): Promise<HandlerResult> {
+  const { step } = attempt;
+  const references = stepReferences(declared);
+  const payloads = await environment.cache.load(step, compiled, references);
+  const { name, version } = compiled.definition;
+  const scope = {
+    input: JSON.parse(payloads.input) as Json,
+    outputs: new Map(references.map((id) => [id, JSON.parse(payloads.output(id)) as Json])),
+    plan: { id: step.planId, name, version },
+    secret: (secret: string) => environment.secret(secret) ?? null,
+  };
+  const call = handlerCall(attempt, compiled, declared, payloads.workdir, {
+    with: resolve(declared.with, scope, `\`with\` of step ${declared.id}`) as JsonObject,
+    env: resolveTexts(declared.env, scope, `\`env\` of step ${declared.id}`),
+  });
+  return handler.run(call);
+}
+
+async function runCode(
+  code: StepCode,
+  plan: AnyPlan,
+  attempt: Attempt,
+  compiled: CompiledDefinition,
+  environment: ExecuteEnvironment,
+): Promise<HandlerResult> {
+  const { step } = attempt;
+  if (code.kind === "signal") return { kind: "parked", wait: "signal", dueInMs: null, ask: null };
+  const payloads = await environment.cache.load(step, compiled, "above");
+  const seen: Seen = {
+    input: await parseInput(plan.inputSchema, JSON.parse(payloads.input)),
+    outputs: await outputsAbove(plan, compiled, step.stepId, payloads),
+  };
+  switch (code.kind) {
+    case "approve":
+      return {
+        kind: "parked",
+        wait: "approval",
+        dueInMs: null,
+        ask: { question: code.message(seen), options: ["approve", "reject"], onReject: "cancel", schema: null },
+      };
+    case "use": {
+      const declared = compiled.steps.get(step.stepId)!;
+      const call = handlerCall(attempt, compiled, declared, payloads.workdir, { with: code.with(seen) as JsonObject, env: {} });
+      return toStepHandler(code.handler).run(call);
+    }
+    case "run":
+      return { kind: "completed", output: await code.run(contextOf(seen, attempt, environment)) };
+    default:
+      return code satisfies never;
+  }
+}
+
+/** Outputs of everything above, parsed when they are looked at, with each signal as its schema gives it out. */
+async function outputsAbove(
+  plan: AnyPlan,
+  compiled: CompiledDefinition,
+  stepId: string,
+  payloads: Payloads,
+): Promise<Readonly<Record<string, unknown>>> {
+  const parsed = new Map<string, unknown>();
+  for (const [id, code] of signalsOf(plan)) {
+    if (!isAbove(compiled, id, stepId)) continue;
+    parsed.set(id, await parseInput(code.schema, JSON.parse(payloads.output(id)), `The signal of ${id}`));
+  }
+  const read = (id: string) => {
+    if (!parsed.has(id)) parsed.set(id, JSON.parse(payloads.output(id)));
+    return parsed.get(id);
+  };
+  const isOutput = (id: string | symbol): id is string => typeof id === "string" && isAbove(compiled, id, stepId);
+  return new Proxy(Object.create(null), {
+    get: (_, id) => (isOutput(id) ? read(id) : undefined),
+    has: (_, id) => isOutput(id),
+    ownKeys: () => [...compiled.steps.keys()].filter((id) => isAbove(compiled, id, stepId)),
+    getOwnPropertyDescriptor: (_, id) =>
+      isOutput(id) ? { value: read(id), enumerable: true, configurable: true, writable: false } : undefined,
+  });
+}
+
+const signals = new WeakMap<AnyPlan, [string, Extract<StepCode, { kind: "signal" }>][]>();
+
+function signalsOf(plan: AnyPlan): [string, Extract<StepCode, { kind: "signal" }>][] {
+  let found = signals.get(plan);
+  if (!found) {
+    found = [];
+    for (const [id, code] of plan.code) if (code.kind === "signal") found.push([id, code]);
+    signals.set(plan, found);
+  }
+  return found;
+}
+
+/** Most looks are at a direct need; the rest is found by walking up, no further than the listed order allows. */
+function isAbove(compiled: CompiledDefinition, id: string, stepId: string): boolean {
+  const target = compiled.steps.get(id);
+  const step = compiled.steps.get(stepId)!;
+  if (!target || target.index >= step.index) return false;
+  const seen = new Set<string>();
+  const stack = [...step.needs];
+  for (let need = stack.pop(); need !== undefined; need = stack.pop()) {
+    if (need === id) return true;
+    if (seen.has(need)) continue;
+    seen.add(need);
+    const above = compiled.steps.get(need)!;
+    if (above.index > target.index) stack.push(...above.needs);
+  }
+  return false;
+}
+
+function contextOf(seen: Seen, attempt: Attempt, environment: ExecuteEnvironment): Context {
+  const { step } = attempt;
+  return {
+    ...seen,
+    services: environment.services,
+    get signal() {
+      return attempt.signal;
+    },
+    attempt: step.attempt,
+    fence: step.fence,
+    idempotencyKey: idempotencyKey(step),
+    log: logTo((text) => attempt.log.write(text)),
+    progress: (fraction, note) => environment.onProgress(step, fraction, note ?? null),
+  };
+}
+
+function handlerCall(
+  attempt: Attempt,
+  compiled: CompiledDefinition,
+  declared: CompiledStep,
+  workdir: string | null,
+  resolved: { with: JsonObject; env: Readonly<Record<string, string>> },
+): HandlerCall {
+  const { step } = attempt;
+  return {
+    planId: step.planId,
+    planName: compiled.definition.name,
+    stepId: step.stepId,
+    attempt: step.attempt,
+    fence: step.fence,
+    idempotencyKey: idempotencyKey(step),
+    with: resolved.with,
+    env: resolved.env,
+    passEnv: declared.passEnv,
+    workdir,
+    get signal() {
+      return attempt.signal;
+    },
+    woken: step.dueAt === null ? null : { by: "timer", parkedAt: step.dueAt },
+    write: (_stream, text) => attempt.log.write(text),
+  };
+}
+
+/** Equal over attempts, crashes and resumes; a rewind starts a new line and with it a new key. */
+function idempotencyKey(step: StartedStep): string {
+  return `${step.planId}/${step.stepId}/${step.line}`;
+}
+
+function onTimeout(attempt: Attempt, declared: CompiledStep): void {
+  attempt.abort("timeout");
+  setTimeout(() => {
+    attempt.end(afterFailure(attempt.step, declared, timeoutError(declared)));
+  }, ABORT_PATIENCE_MS).unref();
+}
+
+function timeoutError(declared: CompiledStep): Error {
+  return new Error(`timed out after ${formatDurationMs(declared.timeoutMs)}`);
+}
+
+function afterFailure(step: StartedStep, declared: CompiledStep, thrown: unknown): Outcome {
+  const error = describeError(thrown);
+  const isFinal = thrown instanceof WaymarkError || thrown instanceof NonRetryableError;
+  const policyDelay = isFinal ? null : nextDelayMs(declared.retry, step.failures + 1, Math.random);
+  if (policyDelay === null) return { kind: "fail", error };
+  const delayMs = thrown instanceof RetryAfterError ? thrown.delayMs : policyDelay;
+  return { kind: "retry", delayMs: Math.max(0, Math.round(delayMs)), error };
+}
+
+function describeError(thrown: unknown): AttemptError {
+  if (thrown instanceof WaymarkError) return { code: thrown.code, message: thrown.message };
+  if (thrown instanceof Error) {
+    const code = (thrown as { code?: unknown }).code;
+    return { code: typeof code === "string" ? code : "STEP_FAILED", message: thrown.message || thrown.name };
+  }
+  return { code: "STEP_FAILED", message: String(thrown) };
+}
+
+function fail(code: string, message: string): Outcome {
+  return { kind: "fail", error: { code, message } };
+}
+
+/** It was told to stop, so what it threw is no failure of its own. */
+function stopped(): Outcome {
+  return { kind: "release", reason: "stop" };
+}

@@ -1,0 +1,128 @@
+/**
+ * Inputs and outputs of plans that this worker has met. A step may look at everything above it; what a worker has seen
+ * once it doesn't read again, so a chain costs one read for each output and not one for each pair of steps.
+ */
+import type { CompiledDefinition } from "../core/definition.js";
+import type { StartedStep } from "../core/ports.js";
+
+export interface PayloadSource {
+  payloads(planId: string, stepIds: readonly string[]): Promise<{ input: string; workdir: string | null; outputs: string[] }>;
+}
+
+/** What is kept at most, over all plans, in characters of JSON; the plans used longest ago go first. */
+const MOST_CHARS = 64 * 1024 * 1024;
+/** Outputs asked for in one read. */
+const READ_CHUNK = 1_000;
+
+export interface Payloads {
+  readonly input: string;
+  readonly workdir: string | null;
+  /** Serialised output of a step above. */
+  output(stepId: string): string;
+}
+
+interface Entry {
+  /** Created and line: another run under the same id, or a rewind, makes everything here stale. */
+  readonly generation: string;
+  input: string | null;
+  workdir: string | null;
+  readonly outputs: Map<string, string>;
+  /** Steps of which everything above is here. */
+  readonly closed: Set<string>;
+  chars: number;
+}
+
+export class PlanCache {
+  private readonly entries = new Map<string, Entry>();
+  private chars = 0;
+
+  constructor(private readonly source: PayloadSource) {}
+
+  /** Payloads with the outputs of `stepIds`, or of everything above the step where that is `"above"`. */
+  async load(step: StartedStep, compiled: CompiledDefinition, stepIds: readonly string[] | "above"): Promise<Payloads> {
+    const entry = this.entryOf(step);
+    const missing = stepIds === "above" ? unknownAbove(entry, compiled, step.stepId) : stepIds.filter((id) => !entry.outputs.has(id));
+    if (entry.input === null && step.input !== null) {
+      entry.input = step.input;
+      entry.workdir = step.workdir;
+      this.grow(entry, step.input.length);
+    }
+    if (missing.length > 0 || entry.input === null) await this.read(entry, step.planId, missing);
+    if (stepIds === "above") for (const need of compiled.steps.get(step.stepId)!.needs) entry.closed.add(need);
+    this.evict(entry);
+    return {
+      input: entry.input!,
+      workdir: entry.workdir,
+      output: (id) => entry.outputs.get(id) ?? "null",
+    };
+  }
+
+  /** Remembers what a step of this worker recorded. */
+  keep(step: StartedStep, output: string): void {
+    const entry = this.entryOf(step);
+    if (entry.outputs.has(step.stepId)) return;
+    entry.outputs.set(step.stepId, output);
+    this.grow(entry, output.length + step.stepId.length);
+  }
+
+  /** Forgets a plan that another worker may have changed. */
+  drop(planId: string): void {
+    const entry = this.entries.get(planId);
+    if (!entry) return;
+    this.entries.delete(planId);
+    this.chars -= entry.chars;
+  }
+
+  private async read(entry: Entry, planId: string, stepIds: readonly string[]): Promise<void> {
+    for (let from = 0; from === 0 || from < stepIds.length; from += READ_CHUNK) {
+      const ids = stepIds.slice(from, from + READ_CHUNK);
+      const { input, workdir, outputs } = await this.source.payloads(planId, ids);
+      if (entry.input === null) this.grow(entry, input.length);
+      entry.input = input;
+      entry.workdir = workdir;
+      ids.forEach((id, i) => {
+        entry.outputs.set(id, outputs[i]!);
+        this.grow(entry, outputs[i]!.length + id.length);
+      });
+    }
+  }
+
+  private entryOf(step: StartedStep): Entry {
+    const generation = `${step.createdAt}/${step.line}`;
+    let entry = this.entries.get(step.planId);
+    if (entry && entry.generation !== generation) {
+      this.drop(step.planId);
+      entry = undefined;
+    }
+    if (entry) this.entries.delete(step.planId);
+    entry ??= { generation, input: null, workdir: null, outputs: new Map(), closed: new Set(), chars: 0 };
+    this.entries.set(step.planId, entry);
+    return entry;
+  }
+
+  private grow(entry: Entry, chars: number): void {
+    entry.chars += chars;
+    this.chars += chars;
+  }
+
+  private evict(inUse: Entry): void {
+    for (const [planId, entry] of this.entries) {
+      if (this.chars <= MOST_CHARS) return;
+      if (entry !== inUse) this.drop(planId);
+    }
+  }
+}
+
+/** Steps above whose output isn't here. Stops at closed steps, so that a chain is walked once and not at every step. */
+function unknownAbove(entry: Entry, compiled: CompiledDefinition, stepId: string): string[] {
+  const unknown: string[] = [];
+  const seen = new Set<string>();
+  const stack = [...compiled.steps.get(stepId)!.needs];
+  for (let id = stack.pop(); id !== undefined; id = stack.pop()) {
+    if (seen.has(id)) continue;
+    seen.add(id);
+    if (!entry.outputs.has(id)) unknown.push(id);
+    if (!entry.closed.has(id)) stack.push(...compiled.steps.get(id)!.needs);
+  }
+  return unknown;
+}

@@ -1,0 +1,470 @@
+/**
+ * A process that executes steps. Its life: start → accepting → draining → released → closed.
+ *
+ *   accepting  every queue's slots fetch, run, commit and fetch with the commit
+ *   draining   from `drain()` on: nothing is fetched; active steps finish; at 80 % of the grace their signals are
+ *              aborted; at 90 % they are handed back, without an attempt counted; at the end nobody is waited for
+ *   closed     deregistered, connections gone
+ *
+ * What the store knows of a process is an incarnation: a random id, registered before its first fetch. When the store
+ * answers UNREGISTERED (it was away for long, or took this process for dead), all running attempts are lost: they are
+ * aborted, what they still write is refused, and a new incarnation goes on.
+ */
+import type { Redis } from "ioredis";
+import type { CompiledDefinition } from "../core/definition.js";
+import type { StepHandler } from "../core/handler.js";
+import { newWorkerId } from "../core/ids.js";
+import type { Outcome } from "../core/outcome.js";
+import type { StartedStep } from "../core/ports.js";
+import type { AnyPlan } from "../define/typed-plan.js";
+import { StepQueue } from "../queue/step-queue.js";
+import { connect } from "../store/connect.js";
+import { bullQueueName, privateQueueName } from "../store/keys.js";
+import { thisProcess } from "../store/local-process.js";
+import type { RedisPlanStore } from "../store/redis-plan-store.js";
+import { runScript } from "../store/scripts.js";
+import { RedisStepLog } from "../store/step-log.js";
+import { type AbortReason, Attempt } from "./attempt.js";
+import { Beat, type InboxMessage } from "./beat.js";
+import { type ExecuteEnvironment, execute, type ShellTrust } from "./execute.js";
+import { PlanCache } from "./plan-cache.js";
+import { ProcessSlots } from "./slots.js";
+
+/** What a step's log keeps. */
+const LOG_BYTES = 64 * 1024;
+const AUDIT_MS = 60_000;
+/** Parts of the grace: when active steps are told to stop, and when they are handed back. */
+const ABORT_AT = 0.8;
+const RELEASE_AT = 0.9;
+/** What closing connections may take. */
+const CLOSE_MS = 500;
+
+export interface WorkerLog {
+  debug(facts: object, message: string): void;
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+}
+
+export interface StepWorkerOptions {
+  /** For everything but steps: definitions and payloads. The worker opens connections of its own besides. */
+  readonly store: RedisPlanStore;
+  /** The address of the same store. */
+  readonly url: string;
+  /** Queues of definitions to serve. With none it serves only a private queue of its own, for plans run here. */
+  readonly queues: readonly string[];
+  readonly plans: readonly AnyPlan[];
+  readonly handlers: ReadonlyMap<string, StepHandler>;
+  readonly services: unknown;
+  readonly concurrency: number;
+  /** What people call it: host:pid. */
+  readonly label: string;
+  readonly trust: ShellTrust;
+  readonly secret: (name: string) => string | undefined;
+  readonly log: WorkerLog;
+  readonly onProgress?: (step: StartedStep, fraction: number, note: string | null) => void;
+}
+
+export interface DrainReport {
+  /** What was handed back. */
+  readonly released: readonly { readonly planId: string; readonly stepId: string }[];
+}
+
+export class StepWorker {
+  private incarnation: Incarnation | null = null;
+  private redis: Redis | null = null;
+  private beatRedis: Redis | null = null;
+  private state: "new" | "accepting" | "draining" | "closed" = "new";
+  private gaveUp = false;
+  private readonly cache: PlanCache;
+  private readonly released: { planId: string; stepId: string }[] = [];
+  private readonly privatePlans = new Set<string>();
+  private draining: Promise<DrainReport> | null = null;
+  private releaseRequested: (() => void) | null = null;
+  private closing: Promise<void> | null = null;
+  private readonly plansByName: ReadonlyMap<string, AnyPlan>;
+
+  constructor(private readonly options: StepWorkerOptions) {
+    this.cache = new PlanCache(options.store);
+    this.plansByName = new Map(options.plans.map((plan) => [plan.name, plan]));
+  }
+
+  /** This incarnation's id. */
+  get workerId(): string {
+    return this.requireIncarnation().workerId;
+  }
+
+  /** The queue that only this process serves, or null where it serves a fleet's queues. */
+  get privateQueue(): string | null {
+    return this.options.queues.length === 0 ? privateQueueName(this.workerId) : null;
+  }
+
+  get active(): number {
+    return this.incarnation?.running.size ?? 0;
+  }
+
+  async start(): Promise<void> {
+    if (this.state !== "new") return;
+    await this.options.store.requireSuitable();
+    this.redis = await connect({ url: this.options.url, patient: true });
+    this.beatRedis = await connect({ url: this.options.url, patient: true });
+    this.state = "accepting";
+    this.incarnation = await this.incarnate();
+    this.redis.on("ready", () => void this.incarnation?.audit());
+    this.options.log.info({ worker: this.workerId, queues: this.incarnation.queueNames }, "accepting steps");
+  }
+
+  /** Starts an incarnation with its queues and its beat. */
+  private async incarnate(): Promise<Incarnation> {
+    const workerId = newWorkerId();
+    const { options } = this;
+    const queueNames =
+      options.queues.length === 0 ? [privateQueueName(workerId)] : [...new Set(options.queues.map(bullQueueName))];
+    const incarnation = new Incarnation(workerId, queueNames, {
+      ...options,
+      redis: this.redis!,
+      beatRedis: this.beatRedis!,
+      isDraining: () => this.state !== "accepting",
+      gaveUp: () => this.gaveUp,
+      run: (attempt) => this.run(attempt),
+      onLost: (step) => this.cache.drop(step.planId),
+      onUnregistered: () => void this.reincarnate(incarnation),
+    });
+    await incarnation.start();
+    return incarnation;
+  }
+
+  private async reincarnate(old: Incarnation): Promise<void> {
+    if (this.incarnation !== old || this.state !== "accepting") return;
+    this.options.log.warn({ worker: old.workerId }, "the store does not know this worker any more; starting a new incarnation");
+    this.incarnation = null;
+    old.retire();
+    try {
+      this.incarnation = await this.incarnate();
+    } catch (error) {
+      this.options.log.warn({ err: error }, "a new incarnation could not be registered; trying again");
+      this.incarnation = old;
+      setTimeout(() => void this.reincarnate(old), 1_000).unref();
+    }
+  }
+
+  private async run(attempt: Attempt): Promise<Outcome> {
+    const { step } = attempt;
+    if (step.privateQueue !== null) this.privatePlans.add(step.planId);
+    const { log } = this.options;
+    const facts = { plan: step.planId, step: step.stepId, epoch: step.epoch, attempt: step.attempt, worker: this.incarnation?.workerId };
+    log.debug(facts, "step started");
+    let compiled: CompiledDefinition;
+    try {
+      compiled = await this.options.store.definition(step.definitionDigest);
+    } catch (error) {
+      return { kind: "defer", delayMs: 1_000, reason: (error as Error).message };
+    }
+    const outcome = await Promise.race([execute(attempt, compiled, this.environment), attempt.ended]);
+    await attempt.log.flush();
+    if (outcome.kind === "complete") this.cache.keep(step, outcome.output);
+    if (outcome.kind === "release") this.released.push({ planId: step.planId, stepId: step.stepId });
+    log.debug({ ...facts, outcome: outcome.kind }, "step ended");
+    return outcome;
+  }
+
+  private get environment(): ExecuteEnvironment {
+    const { options } = this;
+    return {
+      plans: this.plansByName,
+      handlers: options.handlers,
+      services: options.services,
+      trust: options.trust,
+      secret: options.secret,
+      cache: this.cache,
+      onProgress: options.onProgress ?? (() => {}),
+    };
+  }
+
+  /**
+   * Stops pulling, lets active steps finish, hands back what can't finish in time. Resolves within the grace, whether
+   * the store answers or not. A second call joins the first.
+   */
+  drain(options: { graceMs: number }): Promise<DrainReport> {
+    this.draining ??= this.drainOnce(options.graceMs);
+    return this.draining;
+  }
+
+  /** During a drain: hands back what is active now, as a second signal asks for. */
+  releaseNow(): void {
+    this.releaseRequested?.();
+  }
+
+  private async drainOnce(graceMs: number): Promise<DrainReport> {
+    const { incarnation } = this;
+    if (this.state === "closed" || this.state === "new" || !incarnation) return { released: [] };
+    const startedAt = Date.now();
+    const left = (part: number) => Math.max(0, startedAt + graceMs * part - Date.now());
+    this.state = "draining";
+    this.options.log.info({ worker: incarnation.workerId, active: this.active, grace_ms: graceMs }, "draining");
+    incarnation.stopPulling();
+    const asked = new Promise<void>((resolve) => {
+      this.releaseRequested = resolve;
+    });
+    const idle = incarnation.whenIdle();
+    if ((await firstOf(idle, asked, left(ABORT_AT))) !== "first") {
+      incarnation.abortAll("drain");
+      await firstOf(idle, asked, left(RELEASE_AT));
+      incarnation.endAll({ kind: "release", reason: "drain" });
+      await firstOf(idle, never, left(0.97));
+    }
+    this.gaveUp = true;
+    await this.closeWithin(Math.max(50, left(1)));
+    this.options.log.info({ worker: incarnation.workerId, released: this.released.length }, "drained");
+    return { released: this.released };
+  }
+
+  /** Ends at once: active steps are handed back. Safe before `start()` and twice. */
+  async close(): Promise<void> {
+    if (this.state === "accepting") await this.drain({ graceMs: CLOSE_MS * 4 });
+    else await (this.draining ?? this.closeWithin(CLOSE_MS));
+  }
+
+  private closeWithin(ms: number): Promise<void> {
+    this.closing ??= this.closeOnce(ms);
+    return this.closing;
+  }
+
+  private async closeOnce(ms: number): Promise<void> {
+    const { incarnation } = this;
+    this.state = "closed";
+    if (incarnation) {
+      incarnation.beat.stop();
+      await firstOf(incarnation.deregister([...this.privatePlans]), never, ms);
+      await incarnation.close(ms);
+    }
+    this.redis?.disconnect();
+    this.beatRedis?.disconnect();
+  }
+
+  private requireIncarnation(): Incarnation {
+    if (!this.incarnation) throw new Error("This worker has not been started");
+    return this.incarnation;
+  }
+}
+
+interface IncarnationOptions extends StepWorkerOptions {
+  readonly redis: Redis;
+  readonly beatRedis: Redis;
+  readonly isDraining: () => boolean;
+  readonly gaveUp: () => boolean;
+  readonly run: (attempt: Attempt) => Promise<Outcome>;
+  readonly onLost: (step: StartedStep) => void;
+  readonly onUnregistered: () => void;
+}
+
+/** What the store knows as one worker: an id, its queues, its beat, its running attempts. */
+class Incarnation {
+  readonly running = new Map<string, Attempt>();
+  readonly beat: Beat;
+  private readonly queues: StepQueue[];
+  private readonly slots: ProcessSlots;
+  private auditTimer: NodeJS.Timeout | null = null;
+  private retired = false;
+  private idleWaiters: (() => void)[] = [];
+
+  constructor(
+    readonly workerId: string,
+    readonly queueNames: readonly string[],
+    private readonly options: IncarnationOptions,
+  ) {
+    const { store } = options;
+    this.slots = new ProcessSlots(options.concurrency);
+    const log = new RedisStepLog(options.redis, store.keys, workerId, (digest) => store.definitions.cached(digest)!);
+    this.queues = queueNames.map(
+      (queue, i) =>
+        new StepQueue({
+          queue,
+          log,
+          slots: this.slots,
+          redis: options.redis,
+          tag: store.keys.tag,
+          slotPrefix: `${workerId}.${i}`,
+          concurrency: options.concurrency,
+          isDraining: () => this.retired || options.isDraining(),
+          gaveUp: options.gaveUp,
+          run: (step) => this.run(step),
+          onRefusal: (step, verdict) => {
+            options.log.warn({ plan: step.planId, step: step.stepId, epoch: step.epoch, worker: workerId, verdict }, "the store refused a result");
+            options.onLost(step);
+          },
+          onUnregistered: options.onUnregistered,
+          onStoreError: (error) => options.log.warn({ err: error, worker: workerId }, "the store answered with an error; trying again"),
+        }),
+    );
+    this.beat = new Beat({
+      redis: options.beatRedis,
+      keys: store.keys,
+      workerId,
+      deadAfterMs: store.deadAfterMs,
+      facts: () => ({ state: options.isDraining() ? "draining" : "accepting", active: this.running.size }),
+      onMessage: (message) => this.onMessage(message),
+      onUnregistered: options.onUnregistered,
+      onTakeover: (workers, jobs) => options.log.info({ worker: workerId, workers, jobs }, "took over from dead workers"),
+      onError: (error) => options.log.warn({ err: error, worker: workerId }, "a beat failed"),
+    });
+  }
+
+  async start(): Promise<void> {
+    const { keys } = this.options.store;
+    const { machine, pid, processStart } = thisProcess();
+    const facts = {
+      label: this.options.label,
+      pid: String(pid),
+      process_start: processStart,
+      state: "accepting",
+      active: "0",
+      concurrency: String(this.options.concurrency),
+      plans: this.options.plans.map((plan) => plan.name).join(" "),
+    };
+    await runScript(
+      this.options.redis,
+      "register",
+      [keys.workers, keys.worker(this.workerId), ...this.queueNames.map((queue) => keys.serving(queue))],
+      [keys.base, this.workerId, machine, this.queueNames.join(" "), ...Object.entries(facts).flat()],
+    );
+    this.beat.start();
+    await Promise.all(this.queues.map((queue) => queue.start()));
+    this.auditTimer = setInterval(() => void this.audit(), AUDIT_MS);
+  }
+
+  private async run(step: StartedStep): Promise<Outcome> {
+    const attempt = new Attempt(step, (text) => this.sendLog(step, text));
+    this.running.set(step.token, attempt);
+    try {
+      return await this.options.run(attempt);
+    } catch (error) {
+      // Nothing in a run may throw; if it does, the step is handed back rather than failed for our mistake.
+      this.options.log.warn({ err: error, plan: step.planId, step: step.stepId }, "an attempt could not be carried out");
+      return { kind: "defer", delayMs: 1_000, reason: (error as Error).message };
+    } finally {
+      this.running.delete(step.token);
+      if (this.running.size === 0) setImmediate(() => this.notifyIdle());
+    }
+  }
+
+  private async sendLog(step: StartedStep, text: string): Promise<void> {
+    const { keys } = this.options.store;
+    try {
+      await runScript(
+        this.options.redis,
+        "log",
+        [keys.planPart(step.planId, "logs"), keys.plan(step.planId)],
+        [`${step.stepId}/${step.attempt}`, text, String(LOG_BYTES)],
+      );
+    } catch (error) {
+      this.options.log.warn({ err: error, plan: step.planId, step: step.stepId }, "a log could not be stored");
+    }
+  }
+
+  /** Gives back what this worker owns without knowing it: a reply that told it so was lost. */
+  async audit(): Promise<void> {
+    const { keys } = this.options.store;
+    const known = this.queues.flatMap((queue) => queue.knownTokens());
+    try {
+      const given = await runScript(this.options.redis, "audit", [keys.own(this.workerId)], [keys.base, this.workerId, ...known]);
+      if (Number(given) > 0) this.options.log.info({ worker: this.workerId, jobs: given }, "gave back steps that were never received");
+    } catch (error) {
+      this.options.log.warn({ err: error, worker: this.workerId }, "an audit failed");
+    }
+  }
+
+  private onMessage(message: InboxMessage): void {
+    for (const attempt of this.running.values()) {
+      if (attempt.step.planId === message.planId && attempt.step.epoch <= message.epoch) attempt.abort(message.reason);
+    }
+  }
+
+  stopPulling(): void {
+    for (const queue of this.queues) queue.stopPulling();
+    this.slots.close();
+    void this.beat.beat().catch((error: unknown) => this.options.log.warn({ err: error }, "a beat failed"));
+  }
+
+  abortAll(reason: AbortReason): void {
+    for (const attempt of this.running.values()) attempt.abort(reason);
+  }
+
+  endAll(outcome: Outcome): void {
+    for (const attempt of this.running.values()) attempt.end(outcome);
+  }
+
+  /** The store gave this incarnation's steps to others. */
+  retire(): void {
+    this.retired = true;
+    this.beat.stop();
+    this.stopAudit();
+    this.abortAll("lost");
+    this.stopQueues();
+    void this.whenIdle().then(() => this.close(CLOSE_MS));
+  }
+
+  /** Resolves when no attempt runs and no result is on its way. */
+  whenIdle(): Promise<void> {
+    if (this.isIdle()) return Promise.resolve();
+    return new Promise((resolve) => this.idleWaiters.push(resolve));
+  }
+
+  async deregister(privatePlans: readonly string[]): Promise<void> {
+    const { keys } = this.options.store;
+    try {
+      await runScript(
+        this.options.beatRedis,
+        "deregister",
+        [keys.workers],
+        [keys.base, this.workerId, privateQueueName(this.workerId), ...privatePlans],
+      );
+    } catch (error) {
+      this.options.log.warn({ err: error, worker: this.workerId }, "could not deregister; others will notice by the missing beat");
+    }
+  }
+
+  async close(timeoutMs: number): Promise<void> {
+    this.stopAudit();
+    await Promise.all(this.queues.map((queue) => queue.close(timeoutMs)));
+  }
+
+  private stopQueues(): void {
+    for (const queue of this.queues) queue.stopPulling();
+    this.slots.close();
+  }
+
+  private stopAudit(): void {
+    if (this.auditTimer) clearInterval(this.auditTimer);
+    this.auditTimer = null;
+  }
+
+  private isIdle(): boolean {
+    return this.running.size === 0 && this.queues.every((queue) => queue.heldTokens().length === 0);
+  }
+
+  private notifyIdle(): void {
+    if (this.idleWaiters.length === 0) return;
+    if (!this.isIdle()) {
+      // A result is on its way to the store; its reply empties the slot.
+      setTimeout(() => this.notifyIdle(), 5);
+      return;
+    }
+    const waiters = this.idleWaiters;
+    this.idleWaiters = [];
+    for (const wake of waiters) wake();
+  }
+}
+
+const never = new Promise<never>(() => {});
+
+async function firstOf(first: Promise<unknown>, second: Promise<unknown>, ms: number): Promise<"first" | "second" | "time"> {
+  let timer: NodeJS.Timeout | undefined;
+  const time = new Promise<"time">((resolve) => {
+    timer = setTimeout(() => resolve("time"), ms);
+  });
+  try {
+    return await Promise.race([first.then(() => "first" as const), second.then(() => "second" as const), time]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

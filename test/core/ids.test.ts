@@ -1,0 +1,54 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { checkpointId, decisionId, isId, newPlanId, newWorkerId, planTag } from "../../src/core/ids.js";
+
+const IDS = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/);
+
+test.each(["a", "0", "constructor", "toString", "a.b-c_d", "x".repeat(128)])("%s can be an id", (id) => {
+  expect(isId(id)).toBe(true);
+});
+
+test.each(["", "__proto__", ".a", "-a", "_a", "a b", "a:b", "{a}", "a\n", "../x", "ä", "x".repeat(129), 1, null])(
+  "%j can't be an id",
+  (id) => {
+    expect(isId(id)).toBe(false);
+  },
+);
+
+test("a plan id that nobody chose is an id, begins with the plan's name and sorts by time", () => {
+  fc.assert(
+    fc.property(IDS, fc.integer({ min: 1_600_000_000_000, max: 2_500_000_000_000 }), (name, now) => {
+      const earlier = newPlanId(name, now);
+      const later = newPlanId(name, now + 1);
+
+      expect(isId(earlier)).toBe(true);
+      expect(earlier.startsWith(name.slice(0, 96))).toBe(true);
+      expect(earlier < later).toBe(true);
+    }),
+  );
+});
+
+test("worker ids are ids and don't repeat", () => {
+  const ids = Array.from({ length: 1_000 }, newWorkerId);
+
+  expect(ids.every(isId)).toBe(true);
+  expect(new Set(ids).size).toBe(1_000);
+});
+
+test("a plan's tag depends on its id and on when it was submitted, and nothing else", () => {
+  const tags = new Set<string>();
+  for (let i = 0; i < 2_000; i++) tags.add(planTag(`plan-${i}`, 1_700_000_000_000)).add(planTag("plan", i));
+
+  expect(tags.size).toBe(4_000);
+  expect([...tags].every((tag) => /^[0-9A-HJKMNP-TV-Z]{16}$/.test(tag))).toBe(true);
+  expect(planTag("web-42", 5)).toBe(planTag("web-42", 5));
+});
+
+test("checkpoints of a plan sort by fence, decisions by their place", () => {
+  const tag = planTag("web-42", 1_700_000_000_000);
+
+  expect(checkpointId(tag, 9) < checkpointId(tag, 10)).toBe(true);
+  expect(checkpointId(tag, 33)).toBe(`ckp_0000000011${tag}`);
+  expect(decisionId(tag, 1_700_000_000_000, 0) < decisionId(tag, 1_700_000_000_000, 1)).toBe(true);
+  expect(decisionId(tag, 0, 31)).toBe(`dec_000000000Z${tag}`);
+});

@@ -1,0 +1,217 @@
+/**
+ * What does and does not compile. Nothing here runs: the compiler is the test, and an `@ts-expect-error` above a line
+ * that compiles is an error itself.
+ */
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+import { z } from "zod";
+import { defineHandler } from "../../src/define/define-handler.js";
+import { definePlan, services } from "../../src/define/define-plan.js";
+import type {
+  AnyPlan,
+  Approval,
+  PlanHandle,
+  PlanInput,
+  PlanOutput,
+  PlanOutputs,
+  PlanServices,
+} from "../../src/define/typed-plan.js";
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+declare function holds<_T extends true>(): void;
+declare function submit<D extends AnyPlan>(
+  plan: D,
+  input: PlanInput<D>,
+  options?: { planId?: string },
+): Promise<PlanHandle<D>>;
+declare function createWorker<const D extends readonly AnyPlan[]>(options: {
+  plans: D;
+  services: PlanServices<D[number]>;
+}): void;
+
+interface Finding {
+  file: string;
+  severity: "low" | "high";
+}
+interface Git {
+  lint(dir: string): Promise<Finding[]>;
+  push(options: { key: string; fence: number }): Promise<{ url: string }>;
+}
+interface Model {
+  pick(question: string): Promise<"patch" | "rewrite">;
+}
+
+const notify = defineHandler(
+  "notify",
+  { with: z.object({ text: z.string(), at: z.coerce.date().optional() }) },
+  async (call) => {
+    holds<Equal<typeof call.with, { text: string; at?: Date | undefined }>>();
+    call.log.info({ attempt: call.attempt, fence: call.fence }, call.idempotencyKey);
+  },
+);
+
+export const refactor = definePlan("refactor", {
+  version: 3,
+  input: z.object({ repo: z.string(), since: z.coerce.date() }),
+  services: services<{ git: Git; model: Model }>(),
+})
+  .step("scan", async ({ services, input }) => ({
+    findings: await services.git.lint(input.repo),
+    year: input.since.getFullYear(),
+  }))
+  .step("choose", async ({ outputs, services }) => ({
+    how: await services.model.pick(`Fix ${outputs.scan.findings.length} findings how?`),
+  }))
+  .step(
+    "fix",
+    { timeout: "10m", retry: { attempts: 5, delay: "2s" }, queue: "big" },
+    async ({ outputs, progress, signal }) =>
+      outputs.scan.findings.map((finding, index, all) => {
+        signal.throwIfAborted();
+        progress((index + 1) / all.length, finding.file);
+        return { file: finding.file, how: outputs.choose.how };
+      }),
+  )
+  .approve("sign-off", { phase: "apply", message: ({ outputs }) => `Push ${outputs.fix.length} fixes?` })
+  .step("push", { effect: "irreversible", rev: "2" }, async ({ outputs, services, idempotencyKey, fence }) => ({
+    url: (await services.git.push({ key: idempotencyKey, fence })).url,
+    approvedBy: outputs["sign-off"].by,
+  }))
+  .waitFor("ci", { signal: z.object({ ok: z.boolean(), at: z.coerce.date() }) })
+  .use("tell", notify, {
+    with: ({ outputs }) => ({ text: `${outputs.push.url} ${outputs.ci.ok} ${outputs.ci.at.getTime()}` }),
+  });
+
+type Outputs = PlanOutputs<typeof refactor>;
+holds<Equal<Outputs["scan"], { findings: Finding[]; year: number }>>();
+holds<Equal<Outputs["choose"], { how: "patch" | "rewrite" }>>();
+holds<Equal<Outputs["fix"], { file: string; how: "patch" | "rewrite" }[]>>();
+holds<Equal<Outputs["sign-off"], Approval>>();
+holds<Equal<Outputs["ci"], { ok: boolean; at: Date }>>();
+holds<Equal<Outputs["tell"], null>>();
+holds<Equal<keyof Outputs, "scan" | "choose" | "fix" | "sign-off" | "push" | "ci" | "tell">>();
+holds<Equal<PlanOutput<typeof refactor>, null>>();
+holds<Equal<PlanInput<typeof refactor>, { repo: string; since: unknown }>>();
+holds<Equal<PlanServices<typeof refactor>, { git: Git; model: Model }>>();
+
+const base = definePlan("base", { input: z.object({ n: z.number() }) })
+  .step("a", async ({ input }) => ({ x: input.n }))
+  .step("b", async () => "s");
+const deploy = definePlan("deploy", {
+  input: z.object({}),
+  phases: ["build", "ship"],
+  services: services<{ git: Git; region: string }>(),
+}).step("go", { phase: "ship" }, async () => 1);
+
+holds<Equal<PlanServices<typeof refactor | typeof deploy>["region"], string>>();
+holds<Equal<PlanServices<typeof refactor | typeof deploy>["model"], Model>>();
+
+// An input type that differs from the output type: the producer gives a string, the step sees a number.
+declare const counted: StandardSchemaV1<{ count: string }, { count: number }>;
+const counter = definePlan("counter", { input: counted }).step("double", async ({ input }) => input.count * 2);
+holds<Equal<PlanInput<typeof counter>, { count: string }>>();
+holds<Equal<PlanOutput<typeof counter>, number>>();
+
+export async function whatCompiles(git: Git, model: Model): Promise<void> {
+  const handle = await submit(refactor, { repo: "acme/web", since: "2026-01-01" }, { planId: "r-1" });
+  const none: null = await handle.result();
+  const text: string = await (await submit(base, { n: 1 })).result();
+  createWorker({ plans: [refactor, base], services: { git, model } });
+  createWorker({ plans: [refactor, deploy], services: { git, model, region: "eu" } });
+  createWorker({ plans: [base], services: {} });
+  console.log(none, text);
+}
+
+export const shapes = base
+  .step("c", { needs: ["a"] }, async ({ outputs }) => outputs.a.x + 1)
+  .step("d", { needs: [] }, async () => {})
+  .step("e", { needs: ["c", "d"] }, async ({ outputs }) => ({ c: outputs.c.toFixed(), a: outputs.a.x, d: outputs.d }))
+  .step("maybe", async ({ input }) => (input.n > 1 ? { k: 1 } : undefined))
+  .step(
+    "optional",
+    async ({ input }): Promise<{ note?: string; list: readonly [number, string] }> => ({ list: [input.n, "x"] }),
+  )
+  .step("untyped", async () => JSON.parse("[1]"))
+  .step("constructor", async () => 1)
+  .step("always-fails", async (): Promise<never> => {
+    throw new Error("no");
+  });
+type Shapes = PlanOutputs<typeof shapes>;
+holds<Equal<Shapes["d"], null>>();
+holds<Equal<Shapes["e"], { c: string; a: number; d: null }>>();
+holds<Equal<Shapes["maybe"], { k: number } | null>>();
+holds<Equal<Shapes["optional"], { note?: string; list: readonly [number, string] }>>();
+holds<Equal<Shapes["constructor"], number>>();
+holds<Equal<Shapes["always-fails"], never>>();
+
+export function whatDoesNotCompile(git: Git): void {
+  // @ts-expect-error a need that doesn't exist
+  base.step("c", { needs: ["aa"] }, async () => 1);
+  // @ts-expect-error a step that needs itself
+  base.step("c", { needs: ["c"] }, async () => 1);
+  // @ts-expect-error an output that isn't there
+  base.step("c", { needs: ["a"] }, async ({ outputs }) => outputs.a.y);
+  // @ts-expect-error a step that isn't above this one
+  base.step("c", { needs: ["a"] }, async ({ outputs }) => outputs.b);
+  // @ts-expect-error the first step has nothing above it
+  definePlan("p", { input: z.object({}) }).step("a", async ({ outputs }) => outputs.b);
+  base.step("c", async ({ outputs }) => {
+    // @ts-expect-error outputs are read-only
+    outputs.b = "t";
+  });
+  // @ts-expect-error the same id twice
+  base.step("a", async () => 1);
+  // @ts-expect-error the same id twice, with options
+  base.step("a", { needs: [] }, async () => 1);
+  // @ts-expect-error the same id twice, in an approval
+  base.approve("a", { message: () => "Go?" });
+  // @ts-expect-error not JSON: Date
+  base.step("c", async () => ({ at: new Date() }));
+  // @ts-expect-error not JSON: bigint
+  base.step("c", async () => 1n);
+  // @ts-expect-error not JSON: a Map, deep inside
+  base.step("c", { needs: [] }, async () => ({ list: [{ byId: new Map<string, number>() }] }));
+  // @ts-expect-error not JSON: a promise that nobody awaited
+  base.step("c", async () => ({ findings: git.lint(".") }));
+  // @ts-expect-error not JSON: bytes
+  base.step("c", async () => Buffer.from("x"));
+  // @ts-expect-error an undefined element would be read back as null
+  base.step("c", async ({ input }) => [input.n > 1 ? "x" : undefined]);
+  // @ts-expect-error nobody knows whether it is JSON
+  base.step("c", async (): Promise<unknown> => 1);
+  // @ts-expect-error not a promise
+  base.step("c", () => 1);
+  // @ts-expect-error unknown phase
+  base.step("c", { phase: "deploy" }, async () => 1);
+  // @ts-expect-error a conventional phase in a plan with its own
+  deploy.step("c", { phase: "execute" }, async () => 1);
+  // @ts-expect-error not a duration
+  base.step("c", { timeout: "10 minutes" }, async () => 1);
+  // @ts-expect-error unknown effect
+  base.step("c", { effect: "none" }, async () => 1);
+  // @ts-expect-error unknown option
+  base.step("c", { retries: 3 }, async () => 1);
+  // @ts-expect-error a service that the plan doesn't expect
+  base.step("c", async ({ services }) => services.git);
+  // @ts-expect-error a message is text
+  base.approve("c", { message: ({ outputs }) => outputs.a.x });
+  // @ts-expect-error a rejection never reaches the steps below
+  base.approve("c", { message: () => "Go?" }).step("d", async ({ outputs }) => outputs.c.choice === "reject");
+  // @ts-expect-error a wait ends with its signal only
+  base.waitFor("c", { signal: z.object({}), timeout: "30m" });
+  // @ts-expect-error a signal has a schema
+  base.waitFor("c", { needs: ["a"] });
+  // @ts-expect-error wrong input
+  submit(base, { n: "1" });
+  // @ts-expect-error the input is what goes into the schema, not what comes out
+  submit(counter, { count: 1 });
+  // @ts-expect-error no input
+  submit(base);
+  // @ts-expect-error a service is missing
+  createWorker({ plans: [refactor, base], services: { git } });
+  // @ts-expect-error handler's `with`
+  base.use("c", notify, { with: () => ({ txt: "" }) });
+  // @ts-expect-error handler's `with` of the wrong type
+  base.use("c", notify, { with: ({ outputs }) => ({ text: outputs.a.x }) });
+  // @ts-expect-error a handler's result is recorded too
+  defineHandler("clock", { with: z.object({}) }, async () => new Date());
+}
