@@ -3,6 +3,7 @@ import { defaultActor } from "../client/actor.js";
 import { Client } from "../client/client.js";
 import { type Config, type ConfigInput, readConfig } from "../config.js";
 import { WaymarkError } from "../core/errors.js";
+import type { RedisPlanStore } from "../store/redis-plan-store.js";
 import type { Io } from "./io.js";
 import type { GlobalOptions } from "./program.js";
 import type { Terminal } from "./render/terminal.js";
@@ -11,6 +12,7 @@ export class CommandContext {
   readonly actor: string;
   #config: Promise<Config> | null = null;
   #client: Client | null = null;
+  #store: Promise<RedisPlanStore> | null = null;
   #embedded: { url: string; release(): Promise<void> } | null = null;
 
   constructor(
@@ -19,6 +21,11 @@ export class CommandContext {
     private readonly globals: GlobalOptions,
   ) {
     this.actor = globals.actor ?? defaultActor();
+  }
+
+  /** Whether --debug asks for the whole story. */
+  get debug(): boolean {
+    return this.globals.debug === true;
   }
 
   /** Settings, with those of this command's own flags the first time. */
@@ -48,12 +55,20 @@ export class CommandContext {
   }
 
   get client(): Client {
-    this.#client ??= new Client(async () => {
-      const [config, url] = [await this.config(), await this.storeUrl()];
-      const { openStore } = await import("../store/open-store.js");
-      return openStore({ url, prefix: config.prefix, deadAfterMs: config.deadAfterMs });
-    }, this.actor);
+    this.#client ??= new Client(() => this.store(), this.actor);
     return this.#client;
+  }
+
+  /** The store that the client works on, for what executes steps. */
+  store(): Promise<RedisPlanStore> {
+    this.#store ??= this.openStore();
+    return this.#store;
+  }
+
+  private async openStore(): Promise<RedisPlanStore> {
+    const [{ prefix, deadAfterMs }, url] = [await this.config(), await this.storeUrl()];
+    const { openStore } = await import("../store/open-store.js");
+    return openStore({ url, prefix, deadAfterMs });
   }
 
   /** The plan that an argument names; `@latest` is the newest. */

@@ -2,12 +2,9 @@
  * Executes a plan in this process, on a queue that nobody else serves, until it stops or the user stops it. The first
  * SIGINT or SIGTERM drains: what is active may end within the grace. The second one hands it back at once.
  */
-import { hostname } from "node:os";
-import { pid } from "node:process";
 import { formatDurationMs } from "../core/duration.js";
-import type { PlanStore } from "../core/ports.js";
-import { builtinHandlers } from "../handlers/index.js";
-import type { StepWorker, Trust } from "../worker/step-worker.js";
+import type { ShellTrust } from "../worker/execute.js";
+import type { StepWorker, WorkerLog } from "../worker/step-worker.js";
 import type { CommandContext } from "./context.js";
 import type { PlanModule } from "./load-definition.js";
 import { type EndDocument, printEnd } from "./outcome.js";
@@ -18,7 +15,7 @@ import { planCommand } from "./shell-words.js";
 export interface Execution {
   /** What the plan's module gives, where the plan is code. */
   readonly module: PlanModule | null;
-  readonly trust: Trust;
+  readonly trust: ShellTrust;
   /** Submits or resumes on this queue. Null where there is nothing to execute. */
   begin(privateQueue: string): Promise<Begun | null>;
 }
@@ -55,7 +52,7 @@ export async function executeHere(context: CommandContext, execution: Execution)
   });
   try {
     await worker.start();
-    const begun = await execution.begin(worker.privateQueue);
+    const begun = await execution.begin(worker.privateQueue!);
     if (begun === null) return { kind: "nothing" };
     const { planId, epoch } = begun;
     await showProgress(context, planId, { signal: stop.signal, sinceEpoch: epoch, asks: true, to: "stderr" });
@@ -81,19 +78,14 @@ export async function reportInterruption(context: CommandContext, planId: string
 }
 
 async function privateWorker(context: CommandContext, { module, trust }: Execution): Promise<StepWorker> {
-  const [config, { StepWorker: Worker }] = await Promise.all([context.config(), import("../worker/step-worker.js")]);
-  const store: PlanStore = await context.client.store();
-  return new Worker({
-    store,
-    queues: [],
-    plans: module?.plans ?? [],
-    handlers: new Map([...builtinHandlers(), ...(module?.handlers ?? [])]),
-    services: module?.services ?? {},
-    concurrency: config.concurrency,
-    label: `${hostname()}:${pid}`,
-    trust,
-    secret: (name) => context.io.env[`WAYMARK_SECRET_${name}`],
-    deadAfterMs: config.deadAfterMs,
-    logger: await context.logger(),
-  });
+  const { makeWorker } = await import("./make-worker.js");
+  const { concurrency } = await context.config();
+  return makeWorker(context, { queues: [], modules: module === null ? [] : [module], trust, concurrency, log: talkingLog(context) });
+}
+
+/** What people should hear of a worker that runs beside a live view: warnings, and with --debug everything. */
+function talkingLog({ terminal, debug }: CommandContext): WorkerLog {
+  const say = (facts: object, message: string) => terminal.talk(`${printable(message)} ${printable(JSON.stringify(facts))}`);
+  const quiet = () => {};
+  return { debug: debug ? say : quiet, info: debug ? say : quiet, warn: say };
 }

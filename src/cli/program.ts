@@ -30,12 +30,8 @@ export interface Invocation {
 }
 
 /** What a command does; its result is the exit code. */
-export type CommandRun = (
-  context: CommandContext,
-  args: readonly string[],
-  // biome-ignore lint/suspicious/noExplicitAny: each command declares the options that its grammar gives it
-  options: any,
-) => Promise<number>;
+// biome-ignore lint/suspicious/noExplicitAny: each command declares the arguments and options that its grammar gives it
+export type CommandRun = (context: CommandContext, args: any, options: any) => Promise<number>;
 
 export type Parsed =
   | { readonly kind: "run"; readonly invocation: Invocation }
@@ -340,7 +336,11 @@ function buildProgram(version: string, write: (text: string) => void): Command {
     .addOption(new Option("-o, --output <format>", "format of the result").hideHelp())
     .exitOverride()
     .configureOutput({ writeOut: write, writeErr: () => {} })
-    .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
+    .configureHelp({
+      helpWidth: 100,
+      subcommandTerm: (command) =>
+        [command.name(), ...command.registeredArguments.map((argument) => (argument.required ? `<${argument.name()}>` : `[${argument.name()}]`))].join(" "),
+    })
     .showSuggestionAfterError(false);
   program.addHelpText(
     "after",

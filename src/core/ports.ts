@@ -150,6 +150,8 @@ export interface StartedStep {
   readonly input: string | null;
   /** When the timer that it was parked with is over, if it was parked with one. */
   readonly dueAt: number | null;
+  /** How many steps of this plan the slot ran just before, without looking for others. */
+  readonly handedOff: number;
 }
 
 /**

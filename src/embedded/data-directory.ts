@@ -13,18 +13,10 @@ export function ensureDataDir(dataDir: string): string {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const path = realpathSync(dataDir);
   const entries = readdirSync(path);
-  if (entries.length === 0) writeIfMissing(join(path, ".gitignore"));
+  if (entries.length === 0) writeFileSync(join(path, ".gitignore"), IGNORE_EVERYTHING);
   else if (!entries.includes(".gitignore") || !isOurs(join(path, ".gitignore"))) return path;
   chmodSync(path, 0o700);
   return path;
-}
-
-function writeIfMissing(path: string): void {
-  try {
-    writeFileSync(path, IGNORE_EVERYTHING, { flag: "wx" });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  }
 }
 
 function isOurs(path: string): boolean {

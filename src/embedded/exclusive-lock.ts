@@ -20,7 +20,7 @@ export async function withLock<T>(path: string, waitMs: number, action: () => Pr
   try {
     return await action();
   } finally {
-    if (readNote(path) === note) unlinkSync(path);
+    removeIf(path, note);
   }
 }
 
@@ -56,10 +56,15 @@ async function removeStale(path: string, held: string, deadlineMs: number, waitM
   const breaker = `${path}.${createHash("sha256").update(held).digest("hex").slice(0, 12)}`;
   const note = await acquire(breaker, deadlineMs, waitMs);
   try {
-    if (readNote(path) === held) unlinkSync(path);
+    removeIf(path, held);
   } finally {
-    if (readNote(breaker) === note) unlinkSync(breaker);
+    removeIf(breaker, note);
   }
+}
+
+/** Leaves another note alone, and doesn't mind a directory that was deleted meanwhile. */
+function removeIf(path: string, note: string): void {
+  if (readNote(path) === note) unlinkSync(path);
 }
 
 function readNote(path: string): string | null {

@@ -73,6 +73,8 @@ export class RespConnection {
   async close(): Promise<void> {
     // The answer to QUIT is of no interest: a lost connection is closed just as well.
     if (this.isOpen) await this.call(1_000, "QUIT").catch(() => this.#socket.destroy());
+    // Idle connections don't keep the process alive, but whoever closes one waits for its end.
+    this.#socket.ref();
     this.#socket.end();
     await this.#closed;
   }

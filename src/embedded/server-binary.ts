@@ -30,6 +30,13 @@ export async function findServer(): Promise<ServerBinary> {
   );
 }
 
+/** Who answers INFO. Valkey, too, names a version of Redis: the one it is compatible with. */
+export function releaseOf(info: string): ServerRelease {
+  const valkey = /^valkey_version:(\S+)/m.exec(info);
+  const [, version = "unknown"] = valkey ?? /^redis_version:(\S+)/m.exec(info) ?? [];
+  return { server: valkey ? "valkey" : "redis", version };
+}
+
 /** Whether a server can read what the other one wrote. Formats change with minor releases only. */
 export function canOpen(opener: ServerRelease, writer: ServerRelease): boolean {
   if (opener.server === writer.server) return compare(opener.version, writer.version) >= 0;

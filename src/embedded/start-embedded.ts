@@ -23,7 +23,7 @@ import { ensureDataDir } from "./data-directory.js";
 import { withLock } from "./exclusive-lock.js";
 import { identify, isRunning } from "./process-identity.js";
 import { ReplyError, RespConnection } from "./resp-connection.js";
-import { canOpen, findServer, type ServerRelease } from "./server-binary.js";
+import { canOpen, findServer, releaseOf, type ServerRelease } from "./server-binary.js";
 import {
   logTail,
   noteWriter,
@@ -240,8 +240,7 @@ async function untilLoaded(files: ServerFiles, record: ServerRecord, presence: R
     noteWriter(files, releaseOf(String(await presence.call(REPLY_MS, "INFO", "server"))));
   } catch (error) {
     await presence.close();
-    if (error instanceof ReplyError) throw error;
-    const reason = `the connection was lost (${(error as Error).message}); its log ends: ${logTail(files)}`;
+    const reason = `${(error as Error).message}; its log ends: ${logTail(files)}`;
     throw new StoreUnavailableError(record.socketPath, reason, { cause: error });
   }
 }
@@ -254,13 +253,6 @@ async function isLoading(presence: RespConnection): Promise<boolean> {
     if (error instanceof ReplyError) return error.word === "LOADING";
     throw error;
   }
-}
-
-function releaseOf(info: string): ServerRelease {
-  const valkey = /^valkey_version:(\S+)/m.exec(info)?.[1];
-  return valkey !== undefined
-    ? { server: "valkey", version: valkey }
-    : { server: "redis", version: /^redis_version:(\S+)/m.exec(info)?.[1] ?? "0.0.0" };
 }
 
 async function leave(files: ServerFiles, record: ServerRecord, presence: RespConnection): Promise<void> {
@@ -286,9 +278,9 @@ async function stopIfLast(files: ServerFiles, record: ServerRecord, presence: Re
     await connection.close();
     return;
   }
-  await shutDown(connection);
-  // A starter that comes next must find the process gone.
-  const current = existsSync(files.record) ? readRecord(files) : record;
+  if (!(await shutDown(connection))) return;
+  // Not always the server that was joined; a starter that comes next must find its process gone.
+  const current = existsSync(files.directory) ? readRecord(files) : null;
   await untilGone(current ?? record, SHUTDOWN_DEADLINE_MS);
 }
 
@@ -306,14 +298,16 @@ async function isAlone(connection: RespConnection): Promise<boolean> {
   }
 }
 
-/** What is appended is on disk when it ends. */
-async function shutDown(connection: RespConnection): Promise<void> {
+/** Whether the server obeys. What is appended is on disk when it has ended. */
+async function shutDown(connection: RespConnection): Promise<boolean> {
   try {
     await connection.call(SHUTDOWN_DEADLINE_MS, "SHUTDOWN");
   } catch (error) {
-    // A lost connection is the answer of a server that obeys; one that refuses, with its disk full perhaps, stays up.
-    if (error instanceof ReplyError) await connection.close();
+    // A lost connection is the answer of one that obeys; one that refuses, with its disk full perhaps, stays up.
+    if (!(error instanceof ReplyError)) return true;
   }
+  await connection.close();
+  return false;
 }
 
 /** Ends a server that can't be asked, by its process. SIGTERM saves as SHUTDOWN does. */

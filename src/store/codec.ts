@@ -4,7 +4,7 @@ import type { PlanEvent } from "../core/history.js";
 import { checkpointId, decisionId } from "../core/ids.js";
 import type { AttemptError } from "../core/outcome.js";
 import { type OpenStep, PLAN_STATES, type PlanMeta, type PlanState, type StepRecord, type WaitKind, type WorkerView } from "../core/plan.js";
-import type { FetchReply, Verdict } from "../core/ports.js";
+import type { FetchReply, StartedStep, Verdict } from "../core/ports.js";
 
 export function pairs(flat: readonly string[]): Map<string, string> {
   const map = new Map<string, string>();
@@ -41,7 +41,7 @@ export function decodeMeta(planId: string, hash: ReadonlyMap<string, string>, wo
     createdAt: int("created"),
     updatedAt: int("updated"),
     finishedAt: hash.has("finished") ? int("finished") : null,
-    privateQueue: hash.get("queue") ?? null,
+    privateQueue: hash.get("queue") || null,
     tag: text("tag"),
     workdir,
     actor: hash.get("actor") ?? "",
@@ -232,12 +232,27 @@ export function decodeWorker(reply: WorkerReply, now: number, deadAfterMs: numbe
 }
 
 /** See fetch_reply in lua/start.lua. */
-export function decodeFetch(reply: unknown, token: string, queue: string): FetchReply {
+export function decodeFetch(reply: unknown, token: string, queue: string, ended?: StartedStep): FetchReply {
   const f = reply as (string | number | null)[];
   const verdict = f[0] as Verdict;
   const now = Number(f[1]);
   const jobId = f[2] as string;
   if (jobId === "") return { verdict, now, next: { kind: "none", limitMs: Number(f[3]), dueAt: Number(f[4]) } };
+  if (f[3] === "handed" && ended) {
+    // Everything but these is as it was for the plan's step that this slot just ended.
+    const handed = {
+      stepId: f[4] as string,
+      line: Number(f[5]),
+      fence: Number(f[6]),
+      attempt: 1,
+      failures: 0,
+      startedAt: now,
+      dueAt: null,
+      input: null,
+      handedOff: ended.handedOff + 1,
+    };
+    return { verdict, now, next: { kind: "step", jobId, step: { ...ended, ...handed } } };
+  }
   if (f[3] === "foreign") return { verdict, now, next: { kind: "foreign", jobId, hash: f[4] as unknown as string[] } };
   const inline = f[16] === "1";
   return {
@@ -265,6 +280,7 @@ export function decodeFetch(reply: unknown, token: string, queue: string): Fetch
         workdir: inline ? (f[18] as string) || null : null,
         token,
         queue,
+        handedOff: 0,
       },
     },
   };

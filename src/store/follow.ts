@@ -36,16 +36,19 @@ export async function* followAll(redis: Redis, keys: Keys, signal: AbortSignal):
     const entries = await redis.xrange(keys.events, `(${last}`, "+", "COUNT", 500);
     for (const [id, fields] of entries) {
       last = id;
-      const planId = fields[1];
-      const entry = fields[3];
-      if (planId === undefined || entry === undefined) continue;
-      if (!bases.has(planId)) {
-        const [created, tag] = await redis.hmget(keys.plan(planId), "created", "tag");
-        // Pruned since.
-        if (!created || !tag) continue;
-        bases.set(planId, { planId, createdAt: Number(created), tag });
+      // One call of ours may have put several plans' events into one entry: plan, event, plan, event …
+      for (let i = 0; i + 1 < fields.length; i += 2) {
+        const planId = fields[i]!;
+        let base = bases.get(planId);
+        if (!base) {
+          const [created, tag] = await redis.hmget(keys.plan(planId), "created", "tag");
+          // Pruned since.
+          if (!created || !tag) continue;
+          base = { planId, createdAt: Number(created), tag };
+          bases.set(planId, base);
+        }
+        yield decodeEvent(base, 0, fields[i + 1]!);
       }
-      yield decodeEvent(bases.get(planId)!, 0, entry);
     }
     if (entries.length === 0) await pause(POLL_MS, signal);
   }

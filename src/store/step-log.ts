@@ -11,6 +11,9 @@ import { runScript, type ScriptName } from "./scripts.js";
 /** Locks are never renewed: liveness is the worker's beat. They only must outlive any attempt. */
 const LOCK_MS = "86400000";
 
+/** How many steps of one plan a slot runs in a row before others get their turn. */
+const MOST_HANDED_OFF = 8;
+
 /** Errors are stored with the history; a longer text is cut. */
 const MOST_ERROR_CHARS = 2_048;
 
@@ -66,7 +69,8 @@ export class RedisStepLog implements StepLog {
 
   private complete(step: StartedStep, output: string, fetchNext: boolean): Promise<FetchReply> {
     const { args, jobKeys } = this.successors(step);
-    return this.end("complete", step, fetchNext, [output, checkpointOf(step), ...args], jobKeys);
+    const handOff = step.handedOff < MOST_HANDED_OFF ? "1" : "0";
+    return this.end("complete", step, fetchNext, [output, checkpointOf(step), handOff, ...args], jobKeys);
   }
 
   private async end(
@@ -94,7 +98,7 @@ export class RedisStepLog implements StepLog {
         ...args,
       ],
     );
-    return decodeFetch(reply, step.token, step.queue);
+    return decodeFetch(reply, step.token, step.queue, step);
   }
 
   private successors(step: StartedStep): { args: string[]; jobKeys: string[] } {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
@@ -15,8 +15,12 @@ beforeEach(() => {
 
 afterEach(() => rmSync(directory, { recursive: true }));
 
-test("only one action at a time runs under a lock, whatever its predecessors left behind", async () => {
-  symlinkSync("a note that nobody understands", path);
+test.each([
+  "a note that nobody understands",
+  "7",
+  JSON.stringify({ pid: 2 ** 22 + 1, startedAt: "1", boot: "x", token: "of a process that is gone" }),
+])("only one action at a time runs under a lock, although %s was left behind", async (left) => {
+  symlinkSync(left, path);
   let inside = 0;
   let most = 0;
   const actions = Array.from({ length: 20 }, () =>
@@ -39,6 +43,20 @@ test("an action that fails gives the lock back", async () => {
 
   await expect(failed).rejects.toThrow("no luck");
   expect(await withLock(path, 1_000, async () => "next")).toBe("next");
+});
+
+test("a lock that was deleted with its directory is not missed", async () => {
+  await withLock(path, 1_000, async () => rmSync(directory, { recursive: true }));
+
+  mkdirSync(directory);
+});
+
+test("a file that is no lock is left alone", async () => {
+  writeFileSync(path, "somebody's notes");
+
+  await expect(withLock(path, 1_000, async () => "never")).rejects.toMatchObject({ code: "EINVAL" });
+
+  expect(readFileSync(path, "utf8")).toBe("somebody's notes");
 });
 
 test("waiting for a live holder ends with its pid and the time", async () => {

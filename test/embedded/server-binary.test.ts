@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { canOpen } from "../../src/embedded/server-binary.js";
+import { canOpen, releaseOf } from "../../src/embedded/server-binary.js";
 
 test.each([
   ["redis 7.0.15", "redis 7.0.15", true],
@@ -15,6 +15,11 @@ test.each([
   ["valkey 8.0.1", "valkey 8.1.0", false],
 ])("%s reads a store of %s: %s", (opener, writer, expected) => {
   expect(canOpen(release(opener), release(writer))).toBe(expected);
+});
+
+test("Valkey is recognised behind the version of Redis that it claims", () => {
+  expect(releaseOf("# Server\r\nredis_version:7.2.4\r\nvalkey_version:8.1.0\r\n")).toEqual(release("valkey 8.1.0"));
+  expect(releaseOf("# Server\r\nredis_version:7.0.15\r\n")).toEqual(release("redis 7.0.15"));
 });
 
 function release(text: string) {

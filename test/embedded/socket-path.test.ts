@@ -49,6 +49,12 @@ test("a runtime or temporary directory with too long a path is passed over", () 
   expect(path.startsWith("/tmp/")).toBe(true);
 });
 
+test("without any place for a socket there is an error of the file system", () => {
+  vi.stubEnv("TMPDIR", join(home, "missing"));
+
+  expect(() => chooseSocketPath("/a", null)).toThrow(/ENOENT/);
+});
+
 test("a directory prepared by somebody else in the shared place is not used", () => {
   vi.stubEnv("TMPDIR", home);
   mkdirSync(join(home, "theirs"), { mode: 0o700 });

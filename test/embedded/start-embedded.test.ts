@@ -320,7 +320,9 @@ test("a server that hangs is reported, not doubled", async () => {
 
 test("a release after the server was killed ends quietly", async () => {
   const store = await open();
-  kill(only(serversIn(dataDir)));
+  const server = only(serversIn(dataDir));
+  kill(server);
+  await until("the server to be gone", () => !isAlive(server));
 
   await store.release();
   await store.release();
@@ -370,16 +372,19 @@ test("a server that is loading counts as alive, and is waited for", async () => 
   expect(readFileSync(join(dataDir, "redis/redis.log"), "utf8")).toContain("DB loaded from append only file");
 });
 
-test("a store written by a newer server is refused with both versions", async () => {
+test.each([
+  ["redis", "Redis"],
+  ["valkey", "Valkey"],
+])("a store written by a newer %s is refused with both versions", async (server, name) => {
   const first = await open();
   await first.release();
   const file = join(dataDir, "redis/written-by.json");
   const { version } = JSON.parse(readFileSync(file, "utf8"));
-  writeFileSync(file, JSON.stringify({ server: "redis", version: "99.1.0" }));
+  writeFileSync(file, JSON.stringify({ server, version: "99.1.0" }));
 
   await expect(open()).rejects.toMatchObject({
     code: "STORE_UNSUITABLE",
-    message: expect.stringMatching(new RegExp(`Redis 99\\.1\\.0.*Redis ${version.replaceAll(".", "\\.")}`)),
+    message: expect.stringMatching(new RegExp(`${name} 99\\.1\\.0.*Redis ${version.replaceAll(".", "\\.")}`)),
   });
   expect(serversIn(dataDir)).toEqual([]);
 });
@@ -391,6 +396,51 @@ test("without a server in PATH it says how to get one", async () => {
     code: "REDIS_NOT_FOUND",
     message: expect.stringMatching(/apt-get install redis-server.*brew install redis.*WAYMARK_REDIS_URL/),
   });
+});
+
+test("a command that doesn't say its version is no server", async () => {
+  const bin = join(home, "bin");
+  mkdirSync(bin);
+  writeFileSync(join(bin, "redis-server"), "#!/bin/sh\n");
+  chmodSync(join(bin, "redis-server"), 0o755);
+  vi.stubEnv("PATH", `${bin}${delimiter}${pathWithout("redis-server", "valkey-server")}`);
+
+  await expect(open()).rejects.toThrow("redis-server: --version printed no version; valkey-server: not in PATH");
+});
+
+test("a server that asks for a password is reported, and left alone", async () => {
+  const first = await open();
+  await ask(first, "CONFIG", "SET", "requirepass", "secret");
+
+  await expect(open()).rejects.toMatchObject({ code: "STORE_UNAVAILABLE", message: expect.stringContaining("NOAUTH") });
+
+  expect(serversIn(dataDir)).toHaveLength(1);
+});
+
+test("a server that refuses to stop is left to the next command", async () => {
+  const first = await open();
+  const server = only(serversIn(dataDir));
+  await ask(first, "ACL", "SETUSER", "default", "-shutdown");
+  await first.release();
+  expect(serversIn(dataDir)).toEqual([server]);
+
+  const second = await open();
+  await ask(second, "ACL", "SETUSER", "default", "+shutdown");
+  await second.release();
+  expect(serversIn(dataDir)).toEqual([]);
+});
+
+test("notes that can't be read are an error, not a reason to start a second server", async () => {
+  const first = await open();
+  const record = join(dataDir, "redis/server.json");
+  renameSync(record, `${record}.away`);
+  mkdirSync(record);
+
+  await expect(open()).rejects.toMatchObject({ code: "EISDIR" });
+
+  rmSync(record, { recursive: true });
+  renameSync(`${record}.away`, record);
+  expect(await ask(first, "PING")).toBe("PONG");
 });
 
 test("a server that ends at once is an error, not a wait", async () => {
@@ -465,9 +515,11 @@ async function aUser(): Promise<User> {
   if (error !== undefined) throw new Error(error);
   return {
     socketPath,
-    leave() {
+    async leave() {
       child.stdin!.end();
-      return ended;
+      await ended;
+      // 13 is a process that ran out of things to do before its release had ended.
+      expect(child.exitCode).toBe(0);
     },
     kill() {
       child.kill("SIGKILL");

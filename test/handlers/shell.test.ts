@@ -19,9 +19,11 @@ beforeAll(() => {
 
 afterAll(() => rmSync(workdir, { recursive: true, force: true }));
 
-// Every process that a test starts has this folder as its own: none may outlive its attempt.
-afterEach(async () => {
-  await vi.waitFor(() => expect(processesIn(workdir)).toEqual([]), 2_000);
+// Every process that a test starts has this folder as its own: none may outlive its attempt, nor a failed test.
+afterEach(() => {
+  const left = processesIn(workdir);
+  for (const line of left) process.kill(Number(line.trim().split(/\s+/)[0]), "SIGKILL");
+  expect(left).toEqual([]);
 });
 
 describe("the output of a step", () => {
@@ -325,6 +327,15 @@ describe("what a command leaves in the background", () => {
     expect(processesIn(workdir)).toEqual([]);
   });
 
+  test("is asked to end first, and has the time to clean up", async () => {
+    const [ready, bye] = [join(workdir, "server-ready"), join(workdir, "server-bye")];
+    const server = `trap 'sleep 0.2; echo bye > ${bye}; exit' TERM; touch ${ready}; while :; do sleep 0.05; done`;
+
+    await shell.run(inFolder({ run: `(${server}) & until [ -e ${ready} ]; do sleep 0.02; done` }));
+
+    expect(readFileSync(bye, "utf8")).toBe("bye\n");
+  });
+
   test("is killed where it ignores SIGTERM", async () => {
     const ready = join(workdir, "ready");
     const deaf = `sh -c 'trap "" TERM; touch ${ready}; while :; do sleep 1; done' &`;
@@ -353,6 +364,7 @@ describe("what a command leaves in the background", () => {
 
     const result = await shell.run(inFolder({ run: daemon }));
     process.kill(Number(readFileSync(join(workdir, "escaped"), "utf8")), "SIGKILL");
+    await vi.waitFor(() => expect(processesIn(workdir)).toEqual([]), 5_000);
 
     expect(result).toEqual({ kind: "completed", output: { stdout: "begin" } });
   });

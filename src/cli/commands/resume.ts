@@ -12,7 +12,6 @@ import { printable } from "../render/printable.js";
 import { renderResumeSummary } from "../render/resume-summary.js";
 import { errorDocument, exitCodeOf } from "../render/terminal.js";
 import { hereFor, resumeHere } from "../resume-here.js";
-import { planCommand } from "../shell-words.js";
 
 export interface ResumeFlags extends Selection {
   readonly dryRun?: boolean;

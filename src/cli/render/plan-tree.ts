@@ -116,7 +116,7 @@ function stepRow(
   if (isDone(step.state) && step.attempts > 1) facts.push(c.dim(`${step.attempts} attempts`));
   if (step.crashes > 0) facts.push(c.yellow(`${step.crashes} ${step.crashes === 1 ? "crash" : "crashes"}`));
   if (decision) facts.push(`${c.dim(printable(decision.decisionId))} ${printable(JSON.stringify(decision.choice))}`);
-  if (!isDone(step.state) && !follows(step, before)) facts.push(c.dim(needs(step)));
+  if (step.state === "pending" && !follows(step, before)) facts.push(c.dim(needs(step)));
   const id = printable(step.id);
   return `${stepMark(step.state, c)} ${step.state === "pending" ? c.dim(id.padEnd(width)) : id.padEnd(width)}  ${facts.filter(Boolean).join("  ")}`.trimEnd();
 }

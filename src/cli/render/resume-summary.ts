@@ -11,17 +11,24 @@ export interface SummaryNotes {
 }
 
 const LABEL_WIDTH = 11;
-const LEFT_WIDTH = 38;
+const LEAST_LEFT_WIDTH = 27;
 
 export function renderResumeSummary(summary: ResumeSummary, notes: SummaryNotes, c: Colors): string {
   const s = summary;
   const epoch = s.eligible ? `${s.epoch} → ${s.nextEpoch}` : String(s.epoch);
+  const pairs: [label: string, left: string, right: string][] = [
+    ["Plan", `${printable(s.planId)}  ${printable(s.name)} v${s.version}`, pair(c, "state", `${stateWord(s.state, c)}  (epoch ${epoch})`)],
+    ["Step", step(s), pair(c, "last completed", printable(s.lastCompletedStep ?? "none"))],
+    ["Checkpoint", checkpoint(s), pair(c, "decision", decision(s, notes))],
+  ];
+  const width = Math.max(LEAST_LEFT_WIDTH, ...pairs.map(([, left]) => left.length));
+  const [plan, stepRow, checkpointRow] = pairs.map(([label, left, right]) => row(c, label, `${left.padEnd(width)}  ${right}`));
   const lines = [
-    row(c, "Plan", `${printable(s.planId)}  ${printable(s.name)} v${s.version}`, pair(c, "state", `${stateWord(s.state, c)}  (epoch ${epoch})`)),
+    plan,
     row(c, "Why", printable(s.why)),
     row(c, "Phase", printable(s.phase)),
-    row(c, "Step", step(s), pair(c, "last completed", printable(s.lastCompletedStep ?? "none"))),
-    row(c, "Checkpoint", checkpoint(s), pair(c, "decision", decision(s, notes))),
+    stepRow,
+    checkpointRow,
     row(c, "Sandbox", "none"),
     row(c, "Reuse", names(s.reuse, s.reuseCount)),
     row(c, "Run", names(s.run, s.runCount)),
@@ -34,8 +41,7 @@ export function renderResumeSummary(summary: ResumeSummary, notes: SummaryNotes,
   return lines.join("\n");
 }
 
-function row(c: Colors, label: string, left: string, right?: string): string {
-  const text = right === undefined ? left : `${left.padEnd(LEFT_WIDTH - LABEL_WIDTH)}  ${right}`;
+function row(c: Colors, label: string, text: string): string {
   return `${c.bold(label.padEnd(LABEL_WIDTH))}${text}`;
 }
 

@@ -1,7 +1,9 @@
 --[[
   BullMQ 6.7's data structures, driven directly: the few operations that steps need, each one equal in effect to
   BullMQ's own script (a differential test holds the two together), but checking before it writes and free of the
-  arguments that steps never use. `q` is a queue's key prefix, with its last colon. Times are Redis time.
+  arguments that steps never use. Two things are left out on purpose: steps write no events of the queue, whose
+  stream would cost four writes a step and say less than the plan's history, and they don't count the queue's ids.
+  `q` is a queue's key prefix, with its last colon. Times are Redis time.
 ]]
 local call = redis.call
 
@@ -10,11 +12,9 @@ local JOB_OPTS = '{"attempts":1,"removeOnComplete":true,"removeOnFail":true}'
 -- A delayed job's score is its time, with 12 bits below it that keep jobs of one millisecond in order.
 local SCORE_STEP = 0x1000
 
--- paused, global concurrency, rate limit (max, duration), length of the event stream
+-- paused, global concurrency, rate limit (max, duration)
 local function queue_attributes(q)
-  local a = call('HMGET', q .. 'meta', 'paused', 'concurrency', 'max', 'duration', 'opts.maxLenEvents')
-  a.events_kept = a[5] or '10000'
-  return a
+  return call('HMGET', q .. 'meta', 'paused', 'concurrency', 'max', 'duration')
 end
 
 local function queue_closed(q, a)
@@ -23,11 +23,11 @@ local function queue_closed(q, a)
 end
 
 local function queue_mark(q, a)
-  if not queue_closed(q, a) then call('ZADD', q .. 'marker', 0, '0') end
+  if not queue_closed(q, a) then call('ZADD', q .. 'marker', '0', '0') end
 end
 
 local function queue_next_due(q)
-  local first = call('ZRANGE', q .. 'delayed', 0, 0, 'WITHSCORES')
+  local first = call('ZRANGE', q .. 'delayed', '0', '0', 'WITHSCORES')
   return first[2] and tonumber(first[2]) / SCORE_STEP
 end
 
@@ -36,81 +36,75 @@ local function queue_mark_delay(q)
   if due then call('ZADD', q .. 'marker', due, '1') end
 end
 
-local function queue_put_delayed(q, a, id, due)
+local function queue_put_delayed(q, id, due)
   local low, high = due * SCORE_STEP, (due + 1) * SCORE_STEP - 1
   local last = call('ZREVRANGEBYSCORE', q .. 'delayed', high, low, 'WITHSCORES', 'LIMIT', 0, 1)
   local score = last[2] and math.min(tonumber(last[2]) + 1, high) or low
-  call('ZADD', q .. 'delayed', string.format('%.0f', score), id)
-  call('XADD', q .. 'events', 'MAXLEN', '~', a.events_kept, '*', 'event', 'delayed', 'jobId', id,
-    'delay', string.format('%.0f', due))
+  call('ZADD', q .. 'delayed', string.format('%d', score), id)
   queue_mark_delay(q)
 end
 
--- BullMQ's add silently does nothing where the id exists, so what could be left of it goes first.
+-- `now` as a string: numbers are formatted anew by every call they are given to. `delay` in ms, or nil.
 local function queue_add(q, a, id, data, now, delay)
-  if call('EXISTS', q .. id) == 1 then
-    call('LREM', q .. 'wait', 0, id)
+  local fresh = call('HSET', q .. id, 'name', 'step', 'data', data, 'opts', JOB_OPTS, 'timestamp', now,
+    'delay', delay or '0', 'priority', '0')
+  if fresh < 6 then
+    -- BullMQ's add silently does nothing where the id exists; ours must happen, so what is left of the other goes.
+    call('LREM', q .. 'wait', '0', id)
     call('ZREM', q .. 'delayed', id)
     call('ZREM', q .. 'completed', id)
     call('ZREM', q .. 'failed', id)
-    call('DEL', q .. id)
+    call('HDEL', q .. id, 'processedOn', 'ats', 'atm', 'finishedOn', 'failedReason', 'returnvalue')
   end
-  if not a[5] then
-    call('HSET', q .. 'meta', 'opts.maxLenEvents', a.events_kept)
-    a[5] = a.events_kept
-  end
-  call('INCR', q .. 'id')
-  call('HSET', q .. id, 'name', 'step', 'data', data, 'opts', JOB_OPTS, 'timestamp', now, 'delay', delay, 'priority', 0)
-  call('XADD', q .. 'events', '*', 'event', 'added', 'jobId', id, 'name', 'step')
-  if delay > 0 then
-    queue_put_delayed(q, a, id, now + delay)
+  if delay then
+    queue_put_delayed(q, id, tonumber(now) + delay)
   else
     call('LPUSH', q .. 'wait', id)
     queue_mark(q, a)
-    call('XADD', q .. 'events', 'MAXLEN', '~', a.events_kept, '*', 'event', 'waiting', 'jobId', id)
   end
 end
 
+-- The lock and the place on the active list of a job that a slot takes.
+local function queue_activate(q, id, token, lock_ms)
+  call('LPUSH', q .. 'active', id)
+  call('SET', q .. id .. ':lock', token, 'PX', lock_ms)
+end
+
+-- What queue_add and queue_fetch come to for a job that the same slot runs at once, without the way through the list.
+local function queue_add_active(q, id, data, now, token, lock_ms)
+  call('HSET', q .. id, 'name', 'step', 'data', data, 'opts', JOB_OPTS, 'timestamp', now, 'delay', '0', 'priority', '0',
+    'processedOn', now, 'ats', '1')
+  queue_activate(q, id, token, lock_ms)
+end
+
+-- A step's job is nobody's parent: it has no other keys.
 local function queue_drop_job(q, id)
   local k = q .. id
-  call('DEL', k, k .. ':lock', k .. ':logs', k .. ':dependencies', k .. ':processed', k .. ':failed', k .. ':unsuccessful')
+  call('DEL', k, k .. ':lock', k .. ':logs')
 end
 
 -- Takes the job off the active list: the last thing that can refuse, and the first write.
 local function queue_acknowledge(q, id)
-  return call('LREM', q .. 'active', -1, id) > 0
+  return call('LREM', q .. 'active', '-1', id) > 0
 end
 
--- After queue_acknowledge: the job is done and leaves no trace but an event.
-local function queue_finish(q, a, id, returnvalue)
-  queue_drop_job(q, id)
-  call('SREM', q .. 'stalled', id)
-  call('XADD', q .. 'events', 'MAXLEN', '~', a.events_kept, '*', 'event', 'completed', 'jobId', id,
-    'returnvalue', returnvalue, 'prev', 'active')
-end
-
-local function queue_unlock(q, id)
-  call('DEL', q .. id .. ':lock')
-  call('SREM', q .. 'stalled', id)
-end
 
 -- After queue_acknowledge: back to the front of the queue, and somebody is woken.
 local function queue_put_back(q, a, id)
-  queue_unlock(q, id)
+  call('DEL', q .. id .. ':lock')
   call('RPUSH', q .. 'wait', id)
   queue_mark(q, a)
-  call('XADD', q .. 'events', 'MAXLEN', '~', a.events_kept, '*', 'event', 'waiting', 'jobId', id, 'prev', 'active')
 end
 
 -- After queue_acknowledge: again after `delay` ms.
-local function queue_delay(q, a, id, now, delay)
-  queue_unlock(q, id)
+local function queue_delay(q, id, now, delay)
+  call('DEL', q .. id .. ':lock')
   call('HSET', q .. id, 'delay', delay)
-  queue_put_delayed(q, a, id, now + delay)
+  queue_put_delayed(q, id, now + delay)
 end
 
 local function queue_promote_due(q, a, now)
-  local due = call('ZRANGEBYSCORE', q .. 'delayed', 0, (now + 1) * SCORE_STEP - 1, 'LIMIT', 0, 1000)
+  local due = call('ZRANGEBYSCORE', q .. 'delayed', '0', (now + 1) * SCORE_STEP - 1, 'LIMIT', '0', '1000')
   if #due == 0 then return end
   for _, id in ipairs(due) do
     call('ZREM', q .. 'delayed', id)
@@ -121,8 +115,7 @@ local function queue_promote_due(q, a, now)
       local count = call('INCR', q .. 'pc')
       call('ZADD', q .. 'prioritized', string.format('%.0f', priority * 0x100000000 + count % 0x100000000), id)
     end
-    call('XADD', q .. 'events', '*', 'event', 'waiting', 'jobId', id, 'prev', 'delayed')
-    call('HSET', q .. id, 'delay', 0)
+    call('HSET', q .. id, 'delay', '0')
   end
   queue_mark(q, a)
 end
@@ -162,19 +155,17 @@ local function queue_fetch(q, a, token, lock_ms, now, start)
     elseif started == nil then
       queue_drop_job(q, id)
     else
-      call('LPUSH', q .. 'active', id)
       if max then
         if call('INCR', q .. 'limiter') == 1 then call('PEXPIRE', q .. 'limiter', math.floor(math.abs(tonumber(a[4]) or 0))) end
       end
-      call('SET', q .. id .. ':lock', token, 'PX', lock_ms)
-      call('XADD', q .. 'events', '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
-      call('HSET', q .. id, 'processedOn', now)
-      call('HINCRBY', q .. id, 'ats', 1)
-      call('ZADD', q .. 'marker', 0, '0')
+      queue_activate(q, id, token, lock_ms)
+      call('HSET', q .. id, 'processedOn', string.format('%d', now))
+      call('HINCRBY', q .. id, 'ats', '1')
+      call('ZADD', q .. 'marker', '0', '0')
       return id, started
     end
   end
-  call('ZADD', q .. 'marker', 0, '0')
+  call('ZADD', q .. 'marker', '0', '0')
   return nil, 0, now
 end
 

@@ -9,11 +9,11 @@ end
 local function plan_cancel(T, P, plan, p, actor, reason, now)
   plan_hold(T, P, plan, p, { q = true, d = true, b = true, r = true, w = true }, 'cancel')
   call('HINCRBY', P, 'epoch', 1)
-  call('HSET', P, 'finished', str(now), 'updated', str(now), 'revision', str(p.revision + 1), 'waiting', '0')
-  call('HDEL', P, 'pausing')
+  call('HSET', P, 'finished', now_text, 'updated', now_text, 'revision', str(p.revision + 1), 'waiting', '0')
+  call('HSET', P, 'pausing', '')
   call('DEL', P .. ':signals', P .. ':needs')
   plan_set_state(T, P, plan, p.state, 'cancelled')
-  plan_record(T, P, plan, 'X|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. actor .. '|' .. reason)
+  plan_record(P, plan, 'X|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. actor .. '|' .. reason)
 end
 
 -- Completes the step with the answer, records its decision, and does to the plan what the answer says.
@@ -22,18 +22,16 @@ local function answer_step(T, P, plan, step, p, r, answer, checkpoint, first, no
   if decision ~= '' then
     p.decisions = str(call('RPUSH', P .. ':decisions', decision))
     call('HSET', P, 'decisions', p.decisions, 'last_decision_id', 'dec_' .. crockford(p.created + tonumber(p.decisions), 10) .. p.tag)
-    plan_record(T, P, plan, 'd|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. step .. '|' .. p.decisions .. '|' .. actor)
+    plan_record(P, plan, 'd|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. step .. '|' .. p.decisions .. '|' .. actor)
   end
-  local change = { done = 1 }
-  if r.state == 'w' then change.waiting = -1 end
   local writer = { token = r.token, attempts = r.attempts, line = r.line, at = r.at, fence = r.fence }
-  step_complete(T, P, plan, step, p, writer, output, checkpoint, actor, effect == 'cancel' and #ARGV + 1 or first, now, {})
+  local fields = step_complete(T, P, plan, step, p, writer, output, checkpoint, actor, effect == 'cancel' and #ARGV + 1 or first, now, {})
   if effect == 'cancel' then
-    call('HSET', P, 'done', str(p.done + 1))
+    call('HSET', P, 'done', str(p.done + 1), unpack(fields))
     plan_cancel(T, P, plan, p, actor, 'rejected at ' .. step, now)
   else
     -- An answered step was not running, so a plan that is pausing waits for as many as before.
     if p.pausing and r.state == 'w' then p.pausing = str(tonumber(p.pausing) + 1) end
-    plan_settle(T, P, plan, p, change, now)
+    plan_settle(T, P, plan, p, { done = 1, waiting = r.state == 'w' and -1 or nil, fields = fields }, now)
   end
 end

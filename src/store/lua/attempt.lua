@@ -5,10 +5,10 @@
 -- Facts of the plan that outcomes need, in one read.
 local function attempt_facts(P)
   local f = call('HMGET', P, 'epoch', 'state', 'created', 'revision', 'done', 'total', 'failed', 'waiting', 'line',
-    'backlog', 'decisions', 'pausing', 'tag')
+    'backlog', 'decisions', 'pausing', 'tag', 'fence')
   return { epoch = f[1], state = f[2], created = tonumber(f[3]), revision = f[4], done = tonumber(f[5]), total = tonumber(f[6]),
-    failed = tonumber(f[7] or 0), waiting = tonumber(f[8] or 0), line = f[9], backlog = f[10], decisions = f[11] or '0',
-    pausing = f[12], tag = f[13] }
+    failed = tonumber(f[7] or 0), waiting = tonumber(f[8] or 0), line = f[9], backlog = f[10] ~= '' and f[10], decisions = f[11] or '0',
+    pausing = f[12] ~= '' and f[12], tag = f[13], fence = f[14] }
 end
 
 --[[
@@ -20,8 +20,7 @@ end
   raises here.
 ]]
 local function attempt_refusal(q, P, id, step, epoch, token, attempt)
-  local done = call('HGET', P .. ':steps', step)
-  local r = open_decode(call('HGET', P .. ':open', step))
+  local done, r = call('HGET', P .. ':steps', step), open_decode(call('HGET', P .. ':open', step))
   if done then
     local attempts, writer = string.match(done, '^%a|(%d+)|%d+|([^|]*)|')
     if attempts == attempt and writer == token then return 'DUP' end
@@ -38,35 +37,44 @@ local function attempt_refusal(q, P, id, step, epoch, token, attempt)
 end
 
 -- What a refused attempt leaves: its job is finished where the lock was its own, the plan is as it was.
-local function attempt_discard(q, id, own, token, refusal)
-  if refusal == 'FENCED' and queue_acknowledge(q, id) then queue_finish(q, queue_attributes(q), id, 'null') end
-  if refusal ~= 'DUP' then call('HDEL', own, token) end
+local function attempt_discard(q, id, refusal)
+  if refusal == 'FENCED' and queue_acknowledge(q, id) then queue_drop_job(q, id) end
 end
 
 --[[
   Writes a completed step: record, output, checkpoint, metadata, event, and the release of what was waiting for it.
   `writer` = { token, attempts, line, at, fence } of the attempt. Successors stand in ARGV from `first`: step, how many
-  needs it has, its queue, its phase. Nothing in here can refuse; plan_settle ends the transition.
+  needs it has, its queue, its phase. `hand_off(step, queue, phase)`, where there is one, may take the only step that
+  became free. Returns the fields of the plan that it changes. Nothing in here can refuse; plan_settle ends the transition.
 ]]
-local function step_complete(T, P, plan, step, p, writer, output, checkpoint, actor, first, now, cache)
+local function step_complete(T, P, plan, step, p, writer, output, checkpoint, actor, first, now, cache, hand_off)
   local at = now - p.created
   cache.held = p.pausing
   call('HSET', P .. ':steps', step, 'c|' .. writer.attempts .. '|' .. writer.line .. '|' .. writer.token .. '|'
     .. writer.at .. '|' .. str(at - tonumber(writer.at)) .. '|' .. str(tonumber(writer.fence) - tonumber(writer.at)))
   call('HDEL', P .. ':open', step)
   if output ~= 'null' then call('HSET', P .. ':out', step, output) end
-  plan_record(T, P, plan, 'c|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. writer.attempts .. '|' .. writer.fence
+  plan_record(P, plan, 'c|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. writer.attempts .. '|' .. writer.fence
     .. '|' .. p.decisions .. '|' .. actor)
+  local free = {}
   for i = first, #ARGV, 4 do
-    local next_step, needs = ARGV[i], ARGV[i + 1]
-    local free = needs == '1'
-    if not free and call('HINCRBY', P .. ':needs', next_step, 1) == tonumber(needs) then
-      call('HDEL', P .. ':needs', next_step)
-      free = true
+    local needs = ARGV[i + 1]
+    if needs == '1' then
+      free[#free + 1] = i
+    elseif call('HINCRBY', P .. ':needs', ARGV[i], '1') == tonumber(needs) then
+      call('HDEL', P .. ':needs', ARGV[i])
+      free[#free + 1] = i
     end
-    if free then step_release(T, P, plan, next_step, p.epoch, p.line, ARGV[i + 2], ARGV[i + 3], now, cache) end
+  end
+  local only = #free == 1 and hand_off and not p.pausing and free[1]
+  if only and hand_off(ARGV[only], ARGV[only + 2], ARGV[only + 3]) then
+    cache.handed = true
+  else
+    for _, i in ipairs(free) do
+      step_release(T, P, plan, ARGV[i], p.epoch, p.line, ARGV[i + 2], ARGV[i + 3], cache)
+    end
   end
   if cache.backlogged then call('HSET', P, 'backlog', '1') end
-  if p.backlog then backlog_drain(T, P, plan, p.epoch, now, cache) end
-  call('HSET', P, 'last_completed_step', step, 'last_checkpoint_id', checkpoint)
+  if p.backlog then backlog_drain(T, P, plan, p.epoch, cache) end
+  return { 'last_completed_step', step, 'last_checkpoint_id', checkpoint }
 end

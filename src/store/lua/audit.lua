@@ -21,4 +21,5 @@ for i = 1, #entries, 2 do
     given = given + 1
   end
 end
+publish(T)
 return given

@@ -17,7 +17,7 @@
 --#include takeover.lua
 local SWEEP_GAP_MS, MOST_WORKERS, MOST_JOBS = 2500, 20, 200
 local T, worker, dead_after, now = ARGV[1], ARGV[2], tonumber(ARGV[5]), redis_now()
-if not call('ZSCORE', KEYS[1], worker) then return { 'UNREGISTERED', str(now), {}, {}, 0, {} } end
+if not call('ZSCORE', KEYS[1], worker) then return { 'UNREGISTERED', now_text, {}, {}, 0, {} } end
 call('ZADD', KEYS[1], now, worker)
 local facts = call('HMGET', KEYS[2], 'queues', 'machine')
 for queue in string.gmatch(facts[1] or '', '%S+') do
@@ -46,9 +46,10 @@ if now >= wait_until then
     if #silent == 0 then brake = false end
   end
 end
-call('HSET', KEYS[4], 'at', str(now), 'until', str(wait_until))
+call('HSET', KEYS[4], 'at', now_text, 'until', str(wait_until))
 if brake then call('HSET', KEYS[4], 'brake', brake) elseif sweep[3] then call('HDEL', KEYS[4], 'brake') end
 for _, id in ipairs(dead) do
   if jobs < MOST_JOBS then jobs = jobs + takeover(T, id, MOST_JOBS - jobs, now) end
 end
-return { 'OK', str(now), call('SMEMBERS', T .. 'machine:' .. (facts[2] or '')), messages, jobs, dead }
+publish(T)
+return { 'OK', now_text, call('SMEMBERS', T .. 'machine:' .. (facts[2] or '')), messages, jobs, dead }

@@ -15,4 +15,5 @@ local p = attempt_facts(P)
 if not p.epoch then return 'NOPLAN' end
 if p.state == 'completed' or p.state == 'cancelled' then return 'TERMINAL ' .. p.state end
 plan_cancel(T, P, plan, p, ARGV[3], ARGV[4], redis_now())
+publish(T)
 return 'OK'

@@ -6,9 +6,11 @@
   KEYS[2] <tag>:plan:<id>              hash  and the other keys of the plan, of the queue and of the jobs it adds
   ARGV[1] key prefix of the shard   ARGV[2] queue   ARGV[3] plan   ARGV[4] step   ARGV[5] epoch   ARGV[6] token
   ARGV[7] attempt   ARGV[8] worker   ARGV[9] ms that the next job's lock lasts, 0 to fetch none
-  ARGV[10] output (JSON)   ARGV[11] checkpoint id   ARGV[12…] successors: step, number of needs, queue, phase
+  ARGV[10] output (JSON)   ARGV[11] checkpoint id   ARGV[12] 1 where the slot may go on with the plan's only next step
+  ARGV[13…] successors: step, number of needs, queue, phase
 
-  Returns { verdict, now, … } with the next job, as fetch_reply says; verdict OK, DUP, LOST or FENCED.
+  Returns { verdict, now, … } with the next job, as fetch_reply says; verdict OK, DUP, LOST or FENCED. Or
+  { OK, now, job id, 'handed', step, line, fence, phase }: the slot's next step is the plan's next one.
 ]]
 --#include ../../queue/lua/lean-queue.lua
 --#include plan.lua
@@ -20,12 +22,39 @@ local own, P, q, id, now = KEYS[1], KEYS[2], T .. queue .. ':', job_id(plan, ste
 local refusal, p, r = attempt_refusal(q, P, id, step, epoch, token, attempt)
 if not refusal and not queue_acknowledge(q, id) then refusal = 'LOST' end
 if refusal then
-  attempt_discard(q, id, own, token, refusal)
+  attempt_discard(q, id, refusal)
   return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now)
 end
-call('HDEL', own, token)
-queue_finish(q, queue_attributes(q), id, 'null')
+local cache = {}
+local attributes = attributes_of(cache, q)
+queue_drop_job(q, id)
+
+--[[
+  The only step that became free goes to this very slot: started here, without the way through the queue. Not where the
+  queue is paused, limited or capped, nor more often in a row than ARGV[12] says, so that other plans get their turn.
+]]
+local handed
+local function hand_off(next_step, next_queue, phase)
+  if next_queue ~= queue or attributes[1] or attributes[2] or attributes[3] then return false end
+  local fence, at = math.max(tonumber(p.fence) + 1, now), str(now - p.created)
+  local fence_at, next_id = str(fence - p.created), job_id(plan, next_step, epoch)
+  call('HSET', P .. ':open', next_step, 'r|1|0|0|' .. p.line .. '|' .. token .. '|' .. at .. '|||' .. queue .. '|' .. phase .. '|' .. fence_at)
+  queue_add_active(q, next_id, job_data(plan, next_step, epoch), now_text, token, lock_ms)
+  call('HSET', own, token, queue .. ' ' .. next_id)
+  plan_record(P, plan, 's|' .. at .. '|' .. epoch .. '|' .. next_step .. '|1|' .. fence_at .. '|' .. worker)
+  handed = { 'OK', now_text, next_id, 'handed', next_step, p.line, str(fence), phase }
+  return true
+end
+
 local writer = { token = token, attempts = attempt, line = r.line, at = r.at, fence = r.fence }
-step_complete(T, P, plan, step, p, writer, ARGV[10], ARGV[11], '', 12, now, {})
-plan_settle(T, P, plan, p, { done = 1 }, now)
-return fetch_after('OK', T, queue, own, token, worker, lock_ms, now)
+local may_hand_off = ARGV[12] == '1' and lock_ms ~= '0' and hand_off
+local fields = step_complete(T, P, plan, step, p, writer, ARGV[10], ARGV[11], '', 13, now, cache, may_hand_off)
+if handed then
+  fields[5], fields[6], fields[7], fields[8] = 'fence', handed[7], 'phase', handed[8]
+end
+plan_settle(T, P, plan, p, { done = 1, fields = fields, runs = handed ~= nil }, now)
+if handed then
+  publish(T)
+  return handed
+end
+return fetch_after('OK', T, queue, own, token, worker, lock_ms, now, cache)

@@ -22,9 +22,10 @@ for i = 4, #ARGV do
   local P = T .. 'plan:' .. ARGV[i]
   local p = attempt_facts(P)
   if (p.state == 'running' or p.state == 'queued') and call('HGET', P, 'queue') == ARGV[3] then
-    call('HSET', P, 'updated', str(now), 'revision', str(p.revision + 1))
+    call('HSET', P, 'updated', now_text, 'revision', str(p.revision + 1))
     plan_set_state(T, P, ARGV[i], p.state, 'interrupted')
-    plan_record(T, P, ARGV[i], 'z|' .. str(now - p.created) .. '|' .. p.epoch .. '|interrupted')
+    plan_record(P, ARGV[i], 'z|' .. str(now - p.created) .. '|' .. p.epoch .. '|interrupted')
   end
 end
+publish(T)
 return 'OK'

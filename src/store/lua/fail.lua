@@ -19,25 +19,24 @@ local own, P, q, id, now = KEYS[1], KEYS[2], T .. queue .. ':', job_id(plan, ste
 local refusal, p, r = attempt_refusal(q, P, id, step, epoch, token, attempt)
 if not refusal and not queue_acknowledge(q, id) then refusal = 'LOST' end
 if refusal then
-  attempt_discard(q, id, own, token, refusal)
+  attempt_discard(q, id, refusal)
   return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now)
 end
-call('HDEL', own, token)
-queue_finish(q, queue_attributes(q), id, 'null')
+queue_drop_job(q, id)
 r.state = 'f'
 r.failures = str(tonumber(r.failures) + 1)
 r.at, r.due, r.wait = str(now - p.created), '', ''
 call('HSET', P .. ':open', step, open_encode(r))
 call('HSET', P .. ':out', ':error:' .. step, ARGV[10])
-plan_record(T, P, plan, 'f|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|1||' .. ARGV[10])
+plan_record(P, plan, 'f|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|1||' .. ARGV[10])
 if ARGV[11] == '1' then
   -- The others are held and their jobs stale: in a new epoch none of them can write.
   plan_hold(T, P, plan, p, { q = true, d = true, b = true, r = true }, 'failed')
   call('HINCRBY', P, 'epoch', 1)
-  call('HSET', P, 'failed', str(p.failed + 1), 'updated', str(now), 'revision', str(p.revision + 1))
-  call('HDEL', P, 'pausing')
+  call('HSET', P, 'failed', str(p.failed + 1), 'updated', now_text, 'revision', str(p.revision + 1))
+  call('HSET', P, 'pausing', '')
   plan_set_state(T, P, plan, p.state, 'failed')
-  plan_record(T, P, plan, 'z|' .. r.at .. '|' .. epoch .. '|failed')
+  plan_record(P, plan, 'z|' .. r.at .. '|' .. epoch .. '|failed')
 else
   plan_settle(T, P, plan, p, { failed = 1 }, now)
 end

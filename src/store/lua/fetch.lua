@@ -14,5 +14,7 @@
 --#include start.lua
 local T, queue, token, worker, lock_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local now = redis_now()
-if not call('ZSCORE', KEYS[1], worker) then return { 'UNREGISTERED', str(now), '', 0, '0' } end
-return fetch('OK', T, queue, KEYS[2], token, worker, lock_ms, now)
+if not call('ZSCORE', KEYS[1], worker) then return { 'UNREGISTERED', now_text, '', 0, '0' } end
+local reply = fetch('OK', T, queue, KEYS[2], token, worker, lock_ms, now, {}, false)
+publish(T)
+return reply

@@ -22,15 +22,14 @@ local own, P, q, id, now = KEYS[1], KEYS[2], T .. queue .. ':', job_id(plan, ste
 local refusal, p, r = attempt_refusal(q, P, id, step, epoch, token, attempt)
 if not refusal and not queue_acknowledge(q, id) then refusal = 'LOST' end
 if refusal then
-  attempt_discard(q, id, own, token, refusal)
+  attempt_discard(q, id, refusal)
   return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now)
 end
-call('HDEL', own, token)
 local a, at = queue_attributes(q), now - p.created
 local kept = call('HGET', P .. ':signals', step)
 if ARGV[12] ~= '' then call('HSET', P .. ':out', ':ask:' .. step, ARGV[12]) end
 if kept and ARGV[10] ~= 't' then
-  queue_finish(q, a, id, 'null')
+  queue_drop_job(q, id)
   call('HDEL', P .. ':signals', step)
   answer_step(T, P, plan, step, p, r, kept, ARGV[13], 14, now)
   return fetch_after('OK', T, queue, own, token, worker, lock_ms, now)
@@ -39,11 +38,11 @@ r.state, r.wait, r.at, r.due = 'w', ARGV[10], str(at), ''
 if ARGV[10] == 't' then
   local delay = tonumber(ARGV[11])
   r.due = str(at + delay)
-  if p.pausing then queue_finish(q, a, id, 'null') else queue_delay(q, a, id, now, delay) end
+  if p.pausing then queue_drop_job(q, id) else queue_delay(q, id, now, delay) end
 else
-  queue_finish(q, a, id, 'null')
+  queue_drop_job(q, id)
 end
 call('HSET', P .. ':open', step, open_encode(r))
-plan_record(T, P, plan, 'w|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|' .. r.wait .. '|' .. r.due)
+plan_record(P, plan, 'w|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|' .. r.wait .. '|' .. r.due)
 plan_settle(T, P, plan, p, { waiting = 1 }, now)
 return fetch_after('OK', T, queue, own, token, worker, lock_ms, now)

@@ -16,14 +16,16 @@ if p.state == 'completed' or p.state == 'cancelled' then return 'TERMINAL ' .. p
 if p.state == 'paused' then return 'OK' end
 local after_step = ARGV[5] == '1'
 local running = plan_hold(T, P, plan, p, { q = true, d = true, b = true, r = not after_step }, 'pause')
-plan_record(T, P, plan, 'p|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. ARGV[3] .. '|' .. ARGV[4])
+plan_record(P, plan, 'p|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. ARGV[3] .. '|' .. ARGV[4])
 if running > 0 then
-  call('HSET', P, 'pausing', running, 'updated', str(now), 'revision', str(p.revision + 1))
+  call('HSET', P, 'pausing', running, 'updated', now_text, 'revision', str(p.revision + 1))
+  publish(T)
   return 'OK'
 end
-call('HDEL', P, 'pausing')
+call('HSET', P, 'pausing', '')
 call('HINCRBY', P, 'epoch', 1)
-call('HSET', P, 'updated', str(now), 'revision', str(p.revision + 1))
+call('HSET', P, 'updated', now_text, 'revision', str(p.revision + 1))
 plan_set_state(T, P, plan, p.state, 'paused')
-plan_record(T, P, plan, 'z|' .. str(now - p.created) .. '|' .. p.epoch .. '|paused')
+plan_record(P, plan, 'z|' .. str(now - p.created) .. '|' .. p.epoch .. '|paused')
+publish(T)
 return 'OK'

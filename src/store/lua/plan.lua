@@ -17,13 +17,18 @@
 -- A commit puts at most this many steps into queues; the rest wait in the plan's backlog.
 local MOST_RELEASED = 250
 
+-- This call's time, as text too: a number given to a command is formatted anew each time, and slowly.
+local now_text
+
 local function redis_now()
   local t = call('TIME')
-  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  local ms = math.floor(tonumber(t[2]) / 1000)
+  now_text = t[1] .. string.format('%03d', ms)
+  return tonumber(t[1]) * 1000 + ms
 end
 
 local function str(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 local CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
@@ -56,9 +61,20 @@ local function open_encode(r)
     .. r.at .. '|' .. r.due .. '|' .. r.wait .. '|' .. r.queue .. '|' .. r.phase .. '|' .. r.fence
 end
 
-local function plan_record(T, P, plan, entry)
+-- The shard's stream gets what happened in one entry a call: plan, event, plan, event …
+local happened = {}
+
+local function plan_record(P, plan, entry)
   call('RPUSH', P .. ':history', entry)
-  call('XADD', T .. 'events', 'MAXLEN', '~', 10000, '*', 'p', plan, 'e', entry)
+  happened[#happened + 1] = plan
+  happened[#happened + 1] = entry
+end
+
+-- Ends every transition.
+local function publish(T)
+  for from = 1, #happened, 1000 do
+    call('XADD', T .. 'events', 'MAXLEN', '~', '10000', '*', unpack(happened, from, math.min(from + 999, #happened)))
+  end
 end
 
 -- Terminal plans leave the index of open ones, which sweeps walk.
@@ -88,16 +104,16 @@ local function attributes_of(cache, q)
 end
 
 -- Puts an open step into its queue. `r` is its record, already decoded.
-local function step_enqueue(T, P, plan, step, epoch, r, now, delay, cache)
+local function step_enqueue(T, P, plan, step, epoch, r, cache)
   r.state = 'q'
   call('HSET', P .. ':open', step, open_encode(r))
   local q = T .. r.queue .. ':'
-  queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now, delay)
+  queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now_text)
 end
 
 -- A step whose needs are all done: to its queue, or to the backlog once this call has released enough.
 -- While the plan is pausing it is held instead.
-local function step_release(T, P, plan, step, epoch, line, queue, phase, now, cache)
+local function step_release(T, P, plan, step, epoch, line, queue, phase, cache)
   local r = { state = 'q', attempts = '0', failures = '0', crashes = '0', line = line, token = '', at = '', due = '',
     wait = '', queue = queue, phase = phase, fence = '' }
   if cache.held then
@@ -107,7 +123,7 @@ local function step_release(T, P, plan, step, epoch, line, queue, phase, now, ca
   end
   cache.released = (cache.released or 0) + 1
   if cache.released <= MOST_RELEASED then
-    step_enqueue(T, P, plan, step, epoch, r, now, 0, cache)
+    step_enqueue(T, P, plan, step, epoch, r, cache)
   else
     r.state = 'b'
     call('HSET', P .. ':open', step, open_encode(r))
@@ -117,54 +133,61 @@ local function step_release(T, P, plan, step, epoch, line, queue, phase, now, ca
 end
 
 -- Moves steps from the backlog to their queues, as many as one call may.
-local function backlog_drain(T, P, plan, epoch, now, cache)
+local function backlog_drain(T, P, plan, epoch, cache)
   local room = MOST_RELEASED - (cache.released or 0)
   if room <= 0 then return end
   local steps = call('LPOP', P .. ':backlog', room)
   if not steps then
-    call('HDEL', P, 'backlog')
+    call('HSET', P, 'backlog', '')
     return
   end
   for _, step in ipairs(steps) do
     local r = open_decode(call('HGET', P .. ':open', step))
-    if r and r.state == 'b' then step_enqueue(T, P, plan, step, epoch, r, now, 0, cache) end
+    if r and r.state == 'b' then step_enqueue(T, P, plan, step, epoch, r, cache) end
   end
-  if #steps < room then call('HDEL', P, 'backlog') end
+  if #steps < room then call('HSET', P, 'backlog', '') end
 end
 
 --[[
   Ends a transition: counts, the state that follows from them, and its events. `p` are the plan's facts as read
-  before; `change` = { done, failed, waiting, running } says by how much this transition changed the counts.
+  before; `change` = { done, failed, waiting } says by how much this transition changed the counts, `fields` what else
+  of the plan it changed, `runs` that a step is known to run.
   A plan that is pausing becomes paused with its last running step.
 ]]
 local function plan_settle(T, P, plan, p, change, now)
   local done, failed, waiting = p.done + (change.done or 0), p.failed + (change.failed or 0), p.waiting + (change.waiting or 0)
-  local fields = { 'updated', str(now), 'revision', str(p.revision + 1) }
-  if change.done then fields[5], fields[6] = 'done', str(done) end
-  if change.failed then call('HSET', P, 'failed', str(failed)) end
-  if change.waiting then call('HSET', P, 'waiting', str(waiting)) end
+  local fields = change.fields or {}
+  local function set(field, value)
+    fields[#fields + 1] = field
+    fields[#fields + 1] = value
+  end
+  set('updated', now_text)
+  set('revision', str(p.revision + 1))
+  if change.done then set('done', str(done)) end
+  if change.failed then set('failed', str(failed)) end
+  if change.waiting then set('waiting', str(waiting)) end
   local state = 'running'
   if done >= p.total then
     state = 'completed'
-    call('HSET', P, 'finished', str(now))
+    set('finished', now_text)
     call('DEL', P .. ':signals')
   elseif p.pausing then
     local running = tonumber(p.pausing) - 1
     if running <= 0 then
       state = 'paused'
-      call('HDEL', P, 'pausing')
-      call('HINCRBY', P, 'epoch', 1)
+      set('pausing', '')
+      set('epoch', str(p.epoch + 1))
     else
-      call('HSET', P, 'pausing', running)
+      set('pausing', str(running))
     end
-  elseif call('HLEN', P .. ':open') <= failed + waiting then
+  elseif not change.runs and call('HLEN', P .. ':open') <= failed + waiting then
     state = failed > 0 and 'failed' or 'waiting'
   end
   call('HSET', P, unpack(fields))
   if state ~= p.state then
     plan_set_state(T, P, plan, p.state, state)
     if state ~= 'running' then
-      plan_record(T, P, plan, 'z|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. state)
+      plan_record(P, plan, 'z|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. state)
     end
   end
   return state
@@ -201,6 +224,6 @@ local function plan_hold(T, P, plan, p, kinds, reason)
     end
   end
   call('DEL', P .. ':backlog')
-  call('HDEL', P, 'backlog')
+  call('HSET', P, 'backlog', '')
   return running
 end

@@ -11,8 +11,8 @@ local call = redis.call
 local T, worker = ARGV[1], ARGV[2]
 local t = call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-call('HSET', KEYS[2], 'machine', ARGV[3], 'queues', ARGV[4], 'started', string.format('%.0f', now), unpack(ARGV, 5))
+call('HSET', KEYS[2], 'machine', ARGV[3], 'queues', ARGV[4], 'started', string.format('%d', now), unpack(ARGV, 5))
 call('ZADD', KEYS[1], now, worker)
 call('SADD', T .. 'machine:' .. ARGV[3], worker)
 for queue in string.gmatch(ARGV[4], '%S+') do call('ZADD', T .. 'serving:' .. queue, now, worker) end
-return string.format('%.0f', now)
+return string.format('%d', now)

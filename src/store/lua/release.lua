@@ -19,28 +19,27 @@ local own, P, q, id, now = KEYS[1], KEYS[2], T .. queue .. ':', job_id(plan, ste
 local refusal, p, r = attempt_refusal(q, P, id, step, epoch, token, attempt)
 if not refusal and not queue_acknowledge(q, id) then refusal = 'LOST' end
 if refusal then
-  attempt_discard(q, id, own, token, refusal)
+  attempt_discard(q, id, refusal)
   return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now)
 end
-call('HDEL', own, token)
 local delay, undo = tonumber(ARGV[11]), ARGV[12] == '1'
 local a, at = queue_attributes(q), now - p.created
 if undo then
   call('LREM', P .. ':history', -1, 's|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|' .. r.fence .. '|' .. worker)
   r.attempts = str(tonumber(attempt) - 1)
   if call('HGET', P .. ':out', ':unserved:' .. step) == false then
-    call('HSET', P .. ':out', ':unserved:' .. step, str(now) .. '|' .. ARGV[10])
+    call('HSET', P .. ':out', ':unserved:' .. step, now_text .. '|' .. ARGV[10])
   end
 else
-  plan_record(T, P, plan, 'r|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|' .. ARGV[10])
+  plan_record(P, plan, 'r|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|' .. ARGV[10])
 end
 r.at, r.due = str(at), r.wait == 't' and r.due or ''
 if p.pausing then
   r.state = 'h'
-  queue_finish(q, a, id, 'null')
+  queue_drop_job(q, id)
 elseif delay > 0 then
   r.state, r.due = 'd', str(at + delay)
-  queue_delay(q, a, id, now, delay)
+  queue_delay(q, id, now, delay)
 else
   r.state = 'q'
   queue_put_back(q, a, id)

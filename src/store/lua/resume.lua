@@ -60,7 +60,7 @@ for i = 1, #open, 2 do
   local step, r = open[i], open_decode(open[i + 1])
   local q, id = T .. r.queue .. ':', job_id(plan, step, p.epoch)
   if r.state == 'r' then
-    plan_record(T, P, plan, 'x|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. token_worker(r.token))
+    plan_record(P, plan, 'x|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. token_worker(r.token))
     call('DEL', q .. id .. ':lock')
   end
   if string.sub(r.queue, 1, 4) == 'run~' then
@@ -102,17 +102,17 @@ for _ = 1, recounted_count do
 end
 
 call('HSET', P, 'epoch', epoch, 'line', line)
-if ARGV[10] ~= '' then call('HSET', P, 'queue', ARGV[10]) else call('HDEL', P, 'queue') end
+call('HSET', P, 'queue', ARGV[10])
 if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
 call('DEL', P .. ':backlog')
-call('HDEL', P, 'backlog', 'pausing')
-plan_record(T, P, plan, 'R|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[7] .. '|' .. ARGV[9] .. '|' .. superseded_count .. '|' .. ARGV[8])
+call('HSET', P, 'backlog', '', 'pausing', '')
+plan_record(P, plan, 'R|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[7] .. '|' .. ARGV[9] .. '|' .. superseded_count .. '|' .. ARGV[8])
 local queued = 0
 for i = frontier, #ARGV, 3 do
   local step, queue, phase = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local r = open_decode(call('HGET', P .. ':open', step))
   if not r then
-    step_release(T, P, plan, step, epoch, line, queue, phase, now, cache)
+    step_release(T, P, plan, step, epoch, line, queue, phase, cache)
     queued = queued + 1
   else
     r.queue = queue
@@ -122,7 +122,7 @@ for i = frontier, #ARGV, 3 do
       waiting = waiting + 1
       call('HSET', P .. ':open', step, open_encode(r))
       local q = T .. queue .. ':'
-      queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now, due)
+      queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now_text, due)
     elseif r.state == 'w' and r.wait ~= 't' and not kept then
       waiting = waiting + 1
       call('HSET', P .. ':open', step, open_encode(r))
@@ -133,7 +133,7 @@ for i = frontier, #ARGV, 3 do
       queued = queued + 1
       cache.released = (cache.released or 0) + 1
       if cache.released <= MOST_RELEASED then
-        step_enqueue(T, P, plan, step, epoch, r, now, 0, cache)
+        step_enqueue(T, P, plan, step, epoch, r, cache)
       else
         r.state = 'b'
         call('HSET', P .. ':open', step, open_encode(r))
@@ -145,9 +145,10 @@ for i = frontier, #ARGV, 3 do
 end
 if cache.backlogged then call('HSET', P, 'backlog', '1') end
 local state = queued > 0 and 'running' or 'waiting'
-call('HSET', P, 'done', str(done), 'failed', str(failed), 'waiting', str(waiting), 'updated', str(now),
+call('HSET', P, 'done', str(done), 'failed', str(failed), 'waiting', str(waiting), 'updated', now_text,
   'revision', str(p.revision + 1), 'last_completed_step', ARGV[14], 'last_checkpoint_id', ARGV[15])
 call('HINCRBY', P, 'resume_count', 1)
 plan_set_state(T, P, plan, p.state, state)
 if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'resume:' .. ARGV[5], ARGV[6]) end
+publish(T)
 return 'OK'

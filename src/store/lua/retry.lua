@@ -19,23 +19,22 @@ local own, P, q, id, now = KEYS[1], KEYS[2], T .. queue .. ':', job_id(plan, ste
 local refusal, p, r = attempt_refusal(q, P, id, step, epoch, token, attempt)
 if not refusal and not queue_acknowledge(q, id) then refusal = 'LOST' end
 if refusal then
-  attempt_discard(q, id, own, token, refusal)
+  attempt_discard(q, id, refusal)
   return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now)
 end
-call('HDEL', own, token)
 local delay = tonumber(ARGV[10])
 local a, at = queue_attributes(q), now - p.created
 r.failures = str(tonumber(r.failures) + 1)
 r.at, r.due, r.wait = str(at), str(at + delay), ''
 if p.pausing then
   r.state = 'h'
-  queue_finish(q, a, id, 'null')
+  queue_drop_job(q, id)
 else
   r.state = 'd'
-  queue_delay(q, a, id, now, delay)
+  queue_delay(q, id, now, delay)
 end
 call('HSET', P .. ':open', step, open_encode(r))
 call('HSET', P .. ':out', ':error:' .. step, ARGV[11])
-plan_record(T, P, plan, 'f|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|0|' .. ARGV[10] .. '|' .. ARGV[11])
+plan_record(P, plan, 'f|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|0|' .. ARGV[10] .. '|' .. ARGV[11])
 plan_settle(T, P, plan, p, {}, now)
 return fetch_after('OK', T, queue, own, token, worker, lock_ms, now)

@@ -23,7 +23,7 @@ local r = open_decode(call('HGET', P .. ':open', step))
 local waiting = r and r.state == 'w' and r.wait == kind
 if r and r.state == 'w' and not waiting then return 'NOTWAITING it waits for something else' end
 local answer = answer_encode(ARGV[6], ARGV[7], ARGV[8], ARGV[9])
-if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'signal:' .. ARGV[5], str(now)) end
+if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'signal:' .. ARGV[5], now_text) end
 if not waiting or p.state == 'paused' then
   if kind == 'a' and not waiting then return 'NOTWAITING it has not asked yet' end
   call('HSET', P .. ':signals', step, answer)
@@ -31,4 +31,5 @@ if not waiting or p.state == 'paused' then
 end
 local fence = p.created + tonumber(r.fence)
 answer_step(T, P, plan, step, p, r, answer, 'ckp_' .. crockford(fence, 10) .. p.tag, 10, now)
+publish(T)
 return 'OK'

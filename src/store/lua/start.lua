@@ -4,23 +4,25 @@
   job and a takeover cost no more than the dead worker's jobs.
 ]]
 
--- What a worker needs to run the step, as a flat reply: see `decodeFetch`.
+-- What a worker needs to run the step, as a flat reply: see `decodeFetch`. A small input comes with a plan's first steps;
+-- who runs a later one has met the plan already, or reads the input with the outputs that it lacks.
 local function started_reply(P, plan, step, epoch, p, r, created)
   local input, workdir = false, false
-  if p.inline then
+  local inline = p.inline and p.done == '0'
+  if inline then
     local small = call('HMGET', P .. ':out', ':input', ':workdir')
     input, workdir = small[1], small[2]
   end
   return { plan, step, epoch, r.line, r.attempts, r.failures, str(created + tonumber(r.fence)), str(created + tonumber(r.at)),
     r.due == '' and '' or str(created + tonumber(r.due)), p.name, p.definition, p.queue or '', str(created),
-    p.inline and '1' or '0', input or '', workdir or '', p.tag }
+    inline and '1' or '0', input or '', workdir or '', p.tag }
 end
 
 local function start_facts(P)
   local f = call('HMGET', P, 'epoch', 'state', 'created', 'fence', 'name', 'definition', 'queue', 'inline', 'revision',
-    'waiting', 'backlog', 'tag')
+    'done', 'backlog', 'tag')
   return { epoch = f[1], state = f[2], created = tonumber(f[3]), fence = tonumber(f[4]), name = f[5], definition = f[6],
-    queue = f[7], inline = f[8], revision = f[9], waiting = tonumber(f[10] or 0), backlog = f[11], tag = f[12] }
+    queue = f[7], inline = f[8] == '1', revision = f[9], done = f[10], backlog = f[11] ~= '' and f[11], tag = f[12] }
 end
 
 -- nil where the job is stale; 'foreign' where it is no step at all.
@@ -34,7 +36,7 @@ local function start_step(T, id, token, worker, now)
   if not r or not (r.state == 'q' or r.state == 'd' or (r.state == 'w' and r.wait == 't')) then return nil end
   local fence = math.max(p.fence + 1, now)
   if r.state == 'w' then
-    call('HINCRBY', P, 'waiting', -1)
+    call('HINCRBY', P, 'waiting', '-1')
   end
   r.state = 'r'
   r.attempts = str(tonumber(r.attempts) + 1)
@@ -42,10 +44,10 @@ local function start_step(T, id, token, worker, now)
   r.at = str(now - p.created)
   r.fence = str(fence - p.created)
   call('HSET', P .. ':open', step, open_encode(r))
-  call('HSET', P, 'fence', str(fence), 'phase', r.phase, 'updated', str(now), 'revision', str(p.revision + 1))
+  call('HSET', P, 'fence', str(fence), 'phase', r.phase, 'updated', now_text, 'revision', str(p.revision + 1))
   plan_set_state(T, P, plan, p.state, 'running')
-  plan_record(T, P, plan, 's|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. r.fence .. '|' .. worker)
-  if p.backlog then backlog_drain(T, P, plan, epoch, now, {}) end
+  plan_record(P, plan, 's|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. r.fence .. '|' .. worker)
+  if p.backlog then backlog_drain(T, P, plan, epoch, {}) end
   return started_reply(P, plan, step, epoch, p, r, p.created)
 end
 
@@ -59,17 +61,19 @@ end
 
 -- { verdict, now, job id, ...started } | { verdict, now, job id, 'foreign', HGETALL } | { verdict, now, '', limit ms, due }
 local function fetch_reply(verdict, now, T, queue, id, started)
-  if started == 'foreign' then return { verdict, str(now), id, 'foreign', call('HGETALL', T .. queue .. ':' .. id) } end
-  local reply = { verdict, str(now), id }
+  if started == 'foreign' then return { verdict, now_text, id, 'foreign', call('HGETALL', T .. queue .. ':' .. id) } end
+  local reply = { verdict, now_text, id }
   for i = 1, #started do reply[i + 3] = started[i] end
   return reply
 end
 
 --[[
-  Fetches for a token. A repeated call (its reply was lost) returns the job that the first one took.
+  Fetches for a token. A repeated call (its reply was lost) returns the job that the first one took; `fresh` says that
+  this token holds none.
 ]]
-local function fetch(verdict, T, queue, own, token, worker, lock_ms, now)
-  local held_queue, held = owned_job(T, own, token)
+local function fetch(verdict, T, queue, own, token, worker, lock_ms, now, cache, fresh)
+  local held_queue, held
+  if not fresh then held_queue, held = owned_job(T, own, token) end
   if held then
     local plan, step, epoch = string.match(held, '^([^/]+)/([^/]+)/(%d+)$')
     if not plan then return fetch_reply(verdict, now, T, held_queue, held, 'foreign') end
@@ -80,21 +84,28 @@ local function fetch(verdict, T, queue, own, token, worker, lock_ms, now)
     end
   end
   local q = T .. queue .. ':'
-  local id, a, b = queue_fetch(q, queue_attributes(q), token, lock_ms, now, function(candidate)
+  local id, a, b = queue_fetch(q, attributes_of(cache, q), token, lock_ms, now, function(candidate)
     return start_step(T, candidate, token, worker, now)
   end)
   if not id then
     call('HDEL', own, token)
-    return { verdict, str(now), '', a, string.format('%.0f', b) }
+    return { verdict, now_text, '', a, str(b) }
   end
   call('HSET', own, token, queue .. ' ' .. id)
   return fetch_reply(verdict, now, T, queue, id, a)
 end
 
--- The fetch after a commit: what the commit wrote stands, whatever happens here.
-local function fetch_after(verdict, T, queue, own, token, worker, lock_ms, now)
-  if lock_ms == '0' then return { verdict, str(now), '', 0, '0' } end
-  local ok, reply = pcall(fetch, verdict, T, queue, own, token, worker, lock_ms, now)
-  if ok then return reply end
-  return { verdict, str(now), '', 0, str(now) }
+-- The fetch after an outcome: what the outcome wrote stands, whatever happens here.
+local function fetch_after(verdict, T, queue, own, token, worker, lock_ms, now, cache)
+  local fresh = verdict ~= 'DUP'
+  local ok, reply
+  if lock_ms ~= '0' then
+    ok, reply = pcall(fetch, verdict, T, queue, own, token, worker, lock_ms, now, cache or {}, fresh)
+  end
+  if not ok then
+    if fresh then call('HDEL', own, token) end
+    reply = { verdict, now_text, '', 0, lock_ms == '0' and '0' or now_text }
+  end
+  publish(T)
+  return reply
 end

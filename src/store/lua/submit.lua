@@ -18,20 +18,21 @@ local request = call('HGET', P, 'request')
 if request then return request == ARGV[3] and 'EXISTING' or 'EXISTS' end
 if call('EXISTS', P) == 1 then return 'EXISTS' end
 if call('HEXISTS', KEYS[2], ':complete') == 0 then return 'NODEFINITION' end
-call('HSET', P, 'state', 'queued', 'epoch', '1', 'line', '1', 'fence', str(now), 'revision', '1', 'name', ARGV[5],
-  'version', ARGV[6], 'definition', ARGV[7], 'total', ARGV[4], 'done', '0', 'phase', ARGV[14], 'resume_count', '0',
+-- What every step reads stands first: a listpack is searched from its front, and to its end for a field it lacks.
+call('HSET', P, 'epoch', '1', 'state', 'queued', 'created', now_text, 'revision', '1', 'done', '0', 'total', ARGV[4],
+  'failed', '0', 'waiting', '0', 'line', '1', 'backlog', '', 'decisions', '0', 'pausing', '', 'tag', ARGV[13], 'fence', now_text,
+  'name', ARGV[5], 'definition', ARGV[7], 'queue', ARGV[8], 'inline', ARGV[12], 'updated', now_text, 'phase', ARGV[14],
   'last_completed_step', '', 'last_checkpoint_id', '', 'last_decision_id', 'dec_' .. crockford(now, 10) .. ARGV[13],
-  'tag', ARGV[13], 'created', str(now), 'updated', str(now), 'actor', ARGV[9], 'request', ARGV[3])
-if ARGV[8] ~= '' then call('HSET', P, 'queue', ARGV[8]) end
+  'version', ARGV[6], 'resume_count', '0', 'actor', ARGV[9], 'request', ARGV[3])
 call('HSET', P .. ':out', ':input', ARGV[10])
 if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
-if ARGV[12] == '1' then call('HSET', P, 'inline', '1') end
-call('ZADD', T .. 'plans', now, plan)
-call('ZADD', T .. 'plans:open', now, plan)
-plan_record(T, P, plan, 'S|0|1|' .. ARGV[9])
+call('ZADD', T .. 'plans', now_text, plan)
+call('ZADD', T .. 'plans:open', now_text, plan)
+plan_record(P, plan, 'S|0|1|' .. ARGV[9])
 local cache = {}
 for i = 15, #ARGV, 3 do
-  step_release(T, P, plan, ARGV[i], '1', '1', ARGV[i + 1], ARGV[i + 2], now, cache)
+  step_release(T, P, plan, ARGV[i], '1', '1', ARGV[i + 1], ARGV[i + 2], cache)
 end
 if cache.backlogged then call('HSET', P, 'backlog', '1') end
+publish(T)
 return 'CREATED'

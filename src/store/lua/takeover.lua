@@ -19,15 +19,15 @@ local function takeover_job(T, token, entry, worker, now)
   local p, r = attempt_facts(P), open_decode(call('HGET', P .. ':open', step))
   if p.epoch ~= epoch or p.state == 'cancelled' or p.state == 'completed' or p.state == 'paused' or not r
     or r.state ~= 'r' or r.token ~= token then
-    queue_finish(q, a, id, 'null')
+    queue_drop_job(q, id)
     return
   end
   local at = now - p.created
-  plan_record(T, P, plan, 'x|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. worker)
+  plan_record(P, plan, 'x|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. worker)
   r.crashes, r.at = str(tonumber(r.crashes) + 1), str(at)
   if p.pausing then
     r.state = 'h'
-    queue_finish(q, a, id, 'null')
+    queue_drop_job(q, id)
   else
     r.state = 'q'
     queue_put_back(q, a, id)

@@ -35,7 +35,7 @@ end
 
 local owners, seen, queues, queue_seen = {}, {}, {}, {}
 for i = 2, #open, 2 do
-  local state, token, queue = string.match(open[i], '^(%a)|%d+|%d+|%d+|%d+|([^|]*)|-?%d*|-?%d*|%a?|([^|]*)|')
+  local state, token, queue = string.match(open[i], '^(%a)|%d+|%d+|%d+|%d+|([^|]*)|%-?%d*|%-?%d*|%a?|([^|]*)|')
   if state == 'r' then
     local worker = string.match(token, '^([^.]+)') or ''
     if not seen[worker] then
@@ -65,4 +65,4 @@ if (what == 'full' or (what == 'resume' and small)) and field['definition'] ~= A
 end
 local workdir = ''
 if what == 'full' or what == 'resume' then workdir = call('HGET', P .. ':out', ':workdir') or '' end
-return { string.format('%.0f', now), meta, open, owners, queues, done, definition, workdir }
+return { string.format('%d', now), meta, open, owners, queues, done, definition, workdir }

@@ -1,0 +1,72 @@
+/** `plan worker`: executes steps of a fleet's plans until SIGTERM drains it. */
+import { relative } from "node:path";
+import { pino } from "pino";
+import { DOCUMENT_QUEUE } from "../../core/definition.js";
+import type { CommandContext } from "../context.js";
+import { expandGlobs } from "../expand-globs.js";
+import { type LoadedDefinition, loadFile, loadModule, type PlanModule } from "../load-definition.js";
+import { makeWorker } from "../make-worker.js";
+import { trustIn } from "../trust.js";
+
+interface WorkerOptions {
+  readonly plans?: readonly string[];
+  readonly queues?: readonly string[];
+  readonly concurrency?: string;
+  readonly grace?: string;
+  readonly allowShell?: boolean;
+}
+
+export async function worker(context: CommandContext, _args: readonly string[], options: WorkerOptions): Promise<number> {
+  const { io, debug } = context;
+  const config = await context.config({ concurrency: options.concurrency, grace: options.grace });
+  const log = pino({ level: debug ? "debug" : config.logLevel }, { write: (line: string) => io.stderr.write(line) });
+  const { modules, documents } = await loadPlans(context, options.plans ?? []);
+  const trust = await trustIn(context, {
+    allowShell: options.allowShell === true,
+    local: documents.map((document) => document.compiled),
+  });
+  const queues = options.queues?.flatMap((names) => names.split(",")).filter(Boolean) ?? queuesOf(modules, documents);
+  const running = await makeWorker(context, { queues, modules, trust, concurrency: config.concurrency, log });
+  let drain = () => {};
+  const asked = new Promise<void>((resolve) => {
+    drain = resolve;
+  });
+  let signals = 0;
+  const unsubscribe = io.onSignal(() => {
+    signals += 1;
+    if (signals === 1) drain();
+    else running.releaseNow();
+  });
+  try {
+    await running.start();
+    await asked;
+    await running.drain({ graceMs: config.graceMs });
+  } finally {
+    unsubscribe();
+    await running.close();
+  }
+  return 0;
+}
+
+async function loadPlans(
+  { io }: CommandContext,
+  globs: readonly string[],
+): Promise<{ modules: PlanModule[]; documents: LoadedDefinition[] }> {
+  const modules: PlanModule[] = [];
+  const documents: LoadedDefinition[] = [];
+  for (const path of await expandGlobs(globs, io.cwd)) {
+    const shown = relative(io.cwd, path) || path;
+    if (/\.ya?ml$|\.json$/.test(path)) documents.push(await loadFile(path, shown));
+    else modules.push(await loadModule(path, shown));
+  }
+  return { modules, documents };
+}
+
+/** Documents without a queue of their own go to one that every worker serves. */
+function queuesOf(modules: readonly PlanModule[], documents: readonly LoadedDefinition[]): string[] {
+  const compiled = [
+    ...modules.flatMap((module) => module.plans.map((plan) => plan.compiled)),
+    ...documents.map((document) => document.compiled),
+  ];
+  return [...new Set([DOCUMENT_QUEUE, ...compiled.flatMap(({ definition }) => definition.steps.map((step) => step.queue))])];
+}

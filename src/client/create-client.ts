@@ -1,0 +1,61 @@
+/** `createClient`: the library's way to plans. */
+import { Redis, type RedisOptions } from "ioredis";
+import { isProcessGone } from "../store/local-process.js";
+import { Keys } from "../store/keys.js";
+import { DEFAULT_DEAD_AFTER_MS, DEFAULT_PREFIX, openStore } from "../store/open-store.js";
+import { RedisPlanStore } from "../store/redis-plan-store.js";
+import { defaultActor } from "./actor.js";
+import { Client } from "./client.js";
+
+/** An address, ioredis options, or a client that stays the caller's to close. */
+export type RedisSource = string | RedisOptions | Redis;
+
+export const LOCAL_REDIS_URL = "redis://127.0.0.1:6379";
+
+export interface ClientOptions {
+  /** A Redis on this machine unless given. */
+  readonly redis?: RedisSource | undefined;
+  /** Of all keys: `waymark` unless given. */
+  readonly prefix?: string | undefined;
+  /** Who does what this client does, for the history: user@host unless given. */
+  readonly actor?: string | undefined;
+}
+
+/** Connects at the first use. */
+export function createClient(options: ClientOptions = {}): Client {
+  return new Client(() => storeOf(options.redis ?? LOCAL_REDIS_URL, options.prefix), options.actor ?? defaultActor());
+}
+
+/** The store at an address, with options, or on a client that is there already. */
+export async function storeOf(source: RedisSource, prefix: string = DEFAULT_PREFIX): Promise<RedisPlanStore> {
+  if (typeof source === "string") return openStore({ url: source, prefix });
+  if (isRedis(source)) return new BorrowedPlanStore(storeParts(source, prefix));
+  // A command fails while nothing answers, as it does with an address; ioredis alone would wait for minutes.
+  const options: RedisOptions & { replyMapping?: "legacy" } = { maxRetriesPerRequest: 2, ...source, replyMapping: "legacy" };
+  return new RedisPlanStore(storeParts(new Redis(options), prefix));
+}
+
+/** The address of the same Redis, for connections that must be separate. */
+export function urlOf(source: RedisSource): string {
+  if (typeof source === "string") return source;
+  const options = isRedis(source) ? source.options : source;
+  if (options.path !== undefined && options.path !== null) return `unix://${options.path}`;
+  const { host = "127.0.0.1", port = 6379, username = "", password, db = 0, tls } = options as RedisOptions;
+  const login = password || username ? `${encodeURIComponent(username ?? "")}:${encodeURIComponent(password ?? "")}@` : "";
+  const address = host.includes(":") ? `[${host}]` : host;
+  return `${tls ? "rediss" : "redis"}://${login}${address}:${port}${db === 0 ? "" : `/${db}`}`;
+}
+
+/** Leaves the connection open: whoever made it closes it. */
+class BorrowedPlanStore extends RedisPlanStore {
+  override async close(): Promise<void> {}
+}
+
+function storeParts(redis: Redis, prefix: string): ConstructorParameters<typeof RedisPlanStore>[0] {
+  return { redis, url: urlOf(redis), keys: new Keys(prefix), deadAfterMs: DEFAULT_DEAD_AFTER_MS, isGone: isProcessGone };
+}
+
+// By structure: an application may have another copy of ioredis.
+function isRedis(source: RedisOptions | Redis): source is Redis {
+  return typeof (source as Redis).defineCommand === "function";
+}

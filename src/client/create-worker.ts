@@ -1,0 +1,120 @@
+/** `createWorker`: a worker inside an application, for plans whose functions and services live there. */
+import { hostname } from "node:os";
+import { pid } from "node:process";
+import { DOCUMENT_QUEUE } from "../core/definition.js";
+import { type Duration, parseDurationMs } from "../core/duration.js";
+import { UsageError } from "../core/errors.js";
+import { type Handler, toStepHandler } from "../define/define-handler.js";
+import type { AnyPlan, PlanServices } from "../define/typed-plan.js";
+import { builtinHandlers } from "../handlers/index.js";
+import type { RedisPlanStore } from "../store/redis-plan-store.js";
+import { type DrainReport, StepWorker, type WorkerLog } from "../worker/step-worker.js";
+import { LOCAL_REDIS_URL, type RedisSource, storeOf, urlOf } from "./create-client.js";
+
+export interface WorkerOptions<D extends readonly AnyPlan[]> {
+  readonly redis?: RedisSource | undefined;
+  readonly prefix?: string | undefined;
+  readonly plans: D;
+  /** Everything that the plans declare. */
+  readonly services: PlanServices<D[number]>;
+  /** Queues to serve: those of the plans' steps unless given. `documents` is the one of plan documents. */
+  readonly queues?: readonly string[];
+  /** Handlers that documents may name besides the built-in ones. */
+  readonly handlers?: readonly Handler[];
+  /** Steps at once: 10 unless given. */
+  readonly concurrency?: number;
+  /** False to start it by hand. */
+  readonly autorun?: boolean;
+  /** What it logs to, such as a pino logger. It is quiet unless given. */
+  readonly log?: WorkerLog;
+  /** Values of `secrets.NAME`. */
+  readonly secrets?: Readonly<Record<string, string>>;
+  /** Whether shell steps of any definition in this Redis may run on this machine. */
+  readonly allowShell?: boolean;
+}
+
+const DEFAULT_CONCURRENCY = 10;
+const DEFAULT_GRACE_MS = 25_000;
+
+/** Starts at once unless `autorun` is false; a start that fails is thrown by `start()`, which may be awaited. */
+export function createWorker<const D extends readonly AnyPlan[]>(options: WorkerOptions<D>): FleetWorker {
+  const worker = new FleetWorker(options as unknown as WorkerOptions<readonly AnyPlan[]>);
+  // Whoever awaits start() or drain() hears of a failure; it must not end a process that does neither.
+  if (options.autorun !== false) worker.start().catch((error: unknown) => options.log?.warn({ err: error }, "the worker could not start"));
+  return worker;
+}
+
+export class FleetWorker {
+  #starting: Promise<{ worker: StepWorker; store: RedisPlanStore }> | null = null;
+  #closing: Promise<void> | null = null;
+
+  constructor(private readonly options: WorkerOptions<readonly AnyPlan[]>) {}
+
+  /** Resolves when it accepts steps. */
+  async start(): Promise<void> {
+    if (this.#closing !== null) return;
+    this.#starting ??= this.#start();
+    await this.#starting;
+  }
+
+  /** Stops pulling, lets active steps end within the grace (25 s unless given), hands back the others. */
+  async drain(options: { readonly grace?: Duration } = {}): Promise<DrainReport> {
+    const graceMs = options.grace === undefined ? DEFAULT_GRACE_MS : parseDurationMs(options.grace);
+    if (graceMs === null) throw new UsageError(`The grace ${JSON.stringify(options.grace)} is not a duration such as "25s"`);
+    if (this.#starting === null) return { released: [] };
+    const { worker } = await this.#starting;
+    const report = await worker.drain({ graceMs });
+    await this.close();
+    return report;
+  }
+
+  /** Ends at once: active steps are handed back. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #start(): Promise<{ worker: StepWorker; store: RedisPlanStore }> {
+    const { options } = this;
+    const source = options.redis ?? LOCAL_REDIS_URL;
+    const store = await storeOf(source, options.prefix);
+    const worker = new StepWorker({
+      store,
+      url: urlOf(source),
+      queues: options.queues ?? queuesOf(options.plans),
+      plans: options.plans,
+      handlers: new Map([
+        ...builtinHandlers(),
+        ...(options.handlers ?? []).map((handler) => [handler.name, toStepHandler(handler)] as const),
+      ]),
+      services: options.services,
+      concurrency: options.concurrency ?? DEFAULT_CONCURRENCY,
+      label: `${hostname()}:${pid}`,
+      trust: options.allowShell ? { kind: "all" } : { kind: "digests", digests: new Set() },
+      secret: (name) => (Object.hasOwn(options.secrets ?? {}, name) ? options.secrets?.[name] : undefined),
+      log: options.log ?? QUIET,
+    });
+    try {
+      await worker.start();
+    } catch (error) {
+      await worker.close();
+      await store.close();
+      throw error;
+    }
+    return { worker, store };
+  }
+
+  async #close(): Promise<void> {
+    const started = await this.#starting?.catch(() => null);
+    await started?.worker.close();
+    await started?.store.close();
+  }
+}
+
+const QUIET: WorkerLog = { debug() {}, info() {}, warn() {} };
+
+/** With no plans it serves documents: a worker without a queue would serve nobody. */
+function queuesOf(plans: readonly AnyPlan[]): string[] {
+  const queues = new Set(plans.flatMap((plan) => plan.compiled.definition.steps.map((step) => step.queue)));
+  return queues.size === 0 ? [DOCUMENT_QUEUE] : [...queues];
+}

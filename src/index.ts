@@ -1,0 +1,67 @@
+/** The public API. Nothing else is importable. */
+export { Client } from "./client/client.js";
+export type {
+  ApproveOptions,
+  Follow,
+  ListOptions,
+  SignalOptions,
+  SubmitOptions,
+  Why,
+} from "./client/client.js";
+export { type ClientOptions, createClient, type RedisSource } from "./client/create-client.js";
+export { createWorker, FleetWorker, type WorkerOptions } from "./client/create-worker.js";
+export type {
+  CheckpointDocument,
+  DecisionDocument,
+  EventDocument,
+  PlanDocument,
+  PlanSummary,
+  StepDocument,
+  StepState,
+  WorkerDocument,
+} from "./client/documents.js";
+export type { PlanStanding, PlanUpdate } from "./client/follow-plan.js";
+export type { ResumeOptions } from "./client/resume.js";
+export type { Duration } from "./core/duration.js";
+export type { ResumeSummary } from "./core/eligibility.js";
+export {
+  type ErrorCode,
+  type ErrorDocument,
+  EXIT_CODES,
+  FencedError,
+  InvalidDefinitionError,
+  InvalidInputError,
+  InvalidPlanError,
+  NonRetryableError,
+  NotEligibleError,
+  PayloadTooLargeError,
+  PlanExistsError,
+  PlanNotFoundError,
+  RetryAfterError,
+  StepFailedError,
+  StoreUnavailableError,
+  StoreUnsuitableError,
+  UsageError,
+  WaymarkError,
+} from "./core/errors.js";
+export type { Json, JsonObject } from "./core/json.js";
+export type { PlanState } from "./core/plan.js";
+export type { LogChunk } from "./core/ports.js";
+export type { Context, Seen } from "./define/context.js";
+export { defineHandler, type Handler, type HandlerContext } from "./define/define-handler.js";
+export { definePlan, type PlanOptions, services } from "./define/define-plan.js";
+export type { Log, LogLine } from "./define/log.js";
+export type {
+  AnyPlan,
+  Approval,
+  Plan,
+  PlanHandle,
+  PlanInput,
+  PlanOutput,
+  PlanOutputs,
+  PlanServices,
+  RetryOptions,
+  StepOptions,
+} from "./define/typed-plan.js";
+export { VERSION } from "./version.js";
+export type { DrainReport, WorkerLog } from "./worker/step-worker.js";
