@@ -19,7 +19,11 @@ export class Keys {
   readonly events: string;
   readonly sweep: string;
 
-  constructor(prefix: string, shard = 0) {
+  constructor(
+    prefix: string,
+    shard = 0,
+    private readonly clustered = false,
+  ) {
     this.tag = `{${prefix}:${shard}}`;
     this.base = `${this.tag}:`;
     this.workers = `${this.base}workers`;
@@ -31,6 +35,15 @@ export class Keys {
 
   plan(planId: string): string {
     return `${this.base}plan:${planId}`;
+  }
+
+  /**
+   * The keys that a script of the hot path is called with. On a Cluster a script must declare every key it may write: on
+   * a slot in migration an undeclared one raises in the middle, a declared one before anything ran. Elsewhere naming
+   * them changes nothing and costs as much as the writes, so that only those are named that the script asks for.
+   */
+  declare(asked: readonly string[], others: () => readonly string[]): readonly string[] {
+    return this.clustered ? [...asked, ...others()] : asked;
   }
 
   /** All keys that a transition of this plan may write. */

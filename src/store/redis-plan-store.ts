@@ -432,7 +432,7 @@ export class RedisPlanStore implements PlanStore {
       await runScript(
         this.redis,
         "signal",
-        [...this.keys.planKeys(planId), ...jobKeys],
+        [...this.keys.planKeys(planId), ...jobKeys()],
         [
           this.keys.base,
           planId,

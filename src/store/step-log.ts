@@ -35,7 +35,7 @@ export class RedisStepLog implements StepLog {
     const reply = await runScript(
       this.redis,
       "fetch",
-      [this.keys.workers, this.own, ...this.keysOfQueue(queue)],
+      this.keys.declare([this.keys.workers, this.own], () => this.keysOfQueue(queue)),
       [this.keys.base, queue, token, this.workerId, LOCK_MS],
     );
     return decodeFetch(reply, token, queue);
@@ -78,13 +78,15 @@ export class RedisStepLog implements StepLog {
     step: StartedStep,
     fetchNext: boolean,
     args: readonly string[],
-    jobKeys: readonly string[] = [],
+    jobKeys: () => readonly string[] = () => [],
   ): Promise<FetchReply> {
-    const job = this.keys.job(step.queue, step.planId, step.stepId, step.epoch);
     const reply = await runScript(
       this.redis,
       name,
-      [this.own, ...this.keys.planKeys(step.planId), ...this.keysOfQueue(step.queue), job, `${job}:lock`, ...jobKeys],
+      this.keys.declare([this.own, this.keys.plan(step.planId)], () => {
+        const job = this.keys.job(step.queue, step.planId, step.stepId, step.epoch);
+        return [...this.keys.planKeys(step.planId), ...this.keysOfQueue(step.queue), job, `${job}:lock`, ...jobKeys()];
+      }),
       [
         this.keys.base,
         step.queue,
@@ -101,7 +103,7 @@ export class RedisStepLog implements StepLog {
     return decodeFetch(reply, step.token, step.queue, step);
   }
 
-  private successors(step: StartedStep): { args: string[]; jobKeys: string[] } {
+  private successors(step: StartedStep): { args: string[]; jobKeys: () => string[] } {
     return successorArgs(this.keys, this.definitionOf(step.definitionDigest), step.stepId, step);
   }
 
@@ -120,21 +122,21 @@ export function successorArgs(
   keys: Keys,
   compiled: CompiledDefinition,
   stepId: string,
-  plan: { readonly planId: string; readonly epoch: number; readonly privateQueue: string | null; readonly queue?: string },
-): { args: string[]; jobKeys: string[] } {
+  plan: { readonly planId: string; readonly epoch: number; readonly privateQueue: string | null },
+): { args: string[]; jobKeys: () => string[] } {
   const args: string[] = [];
-  const jobKeys: string[] = [];
-  const queues = new Set<string>();
   for (const id of compiled.steps.get(stepId)?.next ?? []) {
     const next = compiled.steps.get(id)!;
-    const queue = queueOf(next, plan.privateQueue);
-    args.push(id, String(next.needs.length), queue, next.phase);
-    jobKeys.push(keys.job(queue, plan.planId, id, plan.epoch));
-    queues.add(queue);
+    args.push(id, String(next.needs.length), queueOf(next, plan.privateQueue), next.phase);
   }
-  // The keys of the queue that the step itself came from are declared already.
-  if (plan.queue !== undefined) queues.delete(plan.queue);
-  for (const queue of queues) jobKeys.push(...keys.queueKeys(queue));
+  const jobKeys = () => {
+    const found = new Set<string>();
+    for (let i = 0; i < args.length; i += 4) {
+      found.add(keys.job(args[i + 2]!, plan.planId, args[i]!, plan.epoch));
+      for (const key of keys.queueKeys(args[i + 2]!)) found.add(key);
+    }
+    return [...found];
+  };
   return { args, jobKeys };
 }
 

@@ -121,7 +121,7 @@ async function checkJobs(store: RedisPlanStore, view: PlanView): Promise<string[
     const q = `${keys.base}${queue}:`;
     const [wait, delayed, active] = await Promise.all([
       redis.lrange(`${q}wait`, 0, -1),
-      redis.zrange(`${q}delayed`, 0, -1),
+      redis.zrange(`${q}delayed`, "0", "-1"),
       redis.lrange(`${q}active`, 0, -1),
     ]);
     for (const [place, ids] of Object.entries({ wait, delayed, active })) {

@@ -10,51 +10,59 @@
   ARGV[13…] successors: step, number of needs, queue, phase
 
   Returns { verdict, now, … } with the next job, as fetch_reply says; verdict OK, DUP, LOST or FENCED. Or
-  { OK, now, job id, 'handed', step, line, fence, phase }: the slot's next step is the plan's next one.
+  { OK, now, job id, 'handed', step, line, fence }: the slot's next step is the plan's next one.
 ]]
---#include ../../queue/lua/lean-queue.lua
---#include plan.lua
---#include start.lua
---#include attempt.lua
+--#include ../../queue/lua/lean-core.lua
+--#include plan-core.lua
+--#include attempt-check.lua
+--#include step-record.lua
 local T, queue, plan, step, epoch, token, attempt, worker, lock_ms =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local own, P, q, id, now = KEYS[1], KEYS[2], T .. queue .. ':', job_id(plan, step, epoch), redis_now()
 local refusal, p, r = attempt_refusal(q, P, id, step, epoch, token, attempt)
+local attributes = queue_attributes(q)
 if not refusal and not queue_acknowledge(q, id) then refusal = 'LOST' end
-if refusal then
-  attempt_discard(q, id, refusal)
-  return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now)
+
+local free, fields
+if not refusal then
+  queue_drop_job(q, id)
+  local writer = { token = token, attempts = attempt, line = r.line, at = r.at, fence = r.fence }
+  fields = step_record(P, plan, step, p, writer, ARGV[10], ARGV[11], '', now)
+  free = successors_free(P, 13)
 end
-local cache = {}
-local attributes = attributes_of(cache, q)
-queue_drop_job(q, id)
 
 --[[
-  The only step that became free goes to this very slot: started here, without the way through the queue. Not where the
-  queue is paused, limited or capped, nor more often in a row than ARGV[12] says, so that other plans get their turn.
+  The plain case: the only step that became free goes to this very slot, started here, without the way through the
+  queue. Not where the queue is paused, limited or capped, nor more often in a row than ARGV[12] allows, so that other
+  plans get their turn.
 ]]
-local handed
-local function hand_off(next_step, next_queue, phase)
-  if next_queue ~= queue or attributes[1] or attributes[2] or attributes[3] then return false end
+if free and #free == 1 and ARGV[12] == '1' and lock_ms ~= '0' and ARGV[free[1] + 2] == queue and p.state == 'running'
+  and not (p.pausing or p.backlog or attributes[1] or attributes[2] or attributes[3]) then
+  local next_step, phase = ARGV[free[1]], ARGV[free[1] + 3]
   local fence, at = math.max(tonumber(p.fence) + 1, now), str(now - p.created)
   local fence_at, next_id = str(fence - p.created), job_id(plan, next_step, epoch)
-  call('HSET', P .. ':open', next_step, 'r|1|0|0|' .. p.line .. '|' .. token .. '|' .. at .. '|||' .. queue .. '|' .. phase .. '|' .. fence_at)
+  call('HSET', P .. ':open', next_step,
+    'r|1|0|0|' .. p.line .. '|' .. token .. '|' .. at .. '|||' .. queue .. '|' .. phase .. '|' .. fence_at)
   queue_add_active(q, next_id, job_data(plan, next_step, epoch), now_text, token, lock_ms)
   call('HSET', own, token, queue .. ' ' .. next_id)
   plan_record(P, plan, 's|' .. at .. '|' .. epoch .. '|' .. next_step .. '|1|' .. fence_at .. '|' .. worker)
-  handed = { 'OK', now_text, next_id, 'handed', next_step, p.line, str(fence), phase }
-  return true
+  call('HSET', P, 'revision', str(p.revision + 1), 'done', str(p.done + 1), 'fence', str(fence), 'updated', now_text,
+    'phase', phase, unpack(fields))
+  publish(T)
+  return { 'OK', now_text, next_id, 'handed', next_step, p.line, str(fence) }
 end
 
-local writer = { token = token, attempts = attempt, line = r.line, at = r.at, fence = r.fence }
-local may_hand_off = ARGV[12] == '1' and lock_ms ~= '0' and hand_off
-local fields = step_complete(T, P, plan, step, p, writer, ARGV[10], ARGV[11], '', 13, now, cache, may_hand_off)
-if handed then
-  fields[5], fields[6], fields[7], fields[8] = 'fence', handed[7], 'phase', handed[8]
+-- Everything else. Its functions are made only here: making them costs as much as the plain case.
+local function otherwise()
+--#include start.lua
+--#include plan.lua
+  local cache = { [q] = attributes }
+  if refusal then
+    attempt_discard(q, id, refusal)
+    return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now, cache)
+  end
+  steps_release(T, P, plan, p, free, cache)
+  plan_settle(T, P, plan, p, { done = 1, fields = fields }, now)
+  return fetch_after('OK', T, queue, own, token, worker, lock_ms, now, cache)
 end
-plan_settle(T, P, plan, p, { done = 1, fields = fields, runs = handed ~= nil }, now)
-if handed then
-  publish(T)
-  return handed
-end
-return fetch_after('OK', T, queue, own, token, worker, lock_ms, now, cache)
+return otherwise()

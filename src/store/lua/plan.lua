@@ -1,35 +1,10 @@
 --[[
-  How a plan is kept, shared by every transition. `T` is the shard's key prefix, `P` the plan's key.
-
-  P             hash  metadata: short values only, so that it stays a listpack
-  P:open        hash  step -> open record: the frontier
-  P:steps       hash  step -> record of a done step, written once
-  P:out         hash  step -> output; ":input", ":workdir", ":error:<step>", ":ask:<step>"
-  P:needs       hash  step -> how many of its needs are done (absent where one need is all it has)
-  P:backlog     list  steps that are free to run, not yet in their queue
-  P:history     list  events, oldest first
-  P:decisions   list  decisions after the root, as JSON
-  P:signals     hash  signals that came before their step waited
-  P:requests    hash  request id -> answer
-
-  Times in records and history are milliseconds since the plan's `created`, so that they are short.
+  What transitions do to a plan: its queues, its backlog, its state. See plan-core.lua for the keys.
 ]]
+--#include plan-core.lua
+
 -- A commit puts at most this many steps into queues; the rest wait in the plan's backlog.
 local MOST_RELEASED = 250
-
--- This call's time, as text too: a number given to a command is formatted anew each time, and slowly.
-local now_text
-
-local function redis_now()
-  local t = call('TIME')
-  local ms = math.floor(tonumber(t[2]) / 1000)
-  now_text = t[1] .. string.format('%03d', ms)
-  return tonumber(t[1]) * 1000 + ms
-end
-
-local function str(number)
-  return string.format('%d', number)
-end
 
 local CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 
@@ -44,37 +19,9 @@ local function crockford(value, digits)
   return text
 end
 
--- state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence
-local OPEN_PATTERN = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(-?%d*)|(-?%d*)|(%a?)|([^|]*)|([^|]*)|(-?%d*)$'
-
-local function open_decode(text)
-  if not text then return nil end
-  local r = {}
-  r.state, r.attempts, r.failures, r.crashes, r.line, r.token, r.at, r.due, r.wait, r.queue, r.phase, r.fence =
-    string.match(text, OPEN_PATTERN)
-  if not r.state then return nil end
-  return r
-end
-
 local function open_encode(r)
   return r.state .. '|' .. r.attempts .. '|' .. r.failures .. '|' .. r.crashes .. '|' .. r.line .. '|' .. r.token .. '|'
     .. r.at .. '|' .. r.due .. '|' .. r.wait .. '|' .. r.queue .. '|' .. r.phase .. '|' .. r.fence
-end
-
--- The shard's stream gets what happened in one entry a call: plan, event, plan, event …
-local happened = {}
-
-local function plan_record(P, plan, entry)
-  call('RPUSH', P .. ':history', entry)
-  happened[#happened + 1] = plan
-  happened[#happened + 1] = entry
-end
-
--- Ends every transition.
-local function publish(T)
-  for from = 1, #happened, 1000 do
-    call('XADD', T .. 'events', 'MAXLEN', '~', '10000', '*', unpack(happened, from, math.min(from + 999, #happened)))
-  end
 end
 
 -- Terminal plans leave the index of open ones, which sweeps walk.
@@ -82,15 +29,6 @@ local function plan_set_state(T, P, plan, old, new)
   if old == new then return end
   call('HSET', P, 'state', new)
   if new == 'completed' or new == 'cancelled' then call('ZREM', T .. 'plans:open', plan) end
-end
-
-local function job_id(plan, step, epoch)
-  return plan .. '/' .. step .. '/' .. epoch
-end
-
--- Ids can't hold a quote or a backslash, so this is JSON.
-local function job_data(plan, step, epoch)
-  return '{"plan":"' .. plan .. '","step":"' .. step .. '","epoch":' .. epoch .. '}'
 end
 
 -- One read of a queue's attributes for many adds.
@@ -148,10 +86,20 @@ local function backlog_drain(T, P, plan, epoch, cache)
   if #steps < room then call('HSET', P, 'backlog', '') end
 end
 
+-- Releases the successors that successors_free named.
+local function steps_release(T, P, plan, p, free, cache)
+  cache.held = p.pausing
+  for _, i in ipairs(free) do
+    step_release(T, P, plan, ARGV[i], p.epoch, p.line, ARGV[i + 2], ARGV[i + 3], cache)
+  end
+  if cache.backlogged then call('HSET', P, 'backlog', '1') end
+  if p.backlog then backlog_drain(T, P, plan, p.epoch, cache) end
+end
+
 --[[
   Ends a transition: counts, the state that follows from them, and its events. `p` are the plan's facts as read
   before; `change` = { done, failed, waiting } says by how much this transition changed the counts, `fields` what else
-  of the plan it changed, `runs` that a step is known to run.
+  of the plan it changed.
   A plan that is pausing becomes paused with its last running step.
 ]]
 local function plan_settle(T, P, plan, p, change, now)
@@ -180,7 +128,7 @@ local function plan_settle(T, P, plan, p, change, now)
     else
       set('pausing', str(running))
     end
-  elseif not change.runs and call('HLEN', P .. ':open') <= failed + waiting then
+  elseif call('HLEN', P .. ':open') <= failed + waiting then
     state = failed > 0 and 'failed' or 'waiting'
   end
   call('HSET', P, unpack(fields))
@@ -218,6 +166,7 @@ local function plan_hold(T, P, plan, p, kinds, reason)
     elseif kinds[r.state] then
       if r.state == 'r' then
         call('RPUSH', T .. 'worker:' .. token_worker(r.token) .. ':inbox', reason .. '|' .. plan .. '|' .. p.epoch)
+        r.token = ''
       end
       r.state = 'h'
       call('HSET', P .. ':open', step, open_encode(r))

@@ -61,7 +61,8 @@ for i = 1, #open, 2 do
   local q, id = T .. r.queue .. ':', job_id(plan, step, p.epoch)
   if r.state == 'r' then
     plan_record(P, plan, 'x|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. token_worker(r.token))
-    call('DEL', q .. id .. ':lock')
+    call('LREM', q .. 'active', -1, id)
+    queue_drop_job(q, id)
   end
   if string.sub(r.queue, 1, 4) == 'run~' then
     call('LREM', q .. 'wait', 0, id)

@@ -23,9 +23,9 @@ local r = open_decode(call('HGET', P .. ':open', step))
 local waiting = r and r.state == 'w' and r.wait == kind
 if r and r.state == 'w' and not waiting then return 'NOTWAITING it waits for something else' end
 local answer = answer_encode(ARGV[6], ARGV[7], ARGV[8], ARGV[9])
+if kind == 'a' and not waiting then return 'NOTWAITING it has not asked yet' end
 if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'signal:' .. ARGV[5], now_text) end
 if not waiting or p.state == 'paused' then
-  if kind == 'a' and not waiting then return 'NOTWAITING it has not asked yet' end
   call('HSET', P .. ':signals', step, answer)
   return 'KEPT'
 end

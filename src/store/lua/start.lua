@@ -1,3 +1,5 @@
+--#include ../../queue/lua/lean-queue.lua
+--#include plan.lua
 --[[
   The start of an attempt, written by the fetch itself: there is no moment at which a job is taken and nobody knows
   by whom. `own` is the worker's hash of token -> queue prefix and job, which makes a repeated fetch return the same
@@ -82,6 +84,8 @@ local function fetch(verdict, T, queue, own, token, worker, lock_ms, now, cache,
     if p.created and r and r.token == token then
       return fetch_reply(verdict, now, T, held_queue, held, started_reply(P, plan, step, epoch, p, r, p.created))
     end
+    -- The plan went on without it.
+    if queue_acknowledge(T .. held_queue .. ':', held) then queue_drop_job(T .. held_queue .. ':', held) end
   end
   local q = T .. queue .. ':'
   local id, a, b = queue_fetch(q, attributes_of(cache, q), token, lock_ms, now, function(candidate)
@@ -97,14 +101,16 @@ end
 
 -- The fetch after an outcome: what the outcome wrote stands, whatever happens here.
 local function fetch_after(verdict, T, queue, own, token, worker, lock_ms, now, cache)
-  local fresh = verdict ~= 'DUP'
+  -- A repeated call's token may hold another job by now: also where the step it names has gone to another worker since.
+  local fresh = verdict == 'OK' or verdict == 'FENCED'
   local ok, reply
-  if lock_ms ~= '0' then
+  -- A worker that was taken over gets nothing under its old name: nobody would take that from it again.
+  if lock_ms ~= '0' and (verdict ~= 'LOST' or call('ZSCORE', T .. 'workers', worker)) then
     ok, reply = pcall(fetch, verdict, T, queue, own, token, worker, lock_ms, now, cache or {}, fresh)
   end
   if not ok then
     if fresh then call('HDEL', own, token) end
-    reply = { verdict, now_text, '', 0, lock_ms == '0' and '0' or now_text }
+    reply = { verdict, now_text, '', 0, ok == nil and '0' or now_text }
   end
   publish(T)
   return reply

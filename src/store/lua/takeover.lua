@@ -24,7 +24,7 @@ local function takeover_job(T, token, entry, worker, now)
   end
   local at = now - p.created
   plan_record(P, plan, 'x|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. worker)
-  r.crashes, r.at = str(tonumber(r.crashes) + 1), str(at)
+  r.crashes, r.at, r.token = str(tonumber(r.crashes) + 1), str(at), ''
   if p.pausing then
     r.state = 'h'
     queue_drop_job(q, id)

@@ -1,0 +1,42 @@
+--[[
+  The end of an attempt: the checks that every outcome shares.
+]]
+
+-- Facts of the plan that outcomes need, in one read.
+local function attempt_facts(P)
+  local f = call('HMGET', P, 'epoch', 'state', 'created', 'revision', 'done', 'total', 'failed', 'waiting', 'line',
+    'backlog', 'decisions', 'pausing', 'tag', 'fence')
+  return { epoch = f[1], state = f[2], created = tonumber(f[3]), revision = f[4], done = tonumber(f[5]), total = tonumber(f[6]),
+    failed = tonumber(f[7] or 0), waiting = tonumber(f[8] or 0), line = f[9], backlog = f[10] ~= '' and f[10], decisions = f[11] or '0',
+    pausing = f[12] ~= '' and f[12], tag = f[13], fence = f[14] }
+end
+
+--[[
+  Whether this attempt may still write. Returns a refusal, or nil with the plan's facts and the step's open record.
+    DUP     this very attempt has written already: the reply was lost
+    LOST    the job's lock is not this token's: another has the step
+    FENCED  the lock is, but the plan's epoch went on; the job is finished, the plan is not touched
+  Nothing is written before every key that the outcome will write has been read once, so that a key of a wrong type
+  raises here.
+]]
+local function attempt_refusal(q, P, id, step, epoch, token, attempt)
+  local done, r = call('HGET', P .. ':steps', step), open_decode(call('HGET', P .. ':open', step))
+  if done then
+    if string.match(done, '^%a|%d+|%d+|([^|]*)|') == token then return 'DUP' end
+  elseif r and r.token == token and (r.state ~= 'r' or r.attempts ~= attempt) then
+    -- Whoever takes a step from its holder clears the token. So the holder ended this attempt, and may have begun another.
+    return 'DUP'
+  end
+  if call('GET', q .. id .. ':lock') ~= token then return 'LOST' end
+  local p = attempt_facts(P)
+  if p.epoch ~= epoch or p.state == 'cancelled' or p.state == 'completed' or p.state == 'paused' then return 'FENCED' end
+  if done or not r or r.state ~= 'r' or r.token ~= token then return 'LOST' end
+  call('LLEN', P .. ':history')
+  call('HSTRLEN', P .. ':out', step)
+  return nil, p, r
+end
+
+-- What a refused attempt leaves: its job is finished where the lock was its own, the plan is as it was.
+local function attempt_discard(q, id, refusal)
+  if refusal == 'FENCED' and queue_acknowledge(q, id) then queue_drop_job(q, id) end
+end

@@ -1,0 +1,85 @@
+/** Workers of this process on real queues, with the handler `act` in the test's hands. */
+import type { HandlerCall, HandlerResult, StepHandler } from "../../src/core/handler.js";
+import { builtinHandlers } from "../../src/handlers/index.js";
+import { openStore } from "../../src/store/open-store.js";
+import { scriptText } from "../../src/store/scripts.js";
+import { createHash } from "node:crypto";
+import { StepWorker, type StepWorkerOptions, type WorkerLog } from "../../src/worker/step-worker.js";
+import type { TestStore } from "./plans.js";
+
+export type Act = (call: HandlerCall) => unknown;
+
+export interface LoggedLine {
+  readonly level: keyof WorkerLog;
+  readonly facts: Record<string, unknown>;
+  readonly message: string;
+}
+
+export interface RunningWorker {
+  readonly worker: StepWorker;
+  readonly log: readonly LoggedLine[];
+  /** Ends it and its connections. */
+  close(): Promise<void>;
+}
+
+export interface RunOptions extends Partial<Pick<StepWorkerOptions, "queues" | "concurrency" | "plans" | "label">> {
+  /** Another way to the same Redis, such as through a proxy. */
+  readonly url?: string;
+}
+
+/** Starts a worker. What `act` returns is the output; a value with a `kind` is a handler's own result. */
+export async function runWorker(t: TestStore, act: Act, options: RunOptions = {}): Promise<RunningWorker> {
+  const url = options.url ?? t.url;
+  const store = await openStore({ url, prefix: t.prefix, deadAfterMs: t.store.deadAfterMs, patient: true });
+  const log: LoggedLine[] = [];
+  const line = (level: keyof WorkerLog) => (facts: object, message: string) => {
+    log.push({ level, facts: facts as Record<string, unknown>, message });
+  };
+  const worker = new StepWorker({
+    store,
+    url,
+    queues: options.queues ?? ["work"],
+    plans: options.plans ?? [],
+    handlers: new Map<string, StepHandler>([...builtinHandlers(), ["act", actHandler(act)]]),
+    services: {},
+    concurrency: options.concurrency ?? 1,
+    label: options.label ?? "test",
+    trust: { kind: "digests", digests: new Set() },
+    secret: () => undefined,
+    log: { debug: line("debug"), info: line("info"), warn: line("warn") },
+  });
+  await worker.start();
+  const close = async () => {
+    await worker.close();
+    await store.close();
+  };
+  return { worker, log, close };
+}
+
+function actHandler(act: Act): StepHandler {
+  return {
+    name: "act",
+    check: () => [],
+    async run(call): Promise<HandlerResult> {
+      const result = await act(call);
+      if (typeof result === "object" && result !== null && "kind" in result) return result as HandlerResult;
+      return { kind: "completed", output: result ?? null };
+    },
+  };
+}
+
+/** Whether a command runs one of our scripts, by digest or by text. */
+export function runs(name: Parameters<typeof scriptText>[0]): (args: readonly string[]) => boolean {
+  const text = scriptText(name);
+  const sha = createHash("sha1").update(text).digest("hex");
+  return (args) => (args[0] === "evalsha" && args[1] === sha) || (args[0] === "eval" && args[1] === text);
+}
+
+/** A promise that a test resolves. */
+export function gate<T = void>(): { readonly passed: Promise<T>; open(value: T): void } {
+  let open!: (value: T) => void;
+  const passed = new Promise<T>((resolve) => {
+    open = resolve;
+  });
+  return { passed, open };
+}
