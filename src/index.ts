@@ -1,5 +1,5 @@
 /** The public API. Nothing else is importable. */
-export { Client } from "./client/client.js";
+
 export type {
   ApproveOptions,
   Follow,
@@ -8,6 +8,7 @@ export type {
   SubmitOptions,
   Why,
 } from "./client/client.js";
+export { Client } from "./client/client.js";
 export { type ClientOptions, createClient, type RedisSource } from "./client/create-client.js";
 export { createWorker, FleetWorker, type WorkerOptions } from "./client/create-worker.js";
 export type {
@@ -21,7 +22,7 @@ export type {
   WorkerDocument,
 } from "./client/documents.js";
 export type { PlanStanding, PlanUpdate } from "./client/follow-plan.js";
-export type { ResumeOptions } from "./client/resume.js";
+export type { Ack, ResumeOptions } from "./client/resume.js";
 export type { Duration } from "./core/duration.js";
 export type { ResumeSummary } from "./core/eligibility.js";
 export {

@@ -4,9 +4,9 @@ import { UsageError } from "../core/errors.js";
 import type { CommandContext } from "./context.js";
 
 /** @throws UsageError where nobody is there to ask, or the answer is no */
-export async function confirm({ io }: CommandContext, question: string): Promise<void> {
+export async function confirm({ io }: CommandContext, question: string, next: string): Promise<void> {
   if (!io.stdin.isTTY || !io.stderr.isTTY) {
-    throw new UsageError(`${question} Nobody is at a terminal to say so; give --yes`);
+    throw new UsageError(`"${question}" can't be asked without a terminal; --yes answers it`, { try: next });
   }
   io.stderr.write(`${question} [y/N] `);
   const lines = createInterface({ input: io.stdin });

@@ -2,6 +2,7 @@
  * Executes a plan in this process, on a queue that nobody else serves, until it stops or the user stops it. The first
  * SIGINT or SIGTERM drains: what is active may end within the grace. The second one hands it back at once.
  */
+import { performance } from "node:perf_hooks";
 import { formatDurationMs } from "../core/duration.js";
 import type { ShellTrust } from "../worker/execute.js";
 import type { StepWorker, WorkerLog } from "../worker/step-worker.js";
@@ -67,7 +68,11 @@ export async function executeHere(context: CommandContext, execution: Execution)
 }
 
 /** The last words of an interrupted `plan run` or `plan resume`. @returns the exit code */
-export async function reportInterruption(context: CommandContext, planId: string, end: EndDocument = {}): Promise<number> {
+export async function reportInterruption(
+  context: CommandContext,
+  planId: string,
+  end: EndDocument = {},
+): Promise<number> {
   const { client, terminal } = context;
   const plan = await client.get(planId);
   if (!terminal.human) printEnd(context, plan, end);
@@ -80,12 +85,29 @@ export async function reportInterruption(context: CommandContext, planId: string
 async function privateWorker(context: CommandContext, { module, trust }: Execution): Promise<StepWorker> {
   const { makeWorker } = await import("./make-worker.js");
   const { concurrency } = await context.config();
-  return makeWorker(context, { queues: [], modules: module === null ? [] : [module], trust, concurrency, log: talkingLog(context) });
+  return makeWorker(context, {
+    queues: [],
+    modules: module === null ? [] : [module],
+    trust,
+    concurrency,
+    log: talkingLog(context),
+  });
 }
+
+/** Warnings that go on are said again after this long. */
+const REPEAT_WARNING_MS = 30_000;
 
 /** What people should hear of a worker that runs beside a live view: warnings, and with --debug everything. */
 function talkingLog({ terminal, debug }: CommandContext): WorkerLog {
-  const say = (facts: object, message: string) => terminal.talk(`${printable(message)} ${printable(JSON.stringify(facts))}`);
+  const said = new Map<string, number>();
+  const say = (facts: object, message: string) => {
+    const saidAt = said.get(message) ?? -REPEAT_WARNING_MS;
+    if (!debug && performance.now() - saidAt < REPEAT_WARNING_MS) return;
+    said.set(message, performance.now());
+    terminal.talk(
+      `${terminal.talkColors.yellow("Warning:")} ${printable(message)} ${terminal.talkColors.dim(printable(JSON.stringify(facts)))}`,
+    );
+  };
   const quiet = () => {};
   return { debug: debug ? say : quiet, info: debug ? say : quiet, warn: say };
 }

@@ -37,7 +37,8 @@ async function walk(folder: string, parts: readonly string[]): Promise<string[]>
   }
   const name = new RegExp(`^${part.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll("*", "[^/]*")}$`);
   const matches = visible.filter((entry) => name.test(entry.name));
-  if (rest.length === 0) return matches.filter((entry) => !entry.isDirectory()).map((entry) => join(folder, entry.name));
+  if (rest.length === 0)
+    return matches.filter((entry) => !entry.isDirectory()).map((entry) => join(folder, entry.name));
   const folders = matches.filter((entry) => entry.isDirectory());
   return (await Promise.all(folders.map((entry) => walk(join(folder, entry.name), rest)))).flat();
 }

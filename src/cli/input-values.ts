@@ -44,9 +44,12 @@ async function readValue(option: string, value: string, io: Io): Promise<string>
   try {
     return await readFile(resolve(io.cwd, value.slice(1)), "utf8");
   } catch (cause) {
-    throw new UsageError(`Can't read ${value.slice(1)}, which ${option} names: ${(cause as NodeJS.ErrnoException).code}`, {
-      cause,
-    });
+    throw new UsageError(
+      `Can't read ${value.slice(1)}, which ${option} names: ${(cause as NodeJS.ErrnoException).code}`,
+      {
+        cause,
+      },
+    );
   }
 }
 

@@ -1,7 +1,7 @@
 /** Definitions as the command line names them: a document, a module with `definePlan` plans, or a name in the store. */
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { basename, dirname, extname, resolve } from "node:path";
+import { dirname, extname, resolve } from "node:path";
 import { importFile } from "../config.js";
 import type { CompiledDefinition } from "../core/definition.js";
 import { UsageError, WaymarkError } from "../core/errors.js";
@@ -9,11 +9,16 @@ import type { StepHandler } from "../core/handler.js";
 import type { AnyPlan } from "../define/typed-plan.js";
 import { builtinHandlers } from "../handlers/index.js";
 import type { CommandContext } from "./context.js";
-import { planCommand } from "./shell-words.js";
 
 export type LoadedDefinition =
   | { readonly kind: "document"; readonly compiled: CompiledDefinition; readonly path: string }
-  | { readonly kind: "code"; readonly compiled: CompiledDefinition; readonly path: string; readonly module: PlanModule; readonly plan: AnyPlan }
+  | {
+      readonly kind: "code";
+      readonly compiled: CompiledDefinition;
+      readonly path: string;
+      readonly module: PlanModule;
+      readonly plan: AnyPlan;
+    }
   /** Known by name only: the newest plan of that name has it. */
   | { readonly kind: "stored"; readonly compiled: CompiledDefinition };
 
@@ -99,7 +104,6 @@ async function readDocument(path: string, shown: string): Promise<string> {
     const reason = code === "ENOENT" ? "there is no such file" : code === "EISDIR" ? "it is a directory" : String(code);
     throw new UsageError(`Can't read ${shown}: ${reason}`, {
       details: { file: shown, reason: code ?? null },
-      try: planCommand("validate", `${basename(shown, extname(shown)) || "plan"}.yaml`),
       cause,
     });
   }
@@ -132,7 +136,8 @@ async function servicesOf(exported: Record<string, unknown>): Promise<object> {
 async function handlersOf(exported: Record<string, unknown>): Promise<ReadonlyMap<string, StepHandler>> {
   const { handlers } = exported;
   if (handlers === undefined) return new Map();
-  if (!Array.isArray(handlers)) throw new UsageError("`handlers` of a plan module is an array of defineHandler handlers");
+  if (!Array.isArray(handlers))
+    throw new UsageError("`handlers` of a plan module is an array of defineHandler handlers");
   const { toStepHandler } = await import("../define/define-handler.js");
   return new Map(handlers.map((handler) => [handler.name as string, toStepHandler(handler)]));
 }

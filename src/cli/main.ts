@@ -2,8 +2,8 @@
 import { VERSION } from "../version.js";
 import type { Io } from "./io.js";
 import { type Invocation, parseCommandLine, requestedFormat, wantsDebug } from "./program.js";
-import { errorDocument, exitCodeOf, Terminal } from "./render/terminal.js";
 import { printableText } from "./render/printable.js";
+import { errorDocument, exitCodeOf, Terminal } from "./render/terminal.js";
 
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   try {
@@ -13,7 +13,9 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
       return 0;
     }
     return await runCommand(parsed.invocation, io);
-  } catch (error) {
+  } catch (thrown) {
+    const { asStoreUnavailable } = await import("../client/store-outage.js");
+    const error = asStoreUnavailable(thrown);
     return report(error, new Terminal(io, requestedFormat(argv)), wantsDebug(argv));
   }
 }

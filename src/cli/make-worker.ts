@@ -24,7 +24,10 @@ export async function makeWorker(context: CommandContext, parts: WorkerParts): P
     url: await context.storeUrl(),
     queues: parts.queues,
     plans: modules.flatMap((module) => module.plans),
-    handlers: new Map([...builtinHandlers({ workerEnv: io.env }), ...modules.flatMap((module) => [...module.handlers])]),
+    handlers: new Map([
+      ...builtinHandlers({ workerEnv: io.env }),
+      ...modules.flatMap((module) => [...module.handlers]),
+    ]),
     services: Object.assign({}, ...modules.map((module) => module.services)),
     concurrency: parts.concurrency,
     label: `${hostname()}:${pid}`,

@@ -52,8 +52,13 @@ function withError(document: object, error: ErrorDocument | null): object {
 }
 
 function lastLine(plan: PlanDocument, c: Parameters<typeof planMark>[1]): string {
-  const steps = plan.done === plan.total ? `${plan.total} ${plan.total === 1 ? "step" : "steps"}` : `${plan.done} of ${plan.total} steps done`;
-  const took = formatDurationMs(Math.max(0, Date.parse(plan.finishedAt ?? plan.updatedAt) - Date.parse(plan.createdAt)));
+  const steps =
+    plan.done === plan.total
+      ? `${plan.total} ${plan.total === 1 ? "step" : "steps"}`
+      : `${plan.done} of ${plan.total} steps done`;
+  const took = formatDurationMs(
+    Math.max(0, Date.parse(plan.finishedAt ?? plan.updatedAt) - Date.parse(plan.createdAt)),
+  );
   const when = plan.resumeCount === 0 ? `in ${took}` : `${took} after it was submitted`;
   return `${planMark(plan.state, c)} Plan ${printable(plan.planId)} ${STATE_PHRASES[plan.state]}: ${steps}, ${when}.`;
 }

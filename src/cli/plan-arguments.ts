@@ -12,5 +12,7 @@ export function planArguments(args: readonly string[], input: readonly string[] 
   const [target, ...rest] = args.filter((arg) => !pairs.includes(arg));
   if (target !== undefined && rest.length === 0) return { target, input: [...(input ?? []), ...pairs] };
   const given = target === undefined ? "none" : `${rest.length + 1}`;
-  throw new UsageError(`Name one file or plan; ${given} ${given === "none" ? "is" : "are"} named`, { try: "plan run --help" });
+  throw new UsageError(`Name one file or plan; ${given} ${given === "none" ? "is" : "are"} named`, {
+    try: "plan run --help",
+  });
 }

@@ -72,7 +72,7 @@ const COMMANDS: readonly CommandSpec[] = [
     does: "Enqueue a plan for a fleet of workers",
     formats: JSON_ONLY,
     options: [inputOption(), idOption(), waitOption()],
-    examples: ["plan submit release.yaml --input '{\"tag\":\"v1.2.0\"}' --id release-42", "plan submit nightly --wait"],
+    examples: ['plan submit release.yaml --input \'{"tag":"v1.2.0"}\' --id release-42', "plan submit nightly --wait"],
     notes: `${INPUT_NOTE}\nWith --id a repeated submit is the same plan; other content is PLAN_EXISTS.`,
     load: async () => (await import("./commands/submit.js")).submit,
   },
@@ -93,12 +93,21 @@ const COMMANDS: readonly CommandSpec[] = [
     options: [
       new Option("--dry-run", "show what resume would do, and write nothing"),
       new Option("--from-step <step>", "run this step and everything that needs it again"),
+      new Option("--from-checkpoint <id>", "keep the step of this checkpoint, and run what needs it again"),
+      new Option("--from-decision <id>", "take this decision anew, and run what needs it again"),
+      repeatable(
+        "--ack <step=done|redo>",
+        "say whether an irreversible step happened; =done:@output.json gives its output",
+      ),
       new Option("--expect <token>", "only if nothing that matters changed since that dry-run"),
       new Option("--request-id <id>", "a repeated request gets the first one's answer"),
       new Option("--reason <text>", "why, for the history"),
       new Option("--workdir <path>", "the document's folder on this machine"),
       new Option("--here", "execute here, on a given Redis too").conflicts("detach"),
-      repeatable("--plans <file>", "with --here: the module of a plan in code, or a document whose shell steps to trust"),
+      repeatable(
+        "--plans <file>",
+        "with --here: the module of a plan in code, or a document whose shell steps to trust",
+      ),
       new Option("--allow-shell", "with --here: run shell steps of a definition that comes from Redis"),
       new Option("--detach", "only enqueue"),
       waitOption(),
@@ -108,9 +117,7 @@ const COMMANDS: readonly CommandSpec[] = [
       new Option("--since <duration>", "with --all: submitted within this time, such as 24h"),
       new Option("--yes", "with --all: don't ask"),
       // Not built yet: parsed, so that the refusal can say so.
-      ...["--from-checkpoint <id>", "--from-decision <id>", "--choose <choice>", "--on-drift <policy>", "--ack <step>"].map(
-        (flags) => new Option(flags).hideHelp(),
-      ),
+      ...["--choose <choice>", "--on-drift <policy>"].map((flags) => new Option(flags).hideHelp()),
     ],
     examples: [
       "plan resume web-42 --dry-run",
@@ -223,7 +230,10 @@ const COMMANDS: readonly CommandSpec[] = [
       new Option("--data <json>", "the data, @file, or @- for stdin (default: null)"),
       new Option("--signal-id <id>", "makes a repeated signal the same signal"),
     ],
-    examples: ["plan signal web-42 ci --data '{\"ok\":true}'", "plan signal web-42 ci --signal-id build-881 --data @ci.json"],
+    examples: [
+      "plan signal web-42 ci --data '{\"ok\":true}'",
+      "plan signal web-42 ci --signal-id build-881 --data @ci.json",
+    ],
     load: async () => (await import("./commands/signal.js")).signal,
   },
   {
@@ -244,7 +254,10 @@ const COMMANDS: readonly CommandSpec[] = [
     does: "Run a worker that executes plans of a fleet, until SIGTERM drains it",
     formats: [],
     options: [
-      new Option("--plans <globs...>", "TypeScript or JavaScript plans to serve, and documents whose shell steps to trust"),
+      new Option(
+        "--plans <globs...>",
+        "TypeScript or JavaScript plans to serve, and documents whose shell steps to trust",
+      ),
       new Option("--queues <names...>", "queues to serve (default: those of --plans, and documents)"),
       new Option("--concurrency <n>", "steps at once"),
       new Option("--grace <duration>", "how long active steps may go on after SIGTERM (default: 25s)"),
@@ -308,9 +321,7 @@ export function requestedFormat(argv: readonly string[]): OutputFormat {
   for (const [i, word] of argv.entries()) {
     if (word === "--") break;
     const value =
-      word === "-o" || word === "--output"
-        ? argv[i + 1]
-        : (/^(?:-o=?|--output=)(.+)$/.exec(word)?.[1] ?? null);
+      word === "-o" || word === "--output" ? argv[i + 1] : (/^(?:-o=?|--output=)(.+)$/.exec(word)?.[1] ?? null);
     if (value === "json" || value === "jsonl") return value;
   }
   return "human";
@@ -339,7 +350,12 @@ function buildProgram(version: string, write: (text: string) => void): Command {
     .configureHelp({
       helpWidth: 100,
       subcommandTerm: (command) =>
-        [command.name(), ...command.registeredArguments.map((argument) => (argument.required ? `<${argument.name()}>` : `[${argument.name()}]`))].join(" "),
+        [
+          command.name(),
+          ...command.registeredArguments.map((argument) =>
+            argument.required ? `<${argument.name()}>` : `[${argument.name()}]`,
+          ),
+        ].join(" "),
     })
     .showSuggestionAfterError(false);
   program.addHelpText(
@@ -403,7 +419,7 @@ function helpOf(program: Command, name: string | undefined): string {
 }
 
 function usageError(error: CommanderError, program: Command, argv: readonly string[]): UsageError {
-  const word = /'([^']*)'/.exec(error.message)?.[1] ?? "";
+  const [word = ""] = (/'([^']*)'/.exec(error.message)?.[1] ?? "").split("=", 1);
   const command = program.commands.find((candidate) => argv.includes(candidate.name()));
   switch (error.code) {
     case "commander.unknownCommand":
@@ -422,13 +438,19 @@ function usageError(error: CommanderError, program: Command, argv: readonly stri
 function unknownCommand(word: string, program: Command, argv: readonly string[]): UsageError {
   const names = program.commands.map((command) => command.name());
   if (LATER.includes(word)) {
-    return new UsageError(`plan ${word} is not supported by this version`, { details: { command: word }, try: "plan --help" });
+    return new UsageError(`plan ${word} is not supported by this version`, {
+      details: { command: word },
+      try: "plan --help",
+    });
   }
   const meant = suggestCommand(word, names);
   const rest = argv.slice(argv.indexOf(word) + 1);
   return new UsageError(
     `There is no command "${word}"${meant === null ? `; the commands are ${names.join(", ")}` : `; did you mean ${meant}?`}`,
-    { details: { command: word, suggestion: meant }, try: meant === null ? "plan --help" : planCommand(meant, ...rest) },
+    {
+      details: { command: word, suggestion: meant },
+      try: meant === null ? "plan --help" : planCommand(meant, ...rest),
+    },
   );
 }
 
@@ -441,7 +463,9 @@ function unknownOption(
   const where = command ? `plan ${command.name()}` : "plan";
   const options = [...(command?.options ?? []), ...program.options].map((option) => option.long ?? "").filter(Boolean);
   const meant = flag.startsWith("--") ? suggestOption(flag, [...options, "--help"]) : null;
-  const retyped = argv.map((w) => (w === flag ? meant! : w.startsWith(`${flag}=`) ? `${meant}${w.slice(flag.length)}` : w));
+  const retyped = argv.map((w) =>
+    w === flag ? meant! : w.startsWith(`${flag}=`) ? `${meant}${w.slice(flag.length)}` : w,
+  );
   return new UsageError(`${where} has no option ${flag}${meant === null ? "" : `; did you mean ${meant}?`}`, {
     details: { option: flag, suggestion: meant },
     try: meant === null ? `${where} --help` : planCommand(...retyped),

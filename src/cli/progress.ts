@@ -1,11 +1,11 @@
 /** Shows a plan as it moves: a live tree on a terminal, a line for each end of a step elsewhere. */
 import type { EventDocument } from "../client/documents.js";
 import type { PlanUpdate } from "../client/follow-plan.js";
-import type { CommandContext } from "./context.js";
 import { ApprovalPrompt } from "./approval-prompt.js";
+import type { CommandContext } from "./context.js";
+import type { LiveTree } from "./render/live-tree.js";
 import { printable, printableText } from "./render/printable.js";
 import { StepLines } from "./render/step-lines.js";
-import type { LiveTree } from "./render/live-tree.js";
 import { planCommand } from "./shell-words.js";
 
 export interface ProgressOptions {
@@ -36,7 +36,8 @@ export async function showProgress(
       view.update({ ...update, events: fresh });
       for (const event of fresh) {
         if (event.type === "step.failed" && event.final) await showLogTail(context, view, event);
-        if (event.type === "step.waiting" && event.wait !== "timer" && prompt === null) await showQuestion(context, view, event);
+        if (event.type === "step.waiting" && event.wait !== "timer" && prompt === null)
+          await showQuestion(context, view, event);
       }
       prompt?.update(update, fresh);
       if (update.stopped) return update;
@@ -62,7 +63,7 @@ async function openView(context: CommandContext, planId: string, to: "stdout" | 
   const { io, terminal, client } = context;
   const sink = to === "stdout" && terminal.human ? io.stdout : io.stderr;
   const colors = sink === io.stdout ? terminal.colors : terminal.talkColors;
-  if (sink.isTTY && io.env["TERM"] !== "dumb") {
+  if (sink.isTTY && io.env.TERM !== "dumb") {
     const { LiveTree: Tree } = await import("./render/live-tree.js");
     return new Tree(sink, colors, await client.get(planId), Date.now()) satisfies LiveTree;
   }

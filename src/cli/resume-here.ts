@@ -24,7 +24,10 @@ export async function resumeHere(
   const { client, terminal } = context;
   const { compiled, workdir } = await client.definition(planId);
   const files = await Promise.all((flags.plans ?? []).map((file) => loadFile(resolve(context.io.cwd, file), file)));
-  const trust = await trustIn(context, { allowShell: flags.allowShell === true, local: files.map((file) => file.compiled) });
+  const trust = await trustIn(context, {
+    allowShell: flags.allowShell === true,
+    local: files.map((file) => file.compiled),
+  });
   requireTrust(compiled, trust, "plan resume --here", planCommand("resume", planId, "--here", "--allow-shell"));
   const module = await moduleOf(context, compiled, files, options.workdir ?? workdir);
   let summary: ResumeSummary | null = null;
@@ -63,7 +66,7 @@ export function hereFor(privateQueue: string | null, flags: ResumeFlags): Execut
       if (place === null || existsSync(place)) return null;
       if (compiled === null) return place;
       if (compiled.definition.source === "code") return flags.plans === undefined ? place : null;
-      const done = new Set(flags.fromStep === undefined ? doneSteps : []);
+      const done = new Set((flags.fromStep ?? flags.fromCheckpoint ?? flags.fromDecision) ? [] : doneSteps);
       return compiled.definition.steps.some((step) => step.uses === "shell" && !done.has(step.id)) ? place : null;
     },
   };

@@ -33,7 +33,12 @@ function checkVersion(info: string): StoreCheck {
   const valkey = field(info, "valkey_version");
   const version = valkey ?? field(info, "redis_version");
   const product = valkey === null ? "Redis" : "Valkey";
-  if (version === null) return warn("version", "unknown: INFO is not allowed", "allow INFO, or see that it is Redis 7.0 or Valkey 7.2 at least");
+  if (version === null)
+    return warn(
+      "version",
+      "unknown: INFO is not allowed",
+      "allow INFO, or see that it is Redis 7.0 or Valkey 7.2 at least",
+    );
   const [major = 0, minor = 0] = version.split(".").map(Number);
   const least = valkey === null ? 0 : 2;
   if (major > 7 || (major === 7 && minor >= least)) return ok("version", `${product} ${version}`);
@@ -42,9 +47,14 @@ function checkVersion(info: string): StoreCheck {
 
 async function checkEviction(redis: Redis): Promise<StoreCheck> {
   const policy = await setting(redis, "maxmemory-policy");
-  if (policy === null) return warn("eviction", "unknown: CONFIG is not allowed", "see that maxmemory-policy is noeviction");
+  if (policy === null)
+    return warn("eviction", "unknown: CONFIG is not allowed", "see that maxmemory-policy is noeviction");
   if (policy === "noeviction") return ok("eviction", `maxmemory-policy ${policy}`);
-  return fail("eviction", `maxmemory-policy ${policy}`, "CONFIG SET maxmemory-policy noeviction: an evicted key is a lost plan");
+  return fail(
+    "eviction",
+    `maxmemory-policy ${policy}`,
+    "CONFIG SET maxmemory-policy noeviction: an evicted key is a lost plan",
+  );
 }
 
 async function checkPersistence(redis: Redis): Promise<StoreCheck> {
@@ -52,13 +62,24 @@ async function checkPersistence(redis: Redis): Promise<StoreCheck> {
   const fsync = await setting(redis, "appendfsync");
   if (appendonly === null) return warn("persistence", "unknown: CONFIG is not allowed", "see that appendonly is on");
   if (appendonly !== "yes") {
-    return warn("persistence", "appendonly no", "CONFIG SET appendonly yes: without it a restart of Redis loses what it had not saved");
+    return warn(
+      "persistence",
+      "appendonly no",
+      "CONFIG SET appendonly yes: without it a restart of Redis loses what it had not saved",
+    );
   }
   if (fsync === "always") return ok("persistence", "appendonly yes, appendfsync always");
   if (fsync === "no") {
-    return warn("persistence", "appendonly yes, appendfsync no", "CONFIG SET appendfsync everysec, or always to lose nothing in a power loss");
+    return warn(
+      "persistence",
+      "appendonly yes, appendfsync no",
+      "CONFIG SET appendfsync everysec, or always to lose nothing in a power loss",
+    );
   }
-  return ok("persistence", `appendonly yes, appendfsync ${fsync}: a power loss can take the last second; always takes none`);
+  return ok(
+    "persistence",
+    `appendonly yes, appendfsync ${fsync}: a power loss can take the last second; always takes none`,
+  );
 }
 
 /** The offset is half a round trip off at most. */
@@ -69,7 +90,11 @@ async function checkClock(redis: Redis): Promise<StoreCheck> {
   const offsetMs = Math.round(Number(seconds) * 1_000 + Number(micros) / 1_000 - here);
   const found = `the store's clock is ${Math.abs(offsetMs)} ms ${offsetMs < 0 ? "behind" : "ahead of"} this one`;
   if (Math.abs(offsetMs) <= SKEWED_CLOCK_MS) return ok("clock", found);
-  return warn("clock", found, "synchronise both clocks: times in lists are the store's, and signed requests depend on them");
+  return warn(
+    "clock",
+    found,
+    "synchronise both clocks: times in lists are the store's, and signed requests depend on them",
+  );
 }
 
 async function checkScripts(redis: Redis): Promise<StoreCheck> {
@@ -77,7 +102,11 @@ async function checkScripts(redis: Redis): Promise<StoreCheck> {
     await redis.call("EVAL_RO", "return 1", "0");
     return ok("scripts", "read-only scripts run");
   } catch (error) {
-    return fail("scripts", (error as Error).message, "allow EVAL, EVALSHA, EVAL_RO and EVALSHA_RO: every transition is one script");
+    return fail(
+      "scripts",
+      (error as Error).message,
+      "allow EVAL, EVALSHA, EVAL_RO and EVALSHA_RO: every transition is one script",
+    );
   }
 }
 
@@ -99,8 +128,15 @@ function checkLeftovers(workers: readonly WorkerDocument[]): StoreCheck {
   const alive = workers.length - dead.length;
   const found = `${alive} live ${alive === 1 ? "worker" : "workers"}`;
   if (dead.length === 0) return ok("leftovers", `${found}, no dead one still registered`);
-  const names = dead.map((worker) => worker.label).slice(0, 5).join(", ");
-  return warn("leftovers", `${found}, ${dead.length} dead still registered (${names})`, "a live worker takes their steps over within seconds: start one with plan worker, or resume with plan resume --all");
+  const names = dead
+    .map((worker) => worker.label)
+    .slice(0, 5)
+    .join(", ");
+  return warn(
+    "leftovers",
+    `${found}, ${dead.length} dead still registered (${names})`,
+    "a live worker takes their steps over within seconds: start one with plan worker, or resume with plan resume --all",
+  );
 }
 
 async function setting(redis: Redis, name: string): Promise<string | null> {

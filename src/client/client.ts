@@ -2,6 +2,7 @@
  * What a producer, an operator or a scheduler does with plans. The command line is built on it. Results are the
  * command line's JSON in camelCase, errors are WaymarkErrors with its codes.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { CompiledDefinition } from "../core/definition.js";
 import type { ResumeSummary } from "../core/eligibility.js";
 import { PlanNotFoundError, StepFailedError, UsageError, WaymarkError } from "../core/errors.js";
@@ -68,6 +69,9 @@ export interface ApproveOptions {
   readonly actor?: string;
 }
 
+/** How often a plan that has stopped is read, until somebody resumes it. */
+const STOPPED_READ_MS = 500;
+
 export class Client {
   #store: Promise<PlanStore> | null = null;
   readonly #open: () => Promise<PlanStore>;
@@ -101,9 +105,12 @@ export class Client {
   ): Promise<{ planId: string; existing: boolean }> {
     const planId = options.planId ?? newPlanId(compiled.definition.name, Date.now());
     if (!isId(planId)) {
-      throw new UsageError(`"${planId}" can't be the id of a plan: ids are letters, digits, '.', '_' and '-', at most 128`, {
-        details: { plan_id: planId },
-      });
+      throw new UsageError(
+        `"${planId}" can't be the id of a plan: ids are letters, digits, '.', '_' and '-', at most 128`,
+        {
+          details: { plan_id: planId },
+        },
+      );
     }
     const store = await this.store();
     const { existing } = await store.submit({
@@ -138,7 +145,8 @@ export class Client {
   async list(options: ListOptions = {}): Promise<PlanSummary[]> {
     const store = await this.store();
     const unknown = options.states?.find((state) => !PLAN_STATES.includes(state));
-    if (unknown !== undefined) throw new UsageError(`There is no state "${unknown}"; the states are ${PLAN_STATES.join(", ")}`);
+    if (unknown !== undefined)
+      throw new UsageError(`There is no state "${unknown}"; the states are ${PLAN_STATES.join(", ")}`);
     const listed = await store.list({
       limit: options.limit ?? 50,
       ...(options.states && { states: options.states }),
@@ -149,7 +157,10 @@ export class Client {
   }
 
   /** The history so far, then each change, until the plan stops. */
-  async *watch(planId: string, options: Follow & { fromSeq?: number } = {}): AsyncGenerator<PlanUpdate, void, undefined> {
+  async *watch(
+    planId: string,
+    options: Follow & { fromSeq?: number } = {},
+  ): AsyncGenerator<PlanUpdate, void, undefined> {
     const signal = options.signal ?? new AbortController().signal;
     yield* followPlan(await this.storeFor(planId), planId, signal, options.fromSeq);
   }
@@ -160,7 +171,9 @@ export class Client {
   }
 
   /** Events as they happen: of one plan from its first on, until it is completed or cancelled; or of all, from now on. */
-  async *events(options: Follow & { planId?: string; fromSeq?: number } = {}): AsyncGenerator<EventDocument, void, undefined> {
+  async *events(
+    options: Follow & { planId?: string; fromSeq?: number } = {},
+  ): AsyncGenerator<EventDocument, void, undefined> {
     const signal = options.signal ?? new AbortController().signal;
     const { planId } = options;
     const events =
@@ -231,7 +244,12 @@ export class Client {
   }
 
   /** Gives a step the data that it waits for. What comes before it waits is kept: `kept` is true. */
-  async signal(planId: string, stepId: string, data: unknown = null, options: SignalOptions = {}): Promise<{ kept: boolean }> {
+  async signal(
+    planId: string,
+    stepId: string,
+    data: unknown = null,
+    options: SignalOptions = {},
+  ): Promise<{ kept: boolean }> {
     const store = await this.storeFor(planId);
     return store.signal(planId, stepId, {
       data: toStoredJson(data, "Signal"),
@@ -273,7 +291,9 @@ export class Client {
         case "failed":
           throw await this.failure(planId);
         case "cancelled":
-          throw new WaymarkError("PLAN_TERMINAL", `Plan ${planId} was cancelled`, { details: { plan_id: planId, state: "cancelled" } });
+          throw new WaymarkError("PLAN_TERMINAL", `Plan ${planId} was cancelled`, {
+            details: { plan_id: planId, state: "cancelled" },
+          });
         default:
           await this.#moved(planId, last, options.signal);
       }
@@ -323,13 +343,10 @@ export class Client {
 
   /** Resolves when a stopped plan has moved on. */
   async #moved(planId: string, last: PlanUpdate | undefined, signal: AbortSignal | undefined): Promise<void> {
-    const before = `${last?.plan.state} ${last?.plan.epoch}`;
-    do {
-      await new Promise((resolve) => setTimeout(resolve, 250));
-      signal?.throwIfAborted();
-      const now = await this.summary(planId);
-      if (`${now.state} ${now.epoch}` !== before) return;
-    } while (true);
+    const standing = (plan: PlanSummary | undefined) => `${plan?.state} ${plan?.epoch}`;
+    while (standing(await this.summary(planId)) === standing(last?.plan)) {
+      await sleep(STOPPED_READ_MS, undefined, { signal });
+    }
   }
 }
 

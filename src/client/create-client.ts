@@ -1,7 +1,7 @@
 /** `createClient`: the library's way to plans. */
 import { Redis, type RedisOptions } from "ioredis";
-import { isProcessGone } from "../store/local-process.js";
 import { Keys } from "../store/keys.js";
+import { isProcessGone } from "../store/local-process.js";
 import { DEFAULT_DEAD_AFTER_MS, DEFAULT_PREFIX, openStore } from "../store/open-store.js";
 import { RedisPlanStore } from "../store/redis-plan-store.js";
 import { defaultActor } from "./actor.js";
@@ -31,7 +31,11 @@ export async function storeOf(source: RedisSource, prefix: string = DEFAULT_PREF
   if (typeof source === "string") return openStore({ url: source, prefix });
   if (isRedis(source)) return new BorrowedPlanStore(storeParts(source, prefix));
   // A command fails while nothing answers, as it does with an address; ioredis alone would wait for minutes.
-  const options: RedisOptions & { replyMapping?: "legacy" } = { maxRetriesPerRequest: 2, ...source, replyMapping: "legacy" };
+  const options: RedisOptions & { replyMapping?: "legacy" } = {
+    maxRetriesPerRequest: 2,
+    ...source,
+    replyMapping: "legacy",
+  };
   return new RedisPlanStore(storeParts(new Redis(options), prefix));
 }
 
@@ -41,7 +45,8 @@ export function urlOf(source: RedisSource): string {
   const options = isRedis(source) ? source.options : source;
   if (options.path !== undefined && options.path !== null) return `unix://${options.path}`;
   const { host = "127.0.0.1", port = 6379, username = "", password, db = 0, tls } = options as RedisOptions;
-  const login = password || username ? `${encodeURIComponent(username ?? "")}:${encodeURIComponent(password ?? "")}@` : "";
+  const login =
+    password || username ? `${encodeURIComponent(username ?? "")}:${encodeURIComponent(password ?? "")}@` : "";
   const address = host.includes(":") ? `[${host}]` : host;
   return `${tls ? "rediss" : "redis"}://${login}${address}:${port}${db === 0 ? "" : `/${db}`}`;
 }
@@ -52,7 +57,13 @@ class BorrowedPlanStore extends RedisPlanStore {
 }
 
 function storeParts(redis: Redis, prefix: string): ConstructorParameters<typeof RedisPlanStore>[0] {
-  return { redis, url: urlOf(redis), keys: new Keys(prefix), deadAfterMs: DEFAULT_DEAD_AFTER_MS, isGone: isProcessGone };
+  return {
+    redis,
+    url: urlOf(redis),
+    keys: new Keys(prefix),
+    deadAfterMs: DEFAULT_DEAD_AFTER_MS,
+    isGone: isProcessGone,
+  };
 }
 
 // By structure: an application may have another copy of ioredis.

@@ -40,7 +40,8 @@ const DEFAULT_GRACE_MS = 25_000;
 export function createWorker<const D extends readonly AnyPlan[]>(options: WorkerOptions<D>): FleetWorker {
   const worker = new FleetWorker(options as unknown as WorkerOptions<readonly AnyPlan[]>);
   // Whoever awaits start() or drain() hears of a failure; it must not end a process that does neither.
-  if (options.autorun !== false) worker.start().catch((error: unknown) => options.log?.warn({ err: error }, "the worker could not start"));
+  if (options.autorun !== false)
+    worker.start().catch((error: unknown) => options.log?.warn({ err: error }, "the worker could not start"));
   return worker;
 }
 
@@ -60,7 +61,8 @@ export class FleetWorker {
   /** Stops pulling, lets active steps end within the grace (25 s unless given), hands back the others. */
   async drain(options: { readonly grace?: Duration } = {}): Promise<DrainReport> {
     const graceMs = options.grace === undefined ? DEFAULT_GRACE_MS : parseDurationMs(options.grace);
-    if (graceMs === null) throw new UsageError(`The grace ${JSON.stringify(options.grace)} is not a duration such as "25s"`);
+    if (graceMs === null)
+      throw new UsageError(`The grace ${JSON.stringify(options.grace)} is not a duration such as "25s"`);
     if (this.#starting === null) return { released: [] };
     const { worker } = await this.#starting;
     const report = await worker.drain({ graceMs });

@@ -59,6 +59,8 @@ export type StepState =
   | "failed"
   /** Free to run, and kept back because the plan is paused or has failed. */
   | "held"
+  /** Irreversible, started, and without a record: nobody knows whether it happened. */
+  | "uncertain"
   | "pending";
 
 export interface StepDocument {
@@ -231,6 +233,8 @@ function openFacts(open: OpenStep, view: PlanView): Partial<StepDocument> & { re
       return { state: "failed" };
     case "held":
       return { state: "held" };
+    case "uncertain":
+      return { state: "uncertain", worker: open.workerId, startedAt: iso(open.since) };
     default:
       return open satisfies never;
   }
@@ -243,4 +247,3 @@ function iso(at: number): string {
 function isoOrNull(at: number | null): string | null {
   return at === null ? null : iso(at);
 }
-

@@ -1,9 +1,11 @@
 /** A plan as it moves: its new events, and where it stands after them, until it stops. */
+import { performance } from "node:perf_hooks";
+import { explainState } from "../core/eligibility.js";
 import type { PlanEvent } from "../core/history.js";
 import { isTerminal, type PlanState, type PlanView, planState } from "../core/plan.js";
-import { explainState } from "../core/eligibility.js";
 import type { PlanStore } from "../core/ports.js";
 import { dated, type EventDocument, nextCommand, type PlanSummary, planSummary } from "./documents.js";
+import { isStoreOutage } from "./store-outage.js";
 
 /** Where a plan stands. */
 export interface PlanStanding {
@@ -21,6 +23,8 @@ export interface PlanUpdate extends PlanStanding {
 
 /** A worker that dies writes no event, so the plan is read at least this often. */
 const READ_EVERY_MS = 1_000;
+/** A restart of Redis is waited out; the plan goes on after it. */
+const OUTAGE_PATIENCE_MS = 30_000;
 
 /**
  * Yields the history so far, then each change, until the plan is completed, cancelled, failed or paused, or is
@@ -32,23 +36,34 @@ export async function* followPlan(
   signal: AbortSignal,
   fromSeq = 1,
 ): AsyncGenerator<PlanUpdate, void, undefined> {
-  const feed = new EventFeed(store, planId, fromSeq, signal);
+  let feed = new EventFeed(store, planId, fromSeq, signal);
+  let outageSince: number | null = null;
+  let shown = "";
+  // Taken from the feed and not given yet: an outage must not lose them.
+  const events: EventDocument[] = [];
   try {
-    let shown = "";
     while (!signal.aborted) {
-      // Events first: the view that is read after them is at least as new as they are.
-      const events = feed.take();
-      const view = await store.view(planId);
-      const update = { ...planStanding(view), events };
-      if (update.stopped) {
-        // What stopped it may not have reached the feed yet.
-        const rest = (await store.history(planId, feed.nextSeq)).map(dated);
-        yield { ...update, events: [...events, ...rest] };
-        return;
+      try {
+        // Events first: the view that is read after them is at least as new as they are.
+        events.push(...feed.take());
+        const view = await store.view(planId);
+        outageSince = null;
+        const update = { ...planStanding(view), events: events.splice(0) };
+        if (update.stopped) {
+          // What stopped it may not have reached the feed yet.
+          const rest = (await store.history(planId, feed.nextSeq)).map(dated);
+          yield { ...update, events: [...update.events, ...rest] };
+          return;
+        }
+        const now = `${update.plan.state} ${update.plan.why}`;
+        if (update.events.length > 0 || now !== shown) yield update;
+        shown = now;
+      } catch (error) {
+        outageSince ??= performance.now();
+        if (!isStoreOutage(error) || performance.now() - outageSince > OUTAGE_PATIENCE_MS) throw error;
+        await feed.close();
+        feed = new EventFeed(store, planId, feed.nextSeq, signal);
       }
-      const now = `${update.plan.state} ${update.plan.why}`;
-      if (events.length > 0 || now !== shown) yield update;
-      shown = now;
       await feed.news(READ_EVERY_MS);
     }
   } finally {

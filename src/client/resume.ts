@@ -2,8 +2,16 @@
  * Resume, for library and command line alike: read, decide, and carry out exactly what was decided. A dry-run stops
  * before the write and is otherwise the same path.
  */
-import { assess, type ResumeDecision, type ResumeFacts, type ResumeSummary } from "../core/eligibility.js";
-import { type ErrorDocument, NotEligibleError, WaymarkError } from "../core/errors.js";
+import {
+  type Acknowledgement,
+  assess,
+  type ResumeDecision,
+  type ResumeFacts,
+  type ResumePoint,
+  type ResumeSummary,
+} from "../core/eligibility.js";
+import { type ErrorDocument, NotEligibleError, UsageError, WaymarkError } from "../core/errors.js";
+import { toStoredJson } from "../core/json.js";
 import type { PlanStore, Preview } from "../core/ports.js";
 
 export interface ResumeOptions {
@@ -13,12 +21,21 @@ export interface ResumeOptions {
   /** A repeated request gets the first one's answer. */
   readonly requestId?: string;
   readonly reason?: string;
-  /** Runs this step and everything that needs it again. */
+  /** Runs this step and everything that needs it again. At most one of the three points may be given. */
   readonly fromStep?: string;
+  /** Keeps this checkpoint's step and runs everything that needs it again. */
+  readonly fromCheckpoint?: string;
+  /** Takes this decision anew: runs the step that made it, and everything that needs it, again. */
+  readonly fromDecision?: string;
+  /** What a person says of irreversible steps that started and have no record, by step id. */
+  readonly acks?: Readonly<Record<string, Ack>>;
   /** The document's folder on the machine that will execute. */
   readonly workdir?: string;
   readonly actor?: string;
 }
+
+/** Whether it happened; where it did, its output. */
+export type Ack = { readonly said: "done"; readonly output?: unknown } | { readonly said: "redo" };
 
 /** What a resume that executes in this process adds. */
 export interface ExecutesHere {
@@ -65,8 +82,9 @@ async function decide(
   options: ResumeOptions,
   here: ExecutesHere | null,
 ): Promise<FoundDecision> {
+  const from = await pointOf(store, planId, options);
   // A rewind must know every done step; a plain resume only the frontier.
-  const read = await store.preview(planId, options.fromStep !== undefined);
+  const read = await store.preview(planId, from.kind !== "frontier");
   const facts: ResumeFacts = {
     view: read.view,
     compiled: read.compiled,
@@ -74,11 +92,52 @@ async function decide(
     missingWorkdir: here === null ? null : await here.missingWorkdir(read),
   };
   const decision = assess(facts, {
-    from: options.fromStep === undefined ? { kind: "frontier" } : { kind: "step", stepId: options.fromStep },
+    from,
+    acks: acknowledgements(options.acks ?? {}),
     reason: options.reason ?? null,
     expect: options.expect ?? null,
   });
+  if (decision.summary.eligible) requireNeeded(decision, options.acks ?? {});
   return { read, decision: decision.summary.eligible ? expected(decision, options.expect) : decision };
+}
+
+/** @throws UsageError where more than one point is named */
+async function pointOf(store: PlanStore, planId: string, options: ResumeOptions): Promise<ResumePoint> {
+  const { fromStep, fromCheckpoint, fromDecision } = options;
+  if ([fromStep, fromCheckpoint, fromDecision].filter((point) => point !== undefined).length > 1) {
+    throw new UsageError("A resume starts from one point: a step, a checkpoint or a decision");
+  }
+  if (fromStep !== undefined) return { kind: "step", stepId: fromStep };
+  if (fromCheckpoint !== undefined) {
+    const checkpoints = await store.checkpoints(planId);
+    const found = checkpoints.find((checkpoint) => checkpoint.checkpointId === fromCheckpoint && checkpoint.current);
+    return { kind: "checkpoint", checkpointId: fromCheckpoint, stepId: found?.step ?? null };
+  }
+  if (fromDecision !== undefined) {
+    const found = (await store.decisions(planId)).find((decision) => decision.decisionId === fromDecision);
+    const stepId = found === undefined ? null : (found.step ?? ({ root: true } as const));
+    return { kind: "decision", decisionId: fromDecision, stepId };
+  }
+  return { kind: "frontier" };
+}
+
+function acknowledgements(acks: Readonly<Record<string, Ack>>): ReadonlyMap<string, Acknowledgement> {
+  return new Map(
+    Object.entries(acks).map(([stepId, ack]): [string, Acknowledgement] => {
+      if (ack.said === "redo") return [stepId, ack];
+      return [stepId, { said: "done", output: toStoredJson(ack.output, `The output of ${stepId}`) }];
+    }),
+  );
+}
+
+/** @throws UsageError where an acknowledgement is about a step that needs none: it may be a slip */
+function requireNeeded({ summary }: ResumeDecision, acks: Readonly<Record<string, Ack>>): void {
+  const needless = Object.keys(acks).filter((stepId) => !summary.ackRequired.includes(stepId));
+  if (needless.length === 0) return;
+  throw new UsageError(`${needless.join(", ")} of plan ${summary.planId} needs no acknowledgement`, {
+    details: { plan_id: summary.planId, steps: needless },
+    try: `plan resume ${summary.planId} --dry-run`,
+  });
 }
 
 /** Refuses what differs from the dry-run that was looked at. A dry-run with `expect` says so as well. */

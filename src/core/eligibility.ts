@@ -15,11 +15,21 @@ export const LISTED_STEPS = 100;
 export type ResumePoint =
   | { readonly kind: "frontier" }
   | { readonly kind: "step"; readonly stepId: string }
-  | { readonly kind: "checkpoint"; readonly checkpointId: string }
-  | { readonly kind: "decision"; readonly decisionId: string };
+  /** Keeps the checkpoint's step. `stepId` is null where the current line has no such checkpoint. */
+  | { readonly kind: "checkpoint"; readonly checkpointId: string; readonly stepId: string | null }
+  /** Takes the decision anew: runs the step that made it. The root decision, the submission, has `root` for a step. */
+  | { readonly kind: "decision"; readonly decisionId: string; readonly stepId: string | { readonly root: true } | null };
+
+/** What a person says of an irreversible step that started and has no record. */
+export type Acknowledgement =
+  /** It happened; this is its output, serialised. */
+  | { readonly said: "done"; readonly output: string }
+  | { readonly said: "redo" };
 
 export interface ResumeRequest {
   readonly from: ResumePoint;
+  /** By step id. */
+  readonly acks: ReadonlyMap<string, Acknowledgement>;
   readonly reason: string | null;
   /** The token of an earlier preview; the resume happens only if nothing that matters changed since. */
   readonly expect: string | null;
@@ -72,12 +82,13 @@ export interface ResumeSummary {
   readonly error: ErrorDocument | null;
 }
 
-/** What the write has to do. Steps by id; `superseded` lose their records, `restart` get a new job. */
+/** What the write has to do. Steps by id; `superseded` lose their records, `restart` get a new job. `acknowledged` are recorded first. */
 export interface ResumeActions {
   readonly superseded: readonly string[];
   readonly restart: readonly string[];
   /** Done needs of superseded steps that aren't free to run: what their counters become. */
   readonly recount: ReadonlyMap<string, number>;
+  readonly acknowledged: readonly { readonly stepId: string; readonly said: "done" | "redo"; readonly output: string }[];
 }
 
 export interface ResumeDecision {
@@ -86,7 +97,12 @@ export interface ResumeDecision {
   readonly actions: ResumeActions | null;
 }
 
-export function assess(facts: ResumeFacts, request: ResumeRequest): ResumeDecision {
+interface KnownFacts extends ResumeFacts {
+  readonly done: ReadonlySet<string>;
+}
+
+export function assess(read: ResumeFacts, request: ResumeRequest): ResumeDecision {
+  const facts: KnownFacts = { ...read, done: new Set(read.doneSteps) };
   const { view } = facts;
   const state = planState(view);
   const refusal = refuse(facts, request, state);
@@ -96,7 +112,8 @@ export function assess(facts: ResumeFacts, request: ResumeRequest): ResumeDecisi
   const reuse = facts.doneSteps.filter((id) => !superseded.has(id));
   const first = actions ? (firstStep(facts, actions) ?? null) : (view.open[0]?.stepId ?? null);
   const { meta } = view;
-  const runCount = meta.total - meta.done + superseded.size - (actions ? countNotDone(facts, actions) : 0);
+  const acked = actions?.acknowledged.filter((ack) => ack.said === "done").length ?? 0;
+  const runCount = meta.total - meta.done + superseded.size - (actions ? countNotDone(facts, actions) : 0) - acked;
   const shape = {
     planId: meta.planId,
     revision: meta.revision,
@@ -125,10 +142,10 @@ export function assess(facts: ResumeFacts, request: ResumeRequest): ResumeDecisi
       epoch: meta.epoch,
       nextEpoch: refusal ? meta.epoch : meta.epoch + 1,
       reuse: shorten(facts, reuse),
-      reuseCount: meta.done - [...superseded].filter((id) => facts.doneSteps.includes(id)).length,
+      reuseCount: meta.done - [...superseded].filter((id) => facts.done.has(id)).length,
       run: shorten(facts, run),
       runCount: refusal ? 0 : runCount,
-      ackRequired: [],
+      ackRequired: uncertainSteps(facts, request),
       newKey: actions ? actions.superseded : [],
       drift: [],
       from: describePoint(request.from),
@@ -171,6 +188,8 @@ export function explainState(view: PlanView, state: PlanState): string {
     case "waiting":
       return `waits for ${view.open.filter((step) => step.kind === "waiting").map(describeWait).join(", ")}`;
     case "interrupted": {
+      const uncertain = view.open.find((step) => step.kind === "uncertain");
+      if (uncertain) return `${uncertain.stepId} cannot be undone, was cut off, and left no record`;
       const lost = view.open.find((step) => step.kind === "running");
       if (lost?.kind === "running") {
         const owner = view.owners.get(lost.workerId);
@@ -200,7 +219,7 @@ export function describePoint(point: ResumePoint): string | null {
   }
 }
 
-function refuse(facts: ResumeFacts, request: ResumeRequest, state: PlanState): ErrorDocument | null {
+function refuse(facts: KnownFacts, request: ResumeRequest, state: PlanState): ErrorDocument | null {
   const { view } = facts;
   const { planId } = view.meta;
   if (isTerminal(state)) {
@@ -213,26 +232,8 @@ function refuse(facts: ResumeFacts, request: ResumeRequest, state: PlanState): E
   }
   const active = view.open.find((step) => canProgress(step, view));
   if (active) return refuseActive(view, active);
-  if (request.from.kind === "step") {
-    const { stepId } = request.from;
-    if (facts.compiled && !facts.compiled.steps.has(stepId)) {
-      return {
-        code: "STEP_NOT_FOUND",
-        message: `Plan ${planId} has no step ${stepId}; it has ${[...facts.compiled.steps.keys()].slice(0, 20).join(", ")}`,
-        details: { plan_id: planId, step: stepId },
-        try: `plan get ${planId}`,
-      };
-    }
-    const known = facts.doneSteps.includes(stepId) || view.open.some((step) => step.stepId === stepId);
-    if (!known) {
-      return {
-        code: "STEP_NOT_FOUND",
-        message: `Step ${stepId} of plan ${planId} has not been reached: there is nothing to run again`,
-        details: { plan_id: planId, step: stepId },
-        try: `plan resume ${planId} --dry-run`,
-      };
-    }
-  }
+  const misplaced = refusePoint(facts, request.from);
+  if (misplaced) return misplaced;
   if (state === "waiting" && request.from.kind === "frontier") {
     const step = view.open.find((s) => s.kind === "waiting")!;
     return {
@@ -240,6 +241,16 @@ function refuse(facts: ResumeFacts, request: ResumeRequest, state: PlanState): E
       message: `Plan ${planId} waits for ${describeWait(step)}`,
       details: { plan_id: planId, step: step.stepId, wait: step.kind === "waiting" ? step.wait : null },
       try: waitCommand(planId, step),
+    };
+  }
+  const unanswered = uncertainSteps(facts, request).filter((id) => !request.acks.has(id));
+  if (unanswered.length > 0) {
+    const [first] = unanswered;
+    return {
+      code: "ACK_REQUIRED",
+      message: `${unanswered.join(", ")} of plan ${planId} cannot be undone, started, and left no record: say whether it happened`,
+      details: { plan_id: planId, steps: unanswered },
+      try: `plan resume ${planId} --ack ${first}=done`,
     };
   }
   if (facts.missingWorkdir !== null) {
@@ -251,6 +262,52 @@ function refuse(facts: ResumeFacts, request: ResumeRequest, state: PlanState): E
     };
   }
   return null;
+}
+
+function refusePoint(facts: KnownFacts, from: ResumePoint): ErrorDocument | null {
+  const { planId } = facts.view.meta;
+  switch (from.kind) {
+    case "frontier":
+      return null;
+    case "checkpoint":
+      if (from.stepId !== null) return null;
+      return {
+        code: "CHECKPOINT_NOT_FOUND",
+        message: `The current line of plan ${planId} has no checkpoint ${from.checkpointId}`,
+        details: { plan_id: planId, checkpoint_id: from.checkpointId },
+        try: `plan checkpoints ${planId}`,
+      };
+    case "decision":
+      if (from.stepId !== null) return null;
+      return {
+        code: "DECISION_NOT_FOUND",
+        message: `Plan ${planId} has no decision ${from.decisionId}`,
+        details: { plan_id: planId, decision_id: from.decisionId },
+        try: `plan decisions ${planId}`,
+      };
+    case "step": {
+      const { stepId } = from;
+      const steps = facts.compiled?.steps;
+      if (steps && !steps.has(stepId)) {
+        const some = [...steps.keys()].slice(0, 20).join(", ");
+        return {
+          code: "STEP_NOT_FOUND",
+          message: `Plan ${planId} has no step ${stepId}; it has ${some}${steps.size > 20 ? ` and ${steps.size - 20} more` : ""}`,
+          details: { plan_id: planId, step: stepId },
+          try: `plan get ${planId}`,
+        };
+      }
+      if (isReached(facts, stepId)) return null;
+      return {
+        code: "STEP_NOT_FOUND",
+        message: `Step ${stepId} of plan ${planId} has not been reached: there is nothing to run again`,
+        details: { plan_id: planId, step: stepId },
+        try: `plan resume ${planId} --dry-run`,
+      };
+    }
+    default:
+      return from satisfies never;
+  }
 }
 
 function refuseActive(view: PlanView, step: OpenStep): ErrorDocument {
@@ -272,23 +329,59 @@ function refuseActive(view: PlanView, step: OpenStep): ErrorDocument {
   };
 }
 
-function plannedActions(facts: ResumeFacts, request: ResumeRequest): ResumeActions {
+function plannedActions(facts: KnownFacts, request: ResumeRequest): ResumeActions {
   const { view, compiled } = facts;
-  if (request.from.kind !== "step") {
-    const restart = view.open.filter(restarts).map((step) => step.stepId);
-    return { superseded: [], restart, recount: new Map() };
-  }
-  const point = request.from.stepId;
-  const done = new Set(facts.doneSteps);
-  const below = new Set(descendants(compiled!, [point]));
-  // Only what has been reached can be superseded; the rest runs anyway, when its turn comes.
-  const reached = (id: string) => done.has(id) || view.open.some((step) => step.stepId === id);
-  const superseded = [...below].filter(reached);
-  const stillDone = (id: string) => done.has(id) && !below.has(id);
-  const others = view.open.filter((s) => restarts(s) && !below.has(s.stepId)).map((s) => s.stepId);
+  const { done } = facts;
+  const below = new Set(rewoundSteps(facts, request.from));
+  const acknowledged = uncertainSteps(facts, request).map((stepId) => {
+    const ack = request.acks.get(stepId)!;
+    return { stepId, said: ack.said, output: ack.said === "done" ? ack.output : "null" };
+  });
+  const settled = new Set(acknowledged.filter((ack) => ack.said === "done").map((ack) => ack.stepId));
+  const restart = view.open
+    .filter((step) => restarts(step) && !below.has(step.stepId) && !settled.has(step.stepId))
+    .map((step) => step.stepId);
   const recount = new Map<string, number>();
-  for (const id of below) if (id !== point) recount.set(id, compiled!.steps.get(id)!.needs.filter(stillDone).length);
-  return { superseded, restart: [point, ...others], recount };
+  for (const id of below) {
+    const { needs } = compiled!.steps.get(id)!;
+    const stillDone = needs.filter((need) => done.has(need) && !below.has(need)).length;
+    if (stillDone === needs.length) restart.push(id);
+    else recount.set(id, stillDone);
+  }
+  // Only what has been reached can be superseded; the rest runs anyway, when its turn comes.
+  const superseded = [...below].filter((id) => isReached(facts, id));
+  return { superseded, restart, recount, acknowledged };
+}
+
+/** The steps that a rewind runs again: those at its point, and all that need them. */
+function rewoundSteps(facts: KnownFacts, from: ResumePoint): string[] {
+  const { compiled } = facts;
+  switch (from.kind) {
+    case "frontier":
+      return [];
+    case "step":
+      return descendants(compiled!, [from.stepId]);
+    case "checkpoint":
+      return descendants(compiled!, compiled!.steps.get(from.stepId!)!.next);
+    case "decision":
+      return descendants(compiled!, typeof from.stepId === "string" ? [from.stepId] : compiled!.roots);
+    default:
+      return from satisfies never;
+  }
+}
+
+/** Irreversible steps that started and have no record, and that a rewind would not supersede anyway. */
+function uncertainSteps(facts: KnownFacts, request: ResumeRequest): string[] {
+  const suspects = facts.view.open.filter(
+    (step) => step.effect === "irreversible" && step.attempts > 0 && step.kind !== "waiting",
+  );
+  if (suspects.length === 0) return [];
+  const below = new Set(facts.compiled ? rewoundSteps(facts, request.from) : []);
+  return suspects.map((step) => step.stepId).filter((id) => !below.has(id));
+}
+
+function isReached(facts: KnownFacts, stepId: string): boolean {
+  return facts.done.has(stepId) || facts.view.open.some((step) => step.stepId === stepId);
 }
 
 /** Whether resume gives the step a new job. What waits for a person or a signal goes on waiting. */
@@ -296,32 +389,33 @@ function restarts(step: OpenStep): boolean {
   return step.kind !== "waiting" || step.wait === "timer";
 }
 
-function stepsToRun(facts: ResumeFacts, actions: ResumeActions): string[] {
+function stepsToRun(facts: KnownFacts, actions: ResumeActions): string[] {
   if (!facts.compiled) return [...actions.restart];
   const kept = new Set(facts.doneSteps);
+  for (const ack of actions.acknowledged) if (ack.said === "done") kept.add(ack.stepId);
   for (const id of actions.superseded) kept.delete(id);
   return [...facts.compiled.steps.keys()].filter((id) => !kept.has(id));
 }
 
-function firstStep(facts: ResumeFacts, actions: ResumeActions): string | undefined {
+function firstStep(facts: KnownFacts, actions: ResumeActions): string | undefined {
   const candidates = actions.restart;
   if (!facts.compiled) return candidates[0];
   const order = (id: string) => facts.compiled!.steps.get(id)?.index ?? 0;
   return [...candidates].sort((a, b) => order(a) - order(b))[0] ?? facts.view.open[0]?.stepId;
 }
 
-function stepNumber(facts: ResumeFacts, id: string): number | null {
+function stepNumber(facts: KnownFacts, id: string): number | null {
   const index = facts.compiled?.steps.get(id)?.index;
   return index === undefined ? null : index + 1;
 }
 
 /** Superseded steps that had not been done: they are counted as left already. */
-function countNotDone(facts: ResumeFacts, actions: ResumeActions): number {
-  const done = new Set(facts.doneSteps);
+function countNotDone(facts: KnownFacts, actions: ResumeActions): number {
+  const { done } = facts;
   return actions.superseded.filter((id) => !done.has(id)).length;
 }
 
-function shorten(facts: ResumeFacts, ids: readonly string[]): readonly string[] {
+function shorten(facts: KnownFacts, ids: readonly string[]): readonly string[] {
   return facts.compiled ? ids : ids.slice(-LISTED_STEPS);
 }
 

@@ -2,6 +2,8 @@
  * A plan as it is read: its metadata, its open steps, who holds them. States are decided here, for readers and for
  * `assess` alike, because nobody alive may be there to write that a plan is interrupted.
  */
+import type { Effect } from "./definition.js";
+
 export const PLAN_STATES = [
   "cancelled",
   "completed",
@@ -60,6 +62,8 @@ export type OpenStep = OpenStepFacts &
     | { readonly kind: "delayed"; readonly dueAt: number }
     /** Free to run, not yet in its queue because too many were released at once. */
     | { readonly kind: "backlog" }
+    /** Irreversible, started, without a record: only a person can say whether it happened. */
+    | { readonly kind: "uncertain"; readonly workerId: string; readonly since: number }
     /** Taken out of its queue: the plan is paused, pausing, cancelled or stopped at its first failure. */
     | { readonly kind: "held" }
     | { readonly kind: "running"; readonly workerId: string; readonly startedAt: number }
@@ -78,6 +82,7 @@ export interface OpenStepFacts {
   readonly phase: string;
   /** The line in which the step was released: part of its idempotency key. */
   readonly line: number;
+  readonly effect: Effect;
 }
 
 /** What a step waits for: a person's approval, a signal, or a timer. */
@@ -136,9 +141,8 @@ export function planState(view: PlanView): PlanState {
   if (view.open.some((step) => canProgress(step, view))) {
     return view.meta.done === 0 && view.open.every((step) => step.attempts === 0) ? "queued" : "running";
   }
-  const stranded = view.open.filter((step) => isStranded(step, view));
-  if (stranded.length === 0) {
-    if (view.open.some((step) => step.kind === "failed")) return "failed";
+  if (view.open.some((step) => step.kind === "failed")) return "failed";
+  if (!view.open.some((step) => isStranded(step, view))) {
     if (view.open.some((step) => step.kind === "waiting")) return "waiting";
     if (view.open.length > 0) return view.meta.storedState;
   }
@@ -158,6 +162,7 @@ export function canProgress(step: OpenStep, view: PlanView): boolean {
     case "waiting":
       return step.wait === "timer" && (step.dueAt ?? 0) <= view.now && view.servers.get(step.queue) != null;
     case "held":
+    case "uncertain":
     case "failed":
       return false;
     default:

@@ -51,10 +51,10 @@ export function decodeMeta(planId: string, hash: ReadonlyMap<string, string>, wo
 const WAITS: Readonly<Record<string, WaitKind>> = { a: "approval", s: "signal", t: "timer" };
 export const WAIT_LETTERS: Readonly<Record<WaitKind, string>> = { approval: "a", signal: "s", timer: "t" };
 
-/** `text` is state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence; see lua/plan.lua. */
+/** `text` is state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|effect; see lua/plan-core.lua. */
 export function decodeOpenStep(stepId: string, text: string, createdAt: number): OpenStep {
   const f = text.split("|");
-  if (f.length !== 12) throw corrupt(`open step ${stepId}`, text);
+  if (f.length !== 13) throw corrupt(`open step ${stepId}`, text);
   const int = (i: number) => integer(f[i]!, `open step ${stepId}`);
   const facts = {
     stepId,
@@ -64,6 +64,7 @@ export function decodeOpenStep(stepId: string, text: string, createdAt: number):
     line: int(4),
     queue: f[9]!,
     phase: f[10]!,
+    effect: f[12] === "i" ? ("irreversible" as const) : ("idempotent" as const),
   };
   const at = f[6] === "" ? createdAt : createdAt + int(6);
   const dueAt = f[7] === "" ? null : createdAt + int(7);
@@ -76,6 +77,8 @@ export function decodeOpenStep(stepId: string, text: string, createdAt: number):
       return { ...facts, kind: "held" };
     case "d":
       return { ...facts, kind: "delayed", dueAt: dueAt ?? at };
+    case "u":
+      return { ...facts, kind: "uncertain", workerId: tokenWorker(f[5]!), since: at };
     case "r":
       return { ...facts, kind: "running", workerId: tokenWorker(f[5]!), startedAt: at };
     case "w":

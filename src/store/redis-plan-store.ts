@@ -37,7 +37,7 @@ import { DefinitionStore } from "./definitions.js";
 import { followAll, followPlan } from "./follow.js";
 import { Keys } from "./keys.js";
 import { readScript, runScript } from "./scripts.js";
-import { queueOf, successorArgs } from "./step-log.js";
+import { effectLetter, queueOf, successorArgs } from "./step-log.js";
 
 /** An input up to this size comes with the start of every step; a larger one is read when it is needed. */
 const INLINE_INPUT_BYTES = 4_096;
@@ -89,7 +89,7 @@ export class RedisPlanStore implements PlanStore {
     for (const id of compiled.roots) {
       const step = compiled.steps.get(id)!;
       const queue = queueOf(step, privateQueue);
-      roots.push(id, queue, step.phase);
+      roots.push(id, queue, step.phase, effectLetter(step));
       jobKeys.add(this.keys.job(queue, planId, id, 1));
       for (const key of this.keys.queueKeys(queue)) jobKeys.add(key);
     }
@@ -350,9 +350,25 @@ export class RedisPlanStore implements PlanStore {
     for (const id of new Set([...actions.restart, ...waiting])) {
       const step = compiled.steps.get(id)!;
       const queue = queueOf(step, write.privateQueue);
-      frontier.push(id, queue, step.phase);
+      frontier.push(id, queue, step.phase, effectLetter(step));
       jobKeys.add(this.keys.job(queue, planId, id, meta.epoch + 1));
       for (const key of this.keys.queueKeys(queue)) jobKeys.add(key);
+    }
+    const acknowledged: string[] = [];
+    for (const ack of actions.acknowledged) {
+      const next = { planId, epoch: meta.epoch + 1, privateQueue: write.privateQueue };
+      const { args, jobKeys: keys } = successorArgs(this.keys, compiled, ack.stepId, next);
+      const decision = {
+        step: ack.stepId,
+        question: `Did ${ack.stepId} happen?`,
+        options: ["done", "redo"],
+        choice: ack.said,
+        rationale: write.reason,
+        madeBy: write.actor,
+        at: view.now,
+      };
+      acknowledged.push(ack.stepId, ack.said, ack.output, JSON.stringify(decision), String(args.length / 5), ...args);
+      for (const key of keys()) jobKeys.add(key);
     }
     const last = lastKept(write.records, superseded);
     const gone = this.goneWorkers(view);
@@ -382,8 +398,10 @@ export class RedisPlanStore implements PlanStore {
           : (meta.lastCheckpointId ?? ""),
         String(superseded.size),
         String(actions.recount.size),
+        String(actions.acknowledged.length),
         ...superseded,
         ...[...actions.recount].flatMap(([id, count]) => [id, String(count)]),
+        ...acknowledged,
         ...frontier,
       ],
     );

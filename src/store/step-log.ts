@@ -117,7 +117,7 @@ export class RedisStepLog implements StepLog {
   }
 }
 
-/** Successors as scripts take them (step, number of needs, queue, phase), and the keys of the jobs they may become. */
+/** Successors as scripts take them (step, number of needs, queue, phase, effect), and the keys of the jobs they may become. */
 export function successorArgs(
   keys: Keys,
   compiled: CompiledDefinition,
@@ -127,17 +127,22 @@ export function successorArgs(
   const args: string[] = [];
   for (const id of compiled.steps.get(stepId)?.next ?? []) {
     const next = compiled.steps.get(id)!;
-    args.push(id, String(next.needs.length), queueOf(next, plan.privateQueue), next.phase);
+    args.push(id, String(next.needs.length), queueOf(next, plan.privateQueue), next.phase, effectLetter(next));
   }
   const jobKeys = () => {
     const found = new Set<string>();
-    for (let i = 0; i < args.length; i += 4) {
+    for (let i = 0; i < args.length; i += 5) {
       found.add(keys.job(args[i + 2]!, plan.planId, args[i]!, plan.epoch));
       for (const key of keys.queueKeys(args[i + 2]!)) found.add(key);
     }
     return [...found];
   };
   return { args, jobKeys };
+}
+
+/** How records spell a step's effect. */
+export function effectLetter(step: CompiledStep): string {
+  return step.effect === "irreversible" ? "i" : "";
 }
 
 /** The BullMQ queue that a step goes to. */

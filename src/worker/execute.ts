@@ -34,6 +34,8 @@ export interface ExecuteEnvironment {
   readonly trust: ShellTrust;
   readonly secret: (name: string) => string | undefined;
   readonly cache: PlanCache;
+  /** Resolves when what the store has acknowledged is on its disk, where the store can tell. */
+  readonly syncStore: () => Promise<void>;
   readonly onProgress: (step: StartedStep, fraction: number, note: string | null) => void;
 }
 
@@ -47,6 +49,8 @@ export async function execute(attempt: Attempt, compiled: CompiledDefinition, en
   if (step.dueAt !== null && step.dueAt > step.startedAt) {
     return { kind: "park", wait: "timer", dueInMs: step.dueAt - step.startedAt, ask: null };
   }
+  // Its start must outlive the store: after a crash of both, a forgotten start would run it again.
+  if (declared.effect === "irreversible") await environment.syncStore();
   const timer = setTimeout(() => onTimeout(attempt, declared), declared.timeoutMs);
   try {
     const result = await task.run(attempt, declared, compiled, environment);
@@ -273,7 +277,9 @@ function timeoutError(declared: CompiledStep): Error {
 
 function afterFailure(step: StartedStep, declared: CompiledStep, thrown: unknown): Outcome {
   const error = describeError(thrown);
-  const isFinal = thrown instanceof WaymarkError || thrown instanceof NonRetryableError;
+  // Whether an irreversible step that failed did half of its work, only a person can say.
+  const isFinal =
+    declared.effect === "irreversible" || thrown instanceof WaymarkError || thrown instanceof NonRetryableError;
   const policyDelay = isFinal ? null : nextDelayMs(declared.retry, step.failures + 1, Math.random);
   if (policyDelay === null) return { kind: "fail", error };
   const delayMs = thrown instanceof RetryAfterError ? thrown.delayMs : policyDelay;

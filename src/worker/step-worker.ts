@@ -176,8 +176,18 @@ export class StepWorker {
       trust: options.trust,
       secret: options.secret,
       cache: this.cache,
+      syncStore: () => this.syncStore(),
       onProgress: options.onProgress ?? (() => {}),
     };
+  }
+
+  /** Redis before 7.2 has no WAITAOF; there only `appendfsync always` closes the gap, as `plan doctor` says. */
+  private async syncStore(): Promise<void> {
+    try {
+      await this.redis!.call("WAITAOF", "1", "0", "1000");
+    } catch (error) {
+      this.options.log.debug({ err: error }, "the store cannot confirm that it is on disk");
+    }
   }
 
   /**

@@ -170,6 +170,7 @@ function placeOf(step: OpenStep): string {
       return step.wait === "timer" ? "delayed" : "nowhere";
     case "backlog":
     case "held":
+    case "uncertain":
     case "failed":
       return "nowhere";
     default:

@@ -9,7 +9,8 @@ export async function cancel(
 ): Promise<number> {
   const { client, terminal } = context;
   const plan = await client.cancel(await context.planId(id), options);
-  if (terminal.human) terminal.line(`Plan ${printable(plan.planId)} is cancelled: ${plan.done} of ${plan.total} steps were done.`);
+  if (terminal.human)
+    terminal.line(`Plan ${printable(plan.planId)} is cancelled: ${plan.done} of ${plan.total} steps were done.`);
   else terminal.document(plan);
   return 0;
 }

@@ -11,7 +11,9 @@ export async function doctor(context: CommandContext): Promise<number> {
   const store = await context.store();
   const checks = await checkStore(store.redis, await client.workers());
   const unsuitable = checks.some((check) => check.status === "fail");
-  const where = (await context.usesEmbeddedStore()) ? `embedded in ${(await context.config()).dataDir}` : describeUrl(await context.storeUrl());
+  const where = (await context.usesEmbeddedStore())
+    ? `embedded in ${(await context.config()).dataDir}`
+    : describeUrl(await context.storeUrl());
   if (terminal.human) {
     terminal.line(`Store  ${printable(where)}`);
     for (const check of checks) terminal.line(renderCheck(check, terminal.colors));

@@ -2,11 +2,11 @@
 import type { PlanSummary } from "../../client/documents.js";
 import type { CommandContext } from "../context.js";
 import { listQuery } from "../list-query.js";
+import { wholeNumber } from "../option-values.js";
 import { ago, planMark, stateWord } from "../render/marks.js";
 import { printable } from "../render/printable.js";
 import { renderTable } from "../render/table.js";
 import type { Colors } from "../render/terminal.js";
-import { wholeNumber } from "../option-values.js";
 
 interface ListOptions {
   readonly state?: string;

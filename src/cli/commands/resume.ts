@@ -1,13 +1,14 @@
 /** `plan resume`: shows what resume would do, does it and, where this process executes, sees it through to the end. */
 import { resolve } from "node:path";
 import { text } from "node:stream/consumers";
-import type { ResumeOptions } from "../../client/resume.js";
+import type { Ack, ResumeOptions } from "../../client/resume.js";
 import type { ResumeSummary } from "../../core/eligibility.js";
 import { EXIT_CODES, NotEligibleError, UsageError } from "../../core/errors.js";
 import { confirm } from "../confirm.js";
 import type { CommandContext } from "../context.js";
-import { waitForEnd } from "../outcome.js";
+import { jsonValue } from "../input-values.js";
 import { listQuery, type Selection } from "../list-query.js";
+import { waitForEnd } from "../outcome.js";
 import { printable } from "../render/printable.js";
 import { renderResumeSummary } from "../render/resume-summary.js";
 import { errorDocument, exitCodeOf } from "../render/terminal.js";
@@ -16,6 +17,9 @@ import { hereFor, resumeHere } from "../resume-here.js";
 export interface ResumeFlags extends Selection {
   readonly dryRun?: boolean;
   readonly fromStep?: string;
+  readonly fromCheckpoint?: string;
+  readonly fromDecision?: string;
+  readonly ack?: readonly string[];
   readonly expect?: string;
   readonly requestId?: string;
   readonly reason?: string;
@@ -33,7 +37,7 @@ export interface ResumeFlags extends Selection {
 type Emit = (document: object) => void;
 
 const MOST_PLANS = 10_000;
-const UNSUPPORTED = ["fromCheckpoint", "fromDecision", "choose", "onDrift", "ack"];
+const UNSUPPORTED = ["choose", "onDrift"];
 
 export async function resume(context: CommandContext, args: readonly string[], flags: ResumeFlags): Promise<number> {
   const ids = flags.all ? [] : await named(context, args);
@@ -47,7 +51,11 @@ export async function resume(context: CommandContext, args: readonly string[], f
   const plans = flags.all ? await selected(context, flags) : ids;
   if (flags.all && plans.length === 0) terminal.talk("No plan is in these states.");
   if (flags.all && plans.length > 0 && !flags.dryRun && !flags.yes) {
-    await confirm(context, `Resume ${plans.length} ${plans.length === 1 ? "plan" : "plans"}?`);
+    await confirm(
+      context,
+      `Resume ${plans.length} ${plans.length === 1 ? "plan" : "plans"}?`,
+      "plan resume --all --yes",
+    );
   }
   return resumeMany(context, plans, flags);
 }
@@ -82,7 +90,7 @@ async function resumeMany(context: CommandContext, ids: readonly string[], flags
 
 async function resumeOne(context: CommandContext, id: string, flags: ResumeFlags, emit: Emit): Promise<number> {
   const planId = await context.planId(id);
-  const options = resumeOptions(context, flags);
+  const options = await resumeOptions(context, flags);
   const executes = !flags.detach && (flags.here === true || (await context.usesEmbeddedStore()));
   try {
     const here = executes ? hereFor(null, flags) : null;
@@ -131,25 +139,52 @@ async function reportEnqueued(
   const { client, terminal } = context;
   const { planId } = summary;
   await printSummary(context, summary);
-  if (repeated) terminal.talk(`Plan ${printable(planId)} was resumed by an earlier request of this id; this is its answer.`);
+  if (repeated)
+    terminal.talk(`Plan ${printable(planId)} was resumed by an earlier request of this id; this is its answer.`);
   const standing = await client.standing(planId);
   if (summary.workers === 0 && !standing.stopped && standing.plan.state !== "running") {
-    terminal.talk(`No live worker can take ${printable(summary.step ?? "its steps")} of plan ${printable(planId)}: start one with plan worker`);
+    terminal.talk(
+      `No live worker can take ${printable(summary.step ?? "its steps")} of plan ${printable(planId)}: start one with plan worker`,
+    );
   }
   if (flags.wait) return waitForEnd(context, planId, { document: (plan) => ({ ...summary, outcome: plan }), emit });
   if (!terminal.human) emit({ ...summary, outcome: standing.plan });
-  else if (!repeated) terminal.line(`Plan ${printable(planId)} is resumed: epoch ${summary.nextEpoch}, ${standing.plan.state}.`);
+  else if (!repeated)
+    terminal.line(`Plan ${printable(planId)} is resumed: epoch ${summary.nextEpoch}, ${standing.plan.state}.`);
   return 0;
 }
 
-function resumeOptions(context: CommandContext, flags: ResumeFlags): ResumeOptions {
+async function resumeOptions(context: CommandContext, flags: ResumeFlags): Promise<ResumeOptions> {
   return {
+    ...(flags.fromCheckpoint !== undefined && { fromCheckpoint: flags.fromCheckpoint }),
+    ...(flags.fromDecision !== undefined && { fromDecision: flags.fromDecision }),
+    ...(flags.ack !== undefined && { acks: await acknowledgements(context, flags.ack) }),
     ...(flags.fromStep !== undefined && { fromStep: flags.fromStep }),
     ...(flags.expect !== undefined && { expect: flags.expect }),
     ...(flags.requestId !== undefined && { requestId: flags.requestId }),
     ...(flags.reason !== undefined && { reason: flags.reason }),
     ...(flags.workdir !== undefined && { workdir: resolve(context.io.cwd, flags.workdir) }),
   };
+}
+
+/** `STEP=done`, `STEP=redo`, `STEP=done:JSON` or `STEP=done:@file`. */
+async function acknowledgements({ io }: CommandContext, given: readonly string[]): Promise<Record<string, Ack>> {
+  const acks = new Map<string, Ack>();
+  for (const text of given) {
+    const match = /^([^=]+)=(done|redo)(?::(.+))?$/s.exec(text);
+    if (!match || (match[2] === "redo" && match[3] !== undefined)) {
+      throw new UsageError(
+        `--ack takes STEP=done, STEP=done:JSON, STEP=done:@file or STEP=redo, not ${printable(text)}`,
+        {
+          try: "plan resume --help",
+        },
+      );
+    }
+    const [, step, said, output] = match;
+    if (said === "redo") acks.set(step!, { said });
+    else acks.set(step!, { said: "done", output: output === undefined ? null : await jsonValue("--ack", output, io) });
+  }
+  return Object.fromEntries(acks);
 }
 
 async function named({ io }: CommandContext, args: readonly string[]): Promise<string[]> {
@@ -168,7 +203,10 @@ function checkFlags(args: readonly string[], ids: readonly string[], flags: Resu
   for (const key of UNSUPPORTED) {
     if (!(key in flags)) continue;
     const option = `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-    throw new UsageError(`${option} is not supported by this version`, { details: { option }, try: "plan resume --help" });
+    throw new UsageError(`${option} is not supported by this version`, {
+      details: { option },
+      try: "plan resume --help",
+    });
   }
   const usage = (message: string) => new UsageError(message, { try: "plan resume --help" });
   if (flags.all && args.length > 0) throw usage("plan resume takes ids or --all, not both");
@@ -177,8 +215,14 @@ function checkFlags(args: readonly string[], ids: readonly string[], flags: Resu
     throw usage("--state, --name and --since select plans for --all");
   }
   if (ids.length > 1 || flags.all) {
-    const single = [flags.fromStep && "--from-step", flags.expect && "--expect"].filter(Boolean);
-    if (single.length > 0) throw usage(`${single.join(" and ")} is for one plan`);
+    const single = [
+      flags.fromStep && "--from-step",
+      flags.fromCheckpoint && "--from-checkpoint",
+      flags.fromDecision && "--from-decision",
+      flags.ack && "--ack",
+      flags.expect && "--expect",
+    ].filter(Boolean);
+    if (single.length > 0) throw usage(`${single.join(" and ")} ${single.length === 1 ? "is" : "are"} for one plan`);
   }
   if (flags.allowShell && !flags.here) throw usage("--allow-shell goes with --here");
 }

@@ -19,7 +19,10 @@ export async function run(context: CommandContext, args: readonly string[], opti
   const { target, input } = planArguments(args, options.input);
   const loaded = await loadDefinition(context, target);
   const stored = await planInput(input, loaded, context.io);
-  const trust = await trustIn(context, { allowShell: false, local: loaded.kind === "document" ? [loaded.compiled] : [] });
+  const trust = await trustIn(context, {
+    allowShell: false,
+    local: loaded.kind === "document" ? [loaded.compiled] : [],
+  });
   requireTrust(loaded.compiled, trust, "plan run");
   requireCode(loaded);
   const workdir = workdirOf(loaded);
@@ -37,7 +40,10 @@ export async function run(context: CommandContext, args: readonly string[], opti
       const { planId } = submitted;
       const standing = await client.standing(planId);
       if (existing) terminal.talk(`Plan ${printable(planId)} exists already; it is ${standing.plan.state}.`);
-      else terminal.talk(`Plan ${terminal.talkColors.bold(printable(planId))}  ${printable(standing.plan.name)} v${standing.plan.version}`);
+      else
+        terminal.talk(
+          `Plan ${terminal.talkColors.bold(printable(planId))}  ${printable(standing.plan.name)} v${standing.plan.version}`,
+        );
       return { planId, epoch: 1 };
     },
   });
@@ -57,8 +63,12 @@ export async function run(context: CommandContext, args: readonly string[], opti
 function requireCode(loaded: LoadedDefinition): void {
   if (loaded.kind !== "stored" || loaded.compiled.definition.source !== "code") return;
   const { name } = loaded.compiled.definition;
-  throw new WaymarkError("HANDLER_NOT_FOUND", `Plan ${name} is written in code, and its functions are not in the store`, {
-    details: { name },
-    try: "plan run FILE.ts",
-  });
+  throw new WaymarkError(
+    "HANDLER_NOT_FOUND",
+    `Plan ${name} is written in code, and its functions are not in the store`,
+    {
+      details: { name },
+      try: "plan run FILE.ts",
+    },
+  );
 }

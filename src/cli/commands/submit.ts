@@ -12,22 +12,33 @@ interface SubmitOptions {
   readonly wait?: boolean;
 }
 
-export async function submit(context: CommandContext, args: readonly string[], options: SubmitOptions): Promise<number> {
+export async function submit(
+  context: CommandContext,
+  args: readonly string[],
+  options: SubmitOptions,
+): Promise<number> {
   const { client, terminal } = context;
   const { target, input } = planArguments(args, options.input);
   const loaded = await loadDefinition(context, target);
   const workdir = workdirOf(loaded);
-  const { planId, existing } = await client.submitCompiled(loaded.compiled, await planInput(input, loaded, context.io), {
-    ...(options.id !== undefined && { planId: options.id }),
-    ...(workdir !== null && { workdir }),
-  });
+  const { planId, existing } = await client.submitCompiled(
+    loaded.compiled,
+    await planInput(input, loaded, context.io),
+    {
+      ...(options.id !== undefined && { planId: options.id }),
+      ...(workdir !== null && { workdir }),
+    },
+  );
   const standing = await client.standing(planId);
   if (standing.plan.state === "queued" && standing.try !== null) {
     terminal.talk(`Plan ${printable(planId)} waits: ${printable(standing.plan.why)}.`);
     terminal.talk(`Try: ${printable(standing.try)}`);
   }
   if (options.wait) return waitForEnd(context, planId, { document: (plan) => ({ ...plan, existing }) });
-  if (terminal.human) terminal.line(existing ? `Plan ${planId} exists already; it is ${standing.plan.state}.` : `Plan ${planId} is submitted.`);
+  if (terminal.human)
+    terminal.line(
+      existing ? `Plan ${planId} exists already; it is ${standing.plan.state}.` : `Plan ${planId} is submitted.`,
+    );
   else terminal.document({ planId, existing, state: standing.plan.state });
   return 0;
 }

@@ -18,7 +18,9 @@ export async function validate(context: CommandContext, [file]: readonly [string
   const steps = definition.steps.length;
   if (terminal.human) {
     const count = `${steps} ${steps === 1 ? "step" : "steps"}`;
-    terminal.line(`${terminal.colors.green("✔")} ${printable(file)} is valid: ${printable(definition.name)} v${definition.version}, ${count}`);
+    terminal.line(
+      `${terminal.colors.green("✔")} ${printable(file)} is valid: ${printable(definition.name)} v${definition.version}, ${count}`,
+    );
   } else terminal.document({ valid: true, name: definition.name, version: definition.version, steps, digest });
   return 0;
 }

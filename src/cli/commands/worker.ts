@@ -16,7 +16,11 @@ interface WorkerOptions {
   readonly allowShell?: boolean;
 }
 
-export async function worker(context: CommandContext, _args: readonly string[], options: WorkerOptions): Promise<number> {
+export async function worker(
+  context: CommandContext,
+  _args: readonly string[],
+  options: WorkerOptions,
+): Promise<number> {
   const { io, debug } = context;
   const config = await context.config({ concurrency: options.concurrency, grace: options.grace });
   const log = pino({ level: debug ? "debug" : config.logLevel }, { write: (line: string) => io.stderr.write(line) });
@@ -68,5 +72,7 @@ function queuesOf(modules: readonly PlanModule[], documents: readonly LoadedDefi
     ...modules.flatMap((module) => module.plans.map((plan) => plan.compiled)),
     ...documents.map((document) => document.compiled),
   ];
-  return [...new Set([DOCUMENT_QUEUE, ...compiled.flatMap(({ definition }) => definition.steps.map((step) => step.queue))])];
+  return [
+    ...new Set([DOCUMENT_QUEUE, ...compiled.flatMap(({ definition }) => definition.steps.map((step) => step.queue))]),
+  ];
 }

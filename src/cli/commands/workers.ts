@@ -15,7 +15,11 @@ export async function workers(context: CommandContext): Promise<number> {
     const now = Date.now();
     const rows = found.map((worker) => [
       printable(worker.label),
-      worker.state === "dead" ? c.red("dead") : worker.state === "draining" ? c.yellow("draining") : c.green("accepting"),
+      worker.state === "dead"
+        ? c.red("dead")
+        : worker.state === "draining"
+          ? c.yellow("draining")
+          : c.green("accepting"),
       `${worker.active}/${worker.concurrency}`,
       worker.queues.map(printable).join(", "),
       worker.plans.map(printable).join(", "),
@@ -23,7 +27,9 @@ export async function workers(context: CommandContext): Promise<number> {
       ago(worker.lastSeenAt, now),
       c.dim(printable(worker.workerId)),
     ]);
-    terminal.line(await renderTable(["WORKER", "STATE", "ACTIVE", "QUEUES", "PLANS", "STARTED", "SEEN", "ID"], rows, c));
+    terminal.line(
+      await renderTable(["WORKER", "STATE", "ACTIVE", "QUEUES", "PLANS", "STARTED", "SEEN", "ID"], rows, c),
+    );
   }
   return 0;
 }

@@ -38,7 +38,7 @@ export class LiveFrame {
 }
 
 /** At most `columns` columns of a text without colours. Wide characters count twice, to be safe. */
-export function fit(text: string, columns: number): string {
+export function fitTo(text: string, columns: number): string {
   let width = 0;
   let fitted = "";
   for (const character of text) {

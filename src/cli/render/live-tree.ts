@@ -3,7 +3,7 @@ import type { EventDocument, PlanDocument, StepState } from "../../client/docume
 import type { PlanUpdate } from "../../client/follow-plan.js";
 import { formatDurationMs } from "../../core/duration.js";
 import type { TextSink } from "../io.js";
-import { fit, LiveFrame } from "./live-frame.js";
+import { fitTo, LiveFrame } from "./live-frame.js";
 import { stepMark } from "./marks.js";
 import { printable } from "./printable.js";
 import type { Colors } from "./terminal.js";
@@ -103,7 +103,10 @@ export class LiveTree {
         row.durationMs = row.startedAt === null ? null : at - row.startedAt;
         break;
       case "step.waiting":
-        set("waiting", event.wait === "timer" ? "" : `waits for ${event.wait === "approval" ? "an approval" : "a signal"}`);
+        set(
+          "waiting",
+          event.wait === "timer" ? "" : `waits for ${event.wait === "approval" ? "an approval" : "a signal"}`,
+        );
         break;
       case "step.crashed":
         set("lost", "its worker was lost");
@@ -125,15 +128,15 @@ export class LiveTree {
     const head = `${this.title}  ${done}/${this.order.length}  ${formatDurationMs(now - this.startedAt)}`;
     const width = Math.min(40, Math.max(...this.order.map((row) => row.id.length)));
     const rows = this.visible().map((row) =>
-      typeof row === "string" ? this.c.dim(fit(row, columns)) : this.renderRow(row, width, columns, now),
+      typeof row === "string" ? this.c.dim(fitTo(row, columns)) : this.renderRow(row, width, columns, now),
     );
-    this.frame.draw([this.c.bold(fit(head, columns)), ...rows]);
+    this.frame.draw([this.c.bold(fitTo(head, columns)), ...rows]);
   }
 
   private renderRow(row: Row, width: number, columns: number, now: number): string {
     const ms = row.state === "running" && row.startedAt !== null ? now - row.startedAt : row.durationMs;
     const time = ms === null || row.state === "waiting" ? "" : formatDurationMs(Math.max(0, ms));
-    const text = fit(`${printable(row.id).padEnd(width)}  ${time.padEnd(7)}  ${row.note}`.trimEnd(), columns - 2);
+    const text = fitTo(`${printable(row.id).padEnd(width)}  ${time.padEnd(7)}  ${row.note}`.trimEnd(), columns - 2);
     const quiet = row.state === "pending" || row.state === "queued" || row.state === "held";
     return `${stepMark(row.state, this.c)} ${quiet ? this.c.dim(text) : text}`;
   }

@@ -13,6 +13,7 @@ export function stepMark(state: StepState, c: Colors): string {
     case "failed":
       return c.red("✖");
     case "lost":
+    case "uncertain":
       return c.yellow("✖");
     case "running":
       return c.cyan("●");

@@ -18,7 +18,8 @@ export function renderPlan(plan: PlanDocument, now: number, c: Colors): string {
 
 function head(plan: PlanDocument, now: number, c: Colors): string[] {
   const row = (label: string, text: string) => `${c.bold(label.padEnd(LABEL_WIDTH))}${text}`;
-  const resumed = plan.resumeCount === 0 ? "" : `, resumed ${plan.resumeCount === 1 ? "once" : `${plan.resumeCount} times`}`;
+  const resumed =
+    plan.resumeCount === 0 ? "" : `, resumed ${plan.resumeCount === 1 ? "once" : `${plan.resumeCount} times`}`;
   const lines = [
     row("Plan", `${printable(plan.planId)}  ${printable(plan.name)} v${plan.version}`),
     row("State", `${stateWord(plan.state, c)}  (epoch ${plan.epoch}${resumed})`),
@@ -39,7 +40,10 @@ function head(plan: PlanDocument, now: number, c: Colors): string[] {
 
 function tree(plan: PlanDocument, decided: ReadonlyMap<string | null, DecisionDocument>, c: Colors): string[] {
   const shown = shownSteps(plan.steps);
-  const width = Math.min(40, Math.max(...plan.steps.filter((_, i) => shown.has(i)).map((step) => printable(step.id).length)));
+  const width = Math.min(
+    40,
+    Math.max(...plan.steps.filter((_, i) => shown.has(i)).map((step) => printable(step.id).length)),
+  );
   const lines: string[] = [];
   for (const [phase, members] of byPhase(plan.steps)) {
     const done = members.filter(({ step }) => isDone(step.state)).length;
@@ -141,6 +145,8 @@ function describeStep(step: StepDocument, c: Colors): string {
       return "queued";
     case "held":
       return "held back";
+    case "uncertain":
+      return c.yellow(`may have happened: worker ${printable(step.worker)} was lost in it`);
     case "delayed": {
       const reason = step.error ? `, after: ${printable(step.error.message)}` : "";
       return `attempt ${step.attempts + 1} at ${localTime(step.dueAt!)}${reason}`;

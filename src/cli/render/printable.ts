@@ -6,8 +6,8 @@
 /** C0 and C1 controls, DEL, line and paragraph separators, and the marks that reorder text. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the same, without newline and tab
 const UNSAFE_IN_TEXT =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the same, without newline and tab
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
 /** Colours and titles as tools write them: CSI and OSC sequences, and two-character escapes. */
 const ANSI =
@@ -21,7 +21,10 @@ export function printable(value: unknown): string {
 
 /** Text of several lines, such as a log: newlines and tabs stay, colour sequences go, the rest is escaped. */
 export function printableText(text: string): string {
-  return text.replace(ANSI, "").replace(/\r+\n?/g, "\n").replace(UNSAFE_IN_TEXT, escapeCharacter);
+  return text
+    .replace(ANSI, "")
+    .replace(/\r+\n?/g, "\n")
+    .replace(UNSAFE_IN_TEXT, escapeCharacter);
 }
 
 /** JSON that is safe on a terminal as well: what JSON leaves as it is gets its \u escape. */

@@ -1,7 +1,7 @@
 /** The resume summary: what resume would do, or did. The same words for the dry-run and for the real one. */
 import { LISTED_STEPS, type ResumeSummary } from "../../core/eligibility.js";
-import { printable } from "./printable.js";
 import { stateWord } from "./marks.js";
+import { printable } from "./printable.js";
 import type { Colors } from "./terminal.js";
 
 /** What stands beside the summary: facts for people that are no part of the decision. */
@@ -17,12 +17,18 @@ export function renderResumeSummary(summary: ResumeSummary, notes: SummaryNotes,
   const s = summary;
   const epoch = s.eligible ? `${s.epoch} → ${s.nextEpoch}` : String(s.epoch);
   const pairs: [label: string, left: string, right: string][] = [
-    ["Plan", `${printable(s.planId)}  ${printable(s.name)} v${s.version}`, pair(c, "state", `${stateWord(s.state, c)}  (epoch ${epoch})`)],
+    [
+      "Plan",
+      `${printable(s.planId)}  ${printable(s.name)} v${s.version}`,
+      pair(c, "state", `${stateWord(s.state, c)}  (epoch ${epoch})`),
+    ],
     ["Step", step(s), pair(c, "last completed", printable(s.lastCompletedStep ?? "none"))],
     ["Checkpoint", checkpoint(s), pair(c, "decision", decision(s, notes))],
   ];
   const width = Math.max(LEAST_LEFT_WIDTH, ...pairs.map(([, left]) => left.length));
-  const [plan, stepRow, checkpointRow] = pairs.map(([label, left, right]) => row(c, label, `${left.padEnd(width)}  ${right}`));
+  const [plan, stepRow, checkpointRow] = pairs.map(([label, left, right]) =>
+    row(c, label, `${left.padEnd(width)}  ${right}`),
+  );
   const lines = [
     plan,
     row(c, "Why", printable(s.why)),
@@ -62,11 +68,14 @@ function checkpoint(s: ResumeSummary): string {
 
 function decision(s: ResumeSummary, notes: SummaryNotes): string {
   const id = printable(s.decisionId);
-  return notes.choice === undefined ? `${id} (submission)` : `${id} ${printable(JSON.stringify(notes.choice))}  will not be asked again`;
+  return notes.choice === undefined
+    ? `${id} (submission)`
+    : `${id} ${printable(JSON.stringify(notes.choice))}  will not be asked again`;
 }
 
 function ask(s: ResumeSummary): string {
-  if (s.ackRequired.length > 0) return `whether ${s.ackRequired.map(printable).join(", ")} happened: it is irreversible and has no record`;
+  if (s.ackRequired.length > 0)
+    return `whether ${s.ackRequired.map(printable).join(", ")} happened: it is irreversible and has no record`;
   return "nothing: no irreversible step had started";
 }
 

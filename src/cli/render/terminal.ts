@@ -79,5 +79,5 @@ function sentence(message: string): string {
 }
 
 function colorsFor(sink: TextSink, env: Io["env"]): Colors {
-  return pc.createColors(sink.isTTY === true && !env["NO_COLOR"] && env["TERM"] !== "dumb");
+  return pc.createColors(sink.isTTY === true && !env.NO_COLOR && env.TERM !== "dumb");
 }

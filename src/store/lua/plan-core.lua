@@ -28,13 +28,13 @@ local function str(number)
   return string.format('%d', number)
 end
 
--- state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence
-local OPEN_PATTERN = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(-?%d*)|(-?%d*)|(%a?)|([^|]*)|([^|]*)|(-?%d*)$'
+-- state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|effect (i: irreversible)
+local OPEN_PATTERN = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(-?%d*)|(-?%d*)|(%a?)|([^|]*)|([^|]*)|(-?%d*)|(%a?)$'
 
 local function open_decode(text)
   if not text then return nil end
   local r = {}
-  r.state, r.attempts, r.failures, r.crashes, r.line, r.token, r.at, r.due, r.wait, r.queue, r.phase, r.fence =
+  r.state, r.attempts, r.failures, r.crashes, r.line, r.token, r.at, r.due, r.wait, r.queue, r.phase, r.fence, r.effect =
     string.match(text, OPEN_PATTERN)
   if not r.state then return nil end
   return r

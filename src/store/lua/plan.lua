@@ -21,7 +21,7 @@ end
 
 local function open_encode(r)
   return r.state .. '|' .. r.attempts .. '|' .. r.failures .. '|' .. r.crashes .. '|' .. r.line .. '|' .. r.token .. '|'
-    .. r.at .. '|' .. r.due .. '|' .. r.wait .. '|' .. r.queue .. '|' .. r.phase .. '|' .. r.fence
+    .. r.at .. '|' .. r.due .. '|' .. r.wait .. '|' .. r.queue .. '|' .. r.phase .. '|' .. r.fence .. '|' .. r.effect
 end
 
 -- Terminal plans leave the index of open ones, which sweeps walk.
@@ -51,9 +51,9 @@ end
 
 -- A step whose needs are all done: to its queue, or to the backlog once this call has released enough.
 -- While the plan is pausing it is held instead.
-local function step_release(T, P, plan, step, epoch, line, queue, phase, cache)
+local function step_release(T, P, plan, step, epoch, line, queue, phase, effect, cache)
   local r = { state = 'q', attempts = '0', failures = '0', crashes = '0', line = line, token = '', at = '', due = '',
-    wait = '', queue = queue, phase = phase, fence = '' }
+    wait = '', queue = queue, phase = phase, fence = '', effect = effect }
   if cache.held then
     r.state = 'h'
     call('HSET', P .. ':open', step, open_encode(r))
@@ -90,7 +90,7 @@ end
 local function steps_release(T, P, plan, p, free, cache)
   cache.held = p.pausing
   for _, i in ipairs(free) do
-    step_release(T, P, plan, ARGV[i], p.epoch, p.line, ARGV[i + 2], ARGV[i + 3], cache)
+    step_release(T, P, plan, ARGV[i], p.epoch, p.line, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], cache)
   end
   if cache.backlogged then call('HSET', P, 'backlog', '1') end
   if p.backlog then backlog_drain(T, P, plan, p.epoch, cache) end
@@ -98,12 +98,13 @@ end
 
 --[[
   Ends a transition: counts, the state that follows from them, and its events. `p` are the plan's facts as read
-  before; `change` = { done, failed, waiting } says by how much this transition changed the counts, `fields` what else
+  before; `change` = { done, failed, waiting, uncertain } says by how much this transition changed the counts, `fields` what else
   of the plan it changed.
   A plan that is pausing becomes paused with its last running step.
 ]]
 local function plan_settle(T, P, plan, p, change, now)
   local done, failed, waiting = p.done + (change.done or 0), p.failed + (change.failed or 0), p.waiting + (change.waiting or 0)
+  local uncertain = p.uncertain + (change.uncertain or 0)
   local fields = change.fields or {}
   local function set(field, value)
     fields[#fields + 1] = field
@@ -114,6 +115,7 @@ local function plan_settle(T, P, plan, p, change, now)
   if change.done then set('done', str(done)) end
   if change.failed then set('failed', str(failed)) end
   if change.waiting then set('waiting', str(waiting)) end
+  if change.uncertain then set('uncertain', str(uncertain)) end
   local state = 'running'
   if done >= p.total then
     state = 'completed'
@@ -128,8 +130,8 @@ local function plan_settle(T, P, plan, p, change, now)
     else
       set('pausing', str(running))
     end
-  elseif call('HLEN', P .. ':open') <= failed + waiting then
-    state = failed > 0 and 'failed' or 'waiting'
+  elseif call('HLEN', P .. ':open') <= failed + waiting + uncertain then
+    state = failed > 0 and 'failed' or uncertain > 0 and 'interrupted' or 'waiting'
   end
   call('HSET', P, unpack(fields))
   if state ~= p.state then

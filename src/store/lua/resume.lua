@@ -9,8 +9,10 @@
   ARGV[6] answer to store with it   ARGV[7] actor   ARGV[8] reason   ARGV[9] the point resumed from, or empty
   ARGV[10] private queue or empty   ARGV[11] workdir or empty   ARGV[12] ms after which a silent worker is dead
   ARGV[13] workers known to be gone, each followed by a space   ARGV[14] last completed step   ARGV[15] last checkpoint
-  ARGV[16] number of superseded steps   ARGV[17] number of recounted steps, then
-  superseded: step …   recounted: step, done needs …   frontier: step, queue, phase …
+  ARGV[16] number of superseded steps   ARGV[17] number of recounted steps   ARGV[18] number of acknowledged steps, then
+  superseded: step …   recounted: step, done needs …
+  acknowledged: step, done or redo, output (JSON), decision (JSON), number of successors, successors as in complete.lua …
+  frontier: step, queue, phase, effect …
 
   Returns OK, REPEATED <answer>, STALE or NOPLAN.
 ]]
@@ -49,10 +51,9 @@ for i = 1, #open, 2 do
 end
 
 local epoch = str(tonumber(p.epoch) + 1)
-local superseded_count, recounted_count = tonumber(ARGV[16]), tonumber(ARGV[17])
+local superseded_count, recounted_count, acked_count = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
 local at, line, cache = now - p.created, p.line, {}
-local failed, waiting, done = 0, 0, p.done
-local superseded = {}
+local waiting, done = 0, p.done
 
 -- A job of the old epoch is stale wherever it is. In a queue that only this plan used, nobody would ever drop it.
 local old_queues = {}
@@ -78,9 +79,8 @@ end
 for q in pairs(old_queues) do queue_drop_if_empty(q) end
 
 if superseded_count > 0 then line = epoch end
-for i = 18, 17 + superseded_count do
+for i = 19, 18 + superseded_count do
   local step = ARGV[i]
-  superseded[step] = true
   if call('HDEL', P .. ':steps', step) == 1 then
     done = done - 1
     local output = call('HGET', P .. ':out', step)
@@ -92,7 +92,7 @@ for i = 18, 17 + superseded_count do
   call('HDEL', P .. ':open', step)
   call('HDEL', P .. ':signals', step)
 end
-local frontier = 18 + superseded_count
+local frontier = 19 + superseded_count
 for _ = 1, recounted_count do
   if ARGV[frontier + 1] == '0' then
     call('HDEL', P .. ':needs', ARGV[frontier])
@@ -109,11 +109,38 @@ call('DEL', P .. ':backlog')
 call('HSET', P, 'backlog', '', 'pausing', '')
 plan_record(P, plan, 'R|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[7] .. '|' .. ARGV[9] .. '|' .. superseded_count .. '|' .. ARGV[8])
 local queued = 0
-for i = frontier, #ARGV, 3 do
+p.epoch, p.line = epoch, line
+
+--[[
+  What a person said of steps that may have happened: done, and they are recorded as that; redo, and they run again
+  with the frontier. Both are decisions of that person.
+]]
+local last_step, last_checkpoint = ARGV[14], ARGV[15]
+for _ = 1, acked_count do
+  local step, said, output, decision = ARGV[frontier], ARGV[frontier + 1], ARGV[frontier + 2], ARGV[frontier + 3]
+  local first, last = frontier + 5, frontier + 4 + 5 * tonumber(ARGV[frontier + 4])
+  frontier = last + 1
+  p.decisions = str(call('RPUSH', P .. ':decisions', decision))
+  call('HSET', P, 'decisions', p.decisions, 'last_decision_id', 'dec_' .. crockford(p.created + tonumber(p.decisions), 10) .. p.tag)
+  plan_record(P, plan, 'd|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. p.decisions .. '|' .. ARGV[7])
+  if said == 'done' then
+    local r = open_decode(call('HGET', P .. ':open', step))
+    local writer = { token = r.token, attempts = r.attempts, line = r.line, at = r.at, fence = r.fence }
+    step_record(P, plan, step, p, writer, output, '', ARGV[7], now)
+    last_step, last_checkpoint = step, 'ckp_' .. crockford(p.created + tonumber(r.fence), 10) .. p.tag
+    done = done + 1
+    for _, i in ipairs(successors_free(P, first, last)) do
+      step_release(T, P, plan, ARGV[i], epoch, line, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], cache)
+      queued = queued + 1
+    end
+  end
+end
+
+for i = frontier, #ARGV, 4 do
   local step, queue, phase = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local r = open_decode(call('HGET', P .. ':open', step))
   if not r then
-    step_release(T, P, plan, step, epoch, line, queue, phase, cache)
+    step_release(T, P, plan, step, epoch, line, queue, phase, ARGV[i + 3], cache)
     queued = queued + 1
   else
     r.queue = queue
@@ -145,9 +172,13 @@ for i = frontier, #ARGV, 3 do
   end
 end
 if cache.backlogged then call('HSET', P, 'backlog', '1') end
-local state = queued > 0 and 'running' or 'waiting'
-call('HSET', P, 'done', str(done), 'failed', str(failed), 'waiting', str(waiting), 'updated', now_text,
-  'revision', str(p.revision + 1), 'last_completed_step', ARGV[14], 'last_checkpoint_id', ARGV[15])
+local state = done >= p.total and 'completed' or queued > 0 and 'running' or 'waiting'
+call('HSET', P, 'done', str(done), 'failed', '0', 'waiting', str(waiting), 'uncertain', '0', 'updated', now_text,
+  'revision', str(p.revision + 1), 'last_completed_step', last_step, 'last_checkpoint_id', last_checkpoint)
+if state == 'completed' then
+  call('HSET', P, 'finished', now_text)
+  plan_record(P, plan, 'z|' .. str(at) .. '|' .. epoch .. '|completed')
+end
 call('HINCRBY', P, 'resume_count', 1)
 plan_set_state(T, P, plan, p.state, state)
 if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'resume:' .. ARGV[5], ARGV[6]) end

@@ -16,10 +16,10 @@ local function step_record(P, plan, step, p, writer, output, checkpoint, actor, 
 end
 
 -- Counts the need that is done. Successors stand in ARGV from `first`: step, how many needs it has, its queue, its
--- phase. Returns where in ARGV those stand that became free.
-local function successors_free(P, first)
+-- phase, its effect. Returns where in ARGV those stand that became free.
+local function successors_free(P, first, last)
   local free = {}
-  for i = first, #ARGV, 4 do
+  for i = first, last or #ARGV, 5 do
     local needs = ARGV[i + 1]
     if needs == '1' then
       free[#free + 1] = i

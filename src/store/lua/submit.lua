@@ -7,7 +7,7 @@
   ARGV[5] name   ARGV[6] version   ARGV[7] definition   ARGV[8] private queue or empty   ARGV[9] actor   ARGV[10] input (JSON)
   ARGV[11] workdir or empty   ARGV[12] 1 where the input is small enough to come with each start
   ARGV[13] sixteen digits for the plan's ids   ARGV[14] phase
-  ARGV[15…] roots: step, queue, phase
+  ARGV[15…] roots: step, queue, phase, effect
 
   Returns CREATED, EXISTING, EXISTS (other content) or NODEFINITION.
 ]]
@@ -30,8 +30,8 @@ call('ZADD', T .. 'plans', now_text, plan)
 call('ZADD', T .. 'plans:open', now_text, plan)
 plan_record(P, plan, 'S|0|1|' .. ARGV[9])
 local cache = {}
-for i = 15, #ARGV, 3 do
-  step_release(T, P, plan, ARGV[i], '1', '1', ARGV[i + 1], ARGV[i + 2], cache)
+for i = 15, #ARGV, 4 do
+  step_release(T, P, plan, ARGV[i], '1', '1', ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], cache)
 end
 if cache.backlogged then call('HSET', P, 'backlog', '1') end
 publish(T)

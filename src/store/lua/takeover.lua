@@ -25,7 +25,12 @@ local function takeover_job(T, token, entry, worker, now)
   local at = now - p.created
   plan_record(P, plan, 'x|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. worker)
   r.crashes, r.at, r.token = str(tonumber(r.crashes) + 1), str(at), ''
-  if p.pausing then
+  local uncertain = r.effect == 'i'
+  if uncertain then
+    -- It may have happened. Only a person can say, so nobody runs it again.
+    r.state = 'u'
+    queue_drop_job(q, id)
+  elseif p.pausing then
     r.state = 'h'
     queue_drop_job(q, id)
   else
@@ -33,7 +38,7 @@ local function takeover_job(T, token, entry, worker, now)
     queue_put_back(q, a, id)
   end
   call('HSET', P .. ':open', step, open_encode(r))
-  plan_settle(T, P, plan, p, {}, now)
+  plan_settle(T, P, plan, p, { uncertain = uncertain and 1 or nil }, now)
 end
 
 -- Forgets a worker whose jobs are all dealt with.

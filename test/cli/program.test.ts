@@ -1,0 +1,147 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { parseCommandLine, requestedFormat } from "../../src/cli/program.js";
+import { planCommand } from "../../src/cli/shell-words.js";
+import { toSnakeCase } from "../../src/cli/snake-case.js";
+import { suggestCommand } from "../../src/cli/suggest.js";
+import { UsageError } from "../../src/core/errors.js";
+import { VERSION } from "../../src/version.js";
+
+const COMMANDS =
+  "run submit validate resume list get history logs checkpoints decisions watch pause cancel signal approve worker workers doctor".split(
+    " ",
+  );
+
+describe("commands", () => {
+  test.each(COMMANDS)("plan %s --help shows examples and the global options, and needs no store", (name) => {
+    const parsed = parseCommandLine([name, "--help"], "1.0.0");
+
+    expect(parsed.kind).toBe("text");
+    const text = (parsed as { text: string }).text;
+    expect(text).toContain(`Usage: plan ${name}`);
+    expect(text).toMatch(/Examples:\n {2}\$ plan /);
+    expect(text).toContain("--redis-url");
+  });
+
+  test("plan --help lists every command and nothing that is not built", () => {
+    const { text } = parseCommandLine(["--help"], "1.0.0") as { text: string };
+
+    for (const name of COMMANDS) expect(text).toMatch(new RegExp(`^ {2}${name}\\b`, "m"));
+    expect(text).not.toMatch(/^ {2}(fork|decide|scheduler|verify|prune)\b/m);
+    expect((parseCommandLine([], "1.0.0") as { text: string }).text).toContain("Usage: plan");
+    expect((parseCommandLine(["help", "get"], "1.0.0") as { text: string }).text).toContain("Usage: plan get");
+  });
+
+  test("options that are not built are not shown", () => {
+    const { text } = parseCommandLine(["resume", "--help"], "1.0.0") as { text: string };
+
+    expect(text).not.toMatch(/--on-drift|--choose/);
+  });
+
+  test("the version is that of the package", () => {
+    const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+
+    expect(VERSION).toBe(manifest.version);
+    expect(parseCommandLine(["--version"], VERSION)).toEqual({ kind: "text", text: `${VERSION}\n` });
+  });
+
+  test("global options stand before or after the command", () => {
+    for (const argv of [
+      ["--prefix", "p", "get", "x"],
+      ["get", "x", "--prefix", "p"],
+    ]) {
+      const parsed = parseCommandLine(argv, "1");
+      expect(parsed).toMatchObject({ kind: "run", invocation: { name: "get", args: ["x"], globals: { prefix: "p" } } });
+    }
+  });
+});
+
+describe("refusals", () => {
+  const refusal = (...argv: string[]): UsageError => {
+    try {
+      parseCommandLine(argv, "1");
+    } catch (error) {
+      if (error instanceof UsageError) return error;
+      throw error;
+    }
+    throw new Error(`${argv.join(" ")} was accepted`);
+  };
+
+  test.each([
+    ["retry", "resume"],
+    ["start", "run"],
+    ["status", "get"],
+    ["show", "get"],
+    ["describe", "get"],
+    ["ls", "list"],
+    ["ps", "list"],
+    ["stop", "cancel"],
+    ["kill", "cancel"],
+    ["abort", "cancel"],
+    ["resmue", "resume"],
+    ["LIST", "list"],
+    ["wacth", "watch"],
+  ])("%s means %s", (word, meant) => {
+    expect(suggestCommand(word, COMMANDS)).toBe(meant);
+    expect(refusal(word, "web 42", "--dry-run").try).toBe(`plan ${meant} 'web 42' --dry-run`);
+  });
+
+  test("a word that is like nothing gets the list of commands", () => {
+    const error = refusal("xyzzy");
+
+    expect(error.message).toContain("run, submit, validate");
+    expect(error.try).toBe("plan --help");
+  });
+
+  test("a mistyped option is put right in a command that can be pasted", () => {
+    expect(refusal("resume", "web-42", "--dryrun").try).toBe("plan resume web-42 --dry-run");
+    expect(refusal("resume", "web-42", "--form-step=b").try).toBe("plan resume web-42 --from-step=b");
+    expect(refusal("get", "web-42", "--quux").try).toBe("plan get --help");
+  });
+
+  test("missing and surplus arguments, and options that exclude each other, are refused", () => {
+    expect(refusal("get").message).toMatch(/missing required argument/i);
+    expect(refusal("get", "a", "b").message).toMatch(/too many arguments/i);
+    expect(refusal("resume", "a", "--here", "--detach").message).toMatch(/cannot be used with/i);
+    expect(refusal("logs", "a", "--attempt").message).toMatch(/argument missing/i);
+  });
+
+  test("a format that a command lacks is refused with those it has", () => {
+    expect(refusal("get", "a", "-o", "ids").message).toBe('plan get can\'t print "ids"; its formats are json');
+    expect(refusal("worker", "-o", "json").message).toContain("it has one format only");
+  });
+
+  test("a command of the documentation that is not built says so", () => {
+    expect(refusal("fork", "web-42").message).toBe("plan fork is not supported by this version");
+  });
+});
+
+test("the format is known even where the rest of the command line is wrong", () => {
+  expect(requestedFormat(["frobnicate", "-o", "json"])).toBe("json");
+  expect(requestedFormat(["--output=jsonl", "x"])).toBe("jsonl");
+  expect(requestedFormat(["get", "-ojson"])).toBe("json");
+  expect(requestedFormat(["list", "-o", "ids"])).toBe("human");
+  expect(requestedFormat(["--", "-o", "json"])).toBe("human");
+});
+
+test("printed commands can be pasted into a shell", () => {
+  expect(planCommand("resume", "web-42", "--reason", "it's $HOME; rm *")).toBe(
+    `plan resume web-42 --reason 'it'\\''s $HOME; rm *'`,
+  );
+});
+
+test("documents get snake_case keys, and what users wrote stays as it is", () => {
+  expect(
+    toSnakeCase({
+      planId: "x",
+      steps: [{ durationMs: 1, ask: null }],
+      output: { camelCase: 1 },
+      details: { plan_id: "x" },
+    }),
+  ).toEqual({
+    plan_id: "x",
+    steps: [{ duration_ms: 1, ask: null }],
+    output: { camelCase: 1 },
+    details: { plan_id: "x" },
+  });
+});
