@@ -4,13 +4,14 @@
  */
 import { Redis } from "ioredis";
 import type { Message } from "./child.js";
+import { say } from "./parent.js";
 
 export interface MeterOptions {
   readonly url: string;
   readonly warmUpSteps: number;
   /** The warm-up included. */
   readonly totalSteps: number;
-  /** Where one plan runs at a time, how many steps it has: then the time between two steps of a plan is kept. */
+  /** Where one plan runs at a time, how many steps it has: then the time between its steps is kept, and its end is said. */
   readonly aloneSteps?: number;
 }
 
@@ -64,6 +65,7 @@ export class Meter {
     const now = performance.now();
     if (this.count >= this.options.warmUpSteps && this.count % stepsOfPlan !== 0) this.gapsMs.push(now - this.lastMs);
     this.lastMs = now;
+    if ((this.count + 1) % stepsOfPlan === 0) say({ kind: "plan ended" });
   }
 
   private async read(): Promise<Reading> {

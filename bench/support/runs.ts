@@ -9,7 +9,7 @@ import type { ChainConfig, ChainJob } from "../processes/bullmq-chain.js";
 import type { JobsConfig } from "../processes/bullmq-jobs.js";
 import type { PlansConfig } from "../processes/plans.js";
 import { type Child, startChild } from "./child.js";
-import type { Measured } from "./meter.js";
+import type { Measured, MeterOptions } from "./meter.js";
 import { INPUT, planOf, type Shape, stepsOf } from "./plans.js";
 
 export interface RunOptions {
@@ -18,6 +18,14 @@ export interface RunOptions {
   readonly concurrency: number;
   readonly warmUpSteps: number;
   readonly totalSteps: number;
+}
+
+export interface AloneOptions {
+  readonly url: string;
+  readonly concurrency: number;
+  readonly steps: number;
+  readonly plans: number;
+  readonly warmUpPlans: number;
 }
 
 export const QUEUE = "baseline";
@@ -77,6 +85,56 @@ export async function runJobs(options: RunOptions): Promise<Measured> {
   });
 }
 
+/** The same plans one after the other: each is submitted when the last step of the one before it has started. */
+export async function runPlansAlone(options: AloneOptions): Promise<Measured> {
+  const { url, steps, plans, warmUpPlans, concurrency } = options;
+  const shape: Shape = { kind: "chain", steps };
+  const settings: PlansConfig = { ...metered(options), shape, concurrency, output: "200 bytes" };
+  const plan = planOf(shape, async () => null);
+  const client = createClient({ redis: url });
+  try {
+    return await withChild("plans", settings, (child) =>
+      oneAfterTheOther(child, warmUpPlans + plans, (i) => client.submit(plan, INPUT, { planId: `bench-${i}` })),
+    );
+  } finally {
+    await client.close();
+  }
+}
+
+export async function runChainAlone(options: AloneOptions): Promise<Measured> {
+  const { url, steps, plans, warmUpPlans, concurrency } = options;
+  const settings: ChainConfig = { ...metered(options), steps, concurrency, queue: QUEUE };
+  const connection = new Redis(url, { maxRetriesPerRequest: null });
+  const queue = new Queue<ChainJob>(QUEUE, { connection });
+  try {
+    return await withChild("bullmq-chain", settings, (child) =>
+      oneAfterTheOther(child, warmUpPlans + plans, (i) =>
+        queue.add("step", { chain: i, step: 1 }, { removeOnComplete: true }),
+      ),
+    );
+  } finally {
+    await queue.close();
+    connection.disconnect();
+  }
+}
+
+function metered({ url, steps, plans, warmUpPlans }: AloneOptions): MeterOptions {
+  return { url, aloneSteps: steps, warmUpSteps: warmUpPlans * steps, totalSteps: (warmUpPlans + plans) * steps };
+}
+
+async function oneAfterTheOther(
+  child: Child,
+  count: number,
+  submit: (plan: number) => Promise<unknown>,
+): Promise<Measured> {
+  child.tell({ kind: "start" });
+  for (let i = 1; i <= count; i++) {
+    await submit(i);
+    await child.next("plan ended", RUN_DEADLINE_MS);
+  }
+  return child.next<Measured>("measured", RUN_DEADLINE_MS);
+}
+
 export async function withChild<T>(program: string, settings: object, use: (child: Child) => Promise<T>): Promise<T> {
   const child = await startChild(program, settings);
   try {
@@ -106,7 +164,7 @@ export async function submitPlans(url: string, shape: Shape, count: number): Pro
   }
 }
 
-async function addJobs(url: string, count: number): Promise<void> {
+export async function addJobs(url: string, count: number): Promise<void> {
   const connection = new Redis(url, { maxRetriesPerRequest: null });
   const queue = new Queue<ChainJob>(QUEUE, { connection });
   try {

@@ -20,7 +20,7 @@ export type LoadedDefinition =
       readonly plan: AnyPlan;
     }
   /** Known by name only: the newest plan of that name has it. */
-  | { readonly kind: "stored"; readonly compiled: CompiledDefinition };
+  | { readonly kind: "stored"; readonly compiled: CompiledDefinition; readonly workdir: string | null };
 
 /** What a module gives to the worker that runs its plans. */
 export interface PlanModule {
@@ -43,9 +43,7 @@ export async function loadDefinition(context: CommandContext, target: string): P
       try: "plan run --help",
     });
   }
-  const store = await context.client.store();
-  const { meta } = await store.view(newest.planId);
-  return { kind: "stored", compiled: await store.definition(meta.definitionDigest) };
+  return { kind: "stored", ...(await context.client.definition(newest.planId)) };
 }
 
 /** A document or a module. @throws InvalidPlanError, UsageError */
@@ -82,7 +80,7 @@ export function workdirOf(loaded: LoadedDefinition): string | null {
       // What a resume has to find again is the module itself.
       return loaded.path;
     case "stored":
-      return null;
+      return loaded.workdir;
     default:
       return loaded satisfies never;
   }

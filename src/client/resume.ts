@@ -98,7 +98,21 @@ async function decide(
     expect: options.expect ?? null,
   });
   if (decision.summary.eligible) requireNeeded(decision, options.acks ?? {});
-  return { read, decision: decision.summary.eligible ? expected(decision, options.expect) : decision };
+  if (!decision.summary.eligible) return { read, decision };
+  const workers = here === null ? await countWorkers(store, read, decision) : decision.summary.workers;
+  return { read, decision: expected({ ...decision, summary: { ...decision.summary, workers } }, options.expect) };
+}
+
+/**
+ * Live workers that can take what is resumed. A plan that one process executed alone goes to the queues of its steps,
+ * which its view says nothing about.
+ */
+async function countWorkers(store: PlanStore, { view, compiled }: Preview, decision: ResumeDecision): Promise<number> {
+  if (view.meta.privateQueue === null) return decision.summary.workers;
+  const { steps } = compiled ?? (await store.definition(view.meta.definitionDigest));
+  const queues = new Set(decision.actions!.restart.map((stepId) => steps.get(stepId)!.queue));
+  const workers = await store.workers();
+  return workers.filter((worker) => worker.alive && worker.queues.some((queue) => queues.has(queue))).length;
 }
 
 /** @throws UsageError where more than one point is named */

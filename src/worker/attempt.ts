@@ -23,20 +23,32 @@ const ABORT_TEXTS: Readonly<Record<AbortReason, string>> = {
 };
 
 export class Attempt {
-  readonly log: AttemptLog;
-  /** Resolves when the attempt is ended whatever its handler does. */
-  readonly ended: Promise<Outcome>;
+  private lines: AttemptLog | null = null;
   private controller: AbortController | null = null;
   private abortedFor: AbortReason | null = null;
-  private endNow!: (outcome: Outcome) => void;
+  private endNow: (outcome: Outcome) => void = () => {};
 
   constructor(
     readonly step: StartedStep,
-    sendLog: (text: string) => Promise<void>,
-  ) {
-    this.log = new AttemptLog(sendLog);
-    this.ended = new Promise((resolve) => {
+    private readonly sendLog: (text: string) => Promise<void>,
+  ) {}
+
+  /** Appends to the attempt's log. */
+  write(text: string): void {
+    this.lines ??= new AttemptLog(this.sendLog);
+    this.lines.write(text);
+  }
+
+  /** Resolves when all that was written is stored; null where nothing was. */
+  flush(): Promise<void> | null {
+    return this.lines === null ? null : this.lines.flush();
+  }
+
+  /** The outcome of `execution`, or the one that the attempt is ended with before, whatever its handler goes on to do. */
+  outcomeOf(execution: Promise<Outcome>): Promise<Outcome> {
+    return new Promise((resolve, reject) => {
       this.endNow = resolve;
+      execution.then(resolve, reject);
     });
   }
 

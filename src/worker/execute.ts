@@ -13,7 +13,7 @@ import type { StartedStep } from "../core/ports.js";
 import { nextDelayMs } from "../core/retry.js";
 import type { Context, Seen } from "../define/context.js";
 import { toStepHandler } from "../define/define-handler.js";
-import { logTo } from "../define/log.js";
+import { type Log, logTo } from "../define/log.js";
 import { parseInput } from "../define/parse-input.js";
 import type { AnyPlan, StepCode } from "../define/typed-plan.js";
 import type { Attempt } from "./attempt.js";
@@ -155,7 +155,7 @@ async function runCode(
       return toStepHandler(code.handler).run(call);
     }
     case "run":
-      return { kind: "completed", output: await code.run(contextOf(seen, attempt, environment)) };
+      return { kind: "completed", output: await code.run(new StepContext(seen, attempt, environment)) };
     default:
       return code satisfies never;
   }
@@ -216,20 +216,45 @@ function isAbove(compiled: CompiledDefinition, id: string, stepId: string): bool
   return false;
 }
 
-function contextOf(seen: Seen, attempt: Attempt, environment: ExecuteEnvironment): Context {
-  const { step } = attempt;
-  return {
-    ...seen,
-    services: environment.services,
-    get signal() {
-      return attempt.signal;
-    },
-    attempt: step.attempt,
-    fence: step.fence,
-    idempotencyKey: idempotencyKey(step),
-    log: logTo((text) => attempt.log.write(text)),
-    progress: (fraction, note) => environment.onProgress(step, fraction, note ?? null),
-  };
+/** What a step's function gets. What few functions look at is made when they do. */
+class StepContext implements Context {
+  readonly input: unknown;
+  readonly outputs: Readonly<Record<string, unknown>>;
+  readonly services: unknown;
+  readonly attempt: number;
+  readonly fence: number;
+  private lines: Log | null = null;
+
+  constructor(
+    seen: Seen,
+    private readonly running: Attempt,
+    private readonly environment: ExecuteEnvironment,
+  ) {
+    this.input = seen.input;
+    this.outputs = seen.outputs;
+    this.services = environment.services;
+    this.attempt = running.step.attempt;
+    this.fence = running.step.fence;
+    // Handlers take functions out of their context by destructuring.
+    this.progress = this.progress.bind(this);
+  }
+
+  get signal(): AbortSignal {
+    return this.running.signal;
+  }
+
+  get idempotencyKey(): string {
+    return idempotencyKey(this.running.step);
+  }
+
+  get log(): Log {
+    this.lines ??= logTo((text) => this.running.write(text));
+    return this.lines;
+  }
+
+  progress(fraction: number, note?: string): void {
+    this.environment.onProgress(this.running.step, fraction, note ?? null);
+  }
 }
 
 function handlerCall(
@@ -255,7 +280,7 @@ function handlerCall(
       return attempt.signal;
     },
     woken: step.dueAt === null ? null : { by: "timer", parkedAt: step.dueAt },
-    write: (_stream, text) => attempt.log.write(text),
+    write: (_stream, text) => attempt.write(text),
   };
 }
 

@@ -11,7 +11,6 @@
  * aborted, what they still write is refused, and a new incarnation goes on.
  */
 import type { Redis } from "ioredis";
-import type { CompiledDefinition } from "../core/definition.js";
 import type { StepHandler } from "../core/handler.js";
 import { newWorkerId } from "../core/ids.js";
 import type { Outcome } from "../core/outcome.js";
@@ -82,10 +81,12 @@ export class StepWorker {
   private releaseRequested: (() => void) | null = null;
   private closing: Promise<void> | null = null;
   private readonly plansByName: ReadonlyMap<string, AnyPlan>;
+  private readonly environment: ExecuteEnvironment;
 
   constructor(private readonly options: StepWorkerOptions) {
     this.cache = new PlanCache(options.store);
     this.plansByName = new Map(options.plans.map((plan) => [plan.name, plan]));
+    this.environment = this.makeEnvironment();
   }
 
   /** This incarnation's id. */
@@ -151,23 +152,27 @@ export class StepWorker {
     const { step } = attempt;
     if (step.privateQueue !== null) this.privatePlans.add(step.planId);
     const { log } = this.options;
-    const facts = { plan: step.planId, step: step.stepId, epoch: step.epoch, attempt: step.attempt, worker: this.incarnation?.workerId };
-    log.debug(facts, "step started");
-    let compiled: CompiledDefinition;
+    log.debug(step, "step started");
+    let compiled = this.options.store.definitions.cached(step.definitionDigest);
     try {
-      compiled = await this.options.store.definition(step.definitionDigest);
+      compiled ??= await this.options.store.definition(step.definitionDigest);
     } catch (error) {
       return { kind: "defer", delayMs: 1_000, reason: (error as Error).message };
     }
-    const outcome = await Promise.race([execute(attempt, compiled, this.environment), attempt.ended]);
-    await attempt.log.flush();
-    if (outcome.kind === "complete") this.cache.keep(step, outcome.output);
+    const outcome = await attempt.outcomeOf(execute(attempt, compiled, this.environment));
+    const flushed = attempt.flush();
+    if (flushed !== null) await flushed;
+    if (outcome.kind === "complete") {
+      // Nothing below looks at the plan any more; if another branch does, it reads what it needs.
+      if (compiled.steps.get(step.stepId)?.next.length === 0) this.cache.drop(step.planId);
+      else this.cache.keep(step, outcome.output);
+    }
     if (outcome.kind === "release") this.released.push({ planId: step.planId, stepId: step.stepId });
-    log.debug({ ...facts, outcome: outcome.kind }, "step ended");
+    log.debug(step, `step ended: ${outcome.kind}`);
     return outcome;
   }
 
-  private get environment(): ExecuteEnvironment {
+  private makeEnvironment(): ExecuteEnvironment {
     const { options } = this;
     return {
       plans: this.plansByName,

@@ -4,9 +4,9 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Redis } from "ioredis";
 import { type EmbeddedStore, startEmbedded } from "../../src/embedded/start-embedded.js";
@@ -20,7 +20,8 @@ const COMMAND_DEADLINE_MS = 60_000;
 /** The built command line; WAYMARK_TEST_CLI names another one. */
 export function cliPath(): string {
   const path = process.env.WAYMARK_TEST_CLI ?? join(ROOT, "dist/src/cli/bin.js");
-  if (!existsSync(path)) throw new Error(`There is no ${path}: run "npm run build" first, or name one in WAYMARK_TEST_CLI`);
+  if (!existsSync(path))
+    throw new Error(`There is no ${path}: run "npm run build" first, or name one in WAYMARK_TEST_CLI`);
   return path;
 }
 
@@ -42,18 +43,21 @@ export interface LedgerLine {
 }
 
 /**
- * What the steps of a test's plans run: it notes its beginning, waits while `hold-STEP` is there, fails while
- * `break-STEP` is there, and notes its end. Without its folder it ends by itself.
+ * What the steps of a test's plans run, from whatever folder: it notes its beginning, waits while `hold-STEP` is there,
+ * fails while `break-STEP` is there, and notes its end. Once the workplace is gone it ends by itself.
  */
-const ACT = `echo "$STEP_ID $STEP_ATTEMPT $$ begin" >> ledger
+function act(directory: string): string {
+  return `cd "${directory}" || exit 1
+echo "$STEP_ID $STEP_ATTEMPT $$ begin" >> ledger
 while [ -e "hold-$STEP_ID" ]; do sleep 0.02; done
 if [ -e "break-$STEP_ID" ]; then echo "$STEP_ID is broken" >&2; exit 1; fi
 echo "$STEP_ID $STEP_ATTEMPT $$ end" >> ledger
 echo "{\\"by\\":\\"$STEP_ID\\"}"
 `;
+}
 
 /** A step of a test's plan that runs the above. */
-export const ACT_RUN = "sh act";
+export const ACT_RUN = ". ./act";
 
 export class Workplace {
   readonly directory: string;
@@ -67,11 +71,12 @@ export class Workplace {
   constructor() {
     this.directory = realpathSync(mkdtempSync(join(tmpdir(), "waymark-place-")));
     this.dataDir = join(this.directory, ".waymark");
-    this.write("act", ACT);
+    this.write("act", act(this.directory));
   }
 
   write(name: string, content: string): string {
     const path = join(this.directory, name);
+    mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, content);
     return path;
   }
@@ -114,7 +119,10 @@ export class Workplace {
   }
 
   /** Starts `plan …` and leaves it running. It leads a process group, as a shell's job does. */
-  start(args: readonly string[], options: { stdin?: string; env?: Readonly<Record<string, string>> } = {}): RunningCommand {
+  start(
+    args: readonly string[],
+    options: { stdin?: string; env?: Readonly<Record<string, string>> } = {},
+  ): RunningCommand {
     const command = new RunningCommand(
       spawn(process.execPath, [cliPath(), ...args], {
         cwd: this.directory,
@@ -146,6 +154,11 @@ export class Workplace {
     command.signal("SIGKILL");
     this.killSteps();
     return command.finished;
+  }
+
+  /** A folder below with what steps run, for a plan that isn't at the top. */
+  furnish(folder: string): void {
+    this.write(`${folder}/act`, act(this.directory));
   }
 
   /** SIGKILL for what steps started: they lead groups of their own, and survive their worker. */
@@ -189,7 +202,8 @@ export class Workplace {
     try {
       const violations: string[] = [];
       for (const { meta } of await store.list({ limit: 1_000 })) {
-        for (const violation of await checkInvariants(store, meta.planId)) violations.push(`${meta.planId}: ${violation}`);
+        for (const violation of await checkInvariants(store, meta.planId))
+          violations.push(`${meta.planId}: ${violation}`);
       }
       return violations;
     } finally {
@@ -284,10 +298,15 @@ export class RunningCommand {
 
   async untilSaid(text: string | RegExp): Promise<void> {
     const found = () => (typeof text === "string" ? this.said.includes(text) : text.test(this.said));
-    await until(`plan ${this.args.join(" ")} to say ${text}`, () => {
-      if (!found() && this.ended) throw new Error(`plan ${this.args.join(" ")} ended without saying ${text}:\n${this.said}`);
-      return found();
-    }, 20_000);
+    await until(
+      `plan ${this.args.join(" ")} to say ${text}`,
+      () => {
+        if (!found() && this.ended)
+          throw new Error(`plan ${this.args.join(" ")} ended without saying ${text}:\n${this.said}`);
+        return found();
+      },
+      20_000,
+    );
   }
 
   private async untilClosed(startedMs: number): Promise<Finished> {
@@ -310,7 +329,7 @@ function baseEnv(): Record<string, string> {
 
 /** Whether a process is one of a workplace's steps: a pid may have been given to a stranger. */
 function isAct(pid: number): boolean {
-  return /(^| )act /.test(`${commandLine(pid)} `);
+  return commandLine(pid).includes(ACT_RUN);
 }
 
 function commandLine(pid: number): string {

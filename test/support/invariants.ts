@@ -129,6 +129,8 @@ async function checkJobs(store: RedisPlanStore, view: PlanView): Promise<string[
         const isStale = !expected.has(id) || idle || expected.get(id)!.kind === "held";
         // Stale jobs may wait until somebody meets them, but nobody may hold one and no timer may be set for one.
         if (isStale && place === "wait") continue;
+        // Its owner has been told to stop, and drops it with its next call.
+        if (isStale && place === "active" && (await hasLiveOwner(store, queue, id))) continue;
         seen.set(id, [...(seen.get(id) ?? []), place]);
         if ((await redis.exists(`${q}${id}`)) === 0) violations.push(`${id} is in ${queue} ${place} without its hash`);
       }
@@ -144,6 +146,14 @@ async function checkJobs(store: RedisPlanStore, view: PlanView): Promise<string[
   for (const [id, places] of seen) violations.push(`the job ${id} of no open step is in ${places.join(" and ")}`);
   if (planState(view) === "running" && view.open.length === 0) violations.push("it runs and nothing is open");
   return violations;
+}
+
+async function hasLiveOwner({ redis, keys }: RedisPlanStore, queue: string, id: string): Promise<boolean> {
+  const token = await redis.get(`${keys.base}${queue}:${id}:lock`);
+  if (token === null) return false;
+  const worker = token.slice(0, token.indexOf("."));
+  const [beat, entry] = await Promise.all([redis.zscore(keys.workers, worker), redis.hget(keys.own(worker), token)]);
+  return beat !== null && entry === `${queue} ${id}`;
 }
 
 async function queuesOf(store: RedisPlanStore, planId: string): Promise<string[]> {

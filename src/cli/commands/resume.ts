@@ -142,7 +142,7 @@ async function reportEnqueued(
   if (repeated)
     terminal.talk(`Plan ${printable(planId)} was resumed by an earlier request of this id; this is its answer.`);
   const standing = await client.standing(planId);
-  if (summary.workers === 0 && !standing.stopped && standing.plan.state !== "running") {
+  if (summary.workers === 0 && !repeated) {
     terminal.talk(
       `No live worker can take ${printable(summary.step ?? "its steps")} of plan ${printable(planId)}: start one with plan worker`,
     );

@@ -33,6 +33,7 @@ local function attempt_refusal(q, P, id, step, epoch, token, attempt)
   if done or not r or r.state ~= 'r' or r.token ~= token then return 'LOST' end
   call('LLEN', P .. ':history')
   call('HSTRLEN', P .. ':out', step)
+  call('HLEN', P .. ':needs')
   return nil, p, r
 end
 

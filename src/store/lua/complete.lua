@@ -23,11 +23,10 @@ local refusal, p, r = attempt_refusal(q, P, id, step, epoch, token, attempt)
 local attributes = queue_attributes(q)
 if not refusal and not queue_acknowledge(q, id) then refusal = 'LOST' end
 
-local free, fields
+local free, writer
 if not refusal then
   queue_drop_job(q, id)
-  local writer = { token = token, attempts = attempt, line = r.line, at = r.at, fence = r.fence }
-  fields = step_record(P, plan, step, p, writer, ARGV[10], ARGV[11], '', now)
+  writer = { token = token, attempts = attempt, line = r.line, at = r.at, fence = r.fence }
   free = successors_free(P, 13)
 end
 
@@ -41,11 +40,12 @@ if free and #free == 1 and ARGV[12] == '1' and lock_ms ~= '0' and ARGV[free[1] +
   local next_step, phase, effect = ARGV[free[1]], ARGV[free[1] + 3], ARGV[free[1] + 4]
   local fence, at = math.max(tonumber(p.fence) + 1, now), str(now - p.created)
   local fence_at, next_id = str(fence - p.created), job_id(plan, next_step, epoch)
+  local fields = step_record(P, plan, step, p, writer, ARGV[10], ARGV[11], '', now,
+    's|' .. at .. '|' .. epoch .. '|' .. next_step .. '|1|' .. fence_at .. '|' .. worker)
   call('HSET', P .. ':open', next_step,
     'r|1|0|0|' .. p.line .. '|' .. token .. '|' .. at .. '|||' .. queue .. '|' .. phase .. '|' .. fence_at .. '|' .. effect)
   queue_add_active(q, next_id, job_data(plan, next_step, epoch), now_text, token, lock_ms)
   call('HSET', own, token, queue .. ' ' .. next_id)
-  plan_record(P, plan, 's|' .. at .. '|' .. epoch .. '|' .. next_step .. '|1|' .. fence_at .. '|' .. worker)
   call('HSET', P, 'revision', str(p.revision + 1), 'done', str(p.done + 1), 'fence', str(fence), 'updated', now_text,
     'phase', phase, unpack(fields))
   publish(T)
@@ -61,6 +61,7 @@ local function otherwise()
     attempt_discard(q, id, refusal)
     return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now, cache)
   end
+  local fields = step_record(P, plan, step, p, writer, ARGV[10], ARGV[11], '', now)
   steps_release(T, P, plan, p, free, cache)
   plan_settle(T, P, plan, p, { done = 1, fields = fields }, now)
   return fetch_after('OK', T, queue, own, token, worker, lock_ms, now, cache)

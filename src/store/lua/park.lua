@@ -38,11 +38,16 @@ r.state, r.wait, r.at, r.due = 'w', ARGV[10], str(at), ''
 if ARGV[10] == 't' then
   local delay = tonumber(ARGV[11])
   r.due = str(at + delay)
-  if p.pausing then queue_drop_job(q, id) else queue_delay(q, id, now, delay) end
+  if p.pausing then
+    r.state = 'h'
+    queue_drop_job(q, id)
+  else
+    queue_delay(q, id, now, delay)
+  end
 else
   queue_drop_job(q, id)
 end
 call('HSET', P .. ':open', step, open_encode(r))
 plan_record(P, plan, 'w|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|' .. r.wait .. '|' .. r.due)
-plan_settle(T, P, plan, p, { waiting = 1 }, now)
+plan_settle(T, P, plan, p, { waiting = r.state == 'w' and 1 or nil }, now)
 return fetch_after('OK', T, queue, own, token, worker, lock_ms, now)

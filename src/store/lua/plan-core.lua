@@ -43,10 +43,16 @@ end
 -- The shard's stream gets what happened in one entry a call: plan, event, plan, event …
 local happened = {}
 
-local function plan_record(P, plan, entry)
-  call('RPUSH', P .. ':history', entry)
-  happened[#happened + 1] = plan
-  happened[#happened + 1] = entry
+-- Appends an event to the plan's history; `following`, where there is one, goes with it.
+local function plan_record(P, plan, entry, following)
+  local n = #happened
+  happened[n + 1], happened[n + 2] = plan, entry
+  if following then
+    happened[n + 3], happened[n + 4] = plan, following
+    call('RPUSH', P .. ':history', entry, following)
+  else
+    call('RPUSH', P .. ':history', entry)
+  end
 end
 
 -- Ends every transition.

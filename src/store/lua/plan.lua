@@ -158,14 +158,17 @@ local function plan_hold(T, P, plan, p, kinds, reason)
   local open = call('HGETALL', P .. ':open')
   for i = 1, #open, 2 do
     local step, r = open[i], open_decode(open[i + 1])
-    if r.state == 'd' or (r.state == 'w' and r.wait == 't') then
+    local timed = r.state == 'w' and r.wait == 't'
+    if r.state == 'd' or timed then
       local q, id = T .. r.queue .. ':', job_id(plan, step, p.epoch)
       call('ZREM', q .. 'delayed', id)
       queue_drop_job(q, id)
     end
     if r.state == 'r' and not kinds.r then
       running = running + 1
-    elseif kinds[r.state] then
+    elseif kinds[r.state] or timed then
+      -- Without its job a timer is no longer waited for; its due time stays in the record.
+      if timed then call('HINCRBY', P, 'waiting', '-1') end
       if r.state == 'r' then
         call('RPUSH', T .. 'worker:' .. token_worker(r.token) .. ':inbox', reason .. '|' .. plan .. '|' .. p.epoch)
         r.token = ''

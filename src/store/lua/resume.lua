@@ -44,7 +44,8 @@ local open, by_queue = call('HGETALL', P .. ':open'), {}
 for i = 1, #open, 2 do
   local r = open_decode(open[i + 1])
   if r.state == 'r' and alive(token_worker(r.token)) then return 'STALE' end
-  if r.state == 'q' or r.state == 'd' or r.state == 'b' or (r.state == 'w' and r.wait == 't') then
+  if r.state == 'q' or r.state == 'd' or r.state == 'b'
+    or (r.state == 'w' and r.wait == 't' and tonumber(r.due) <= now - p.created) then
     if by_queue[r.queue] == nil then by_queue[r.queue] = served(r.queue) end
     if by_queue[r.queue] then return 'STALE' end
   end
@@ -146,7 +147,8 @@ for i = frontier, #ARGV, 4 do
     r.queue = queue
     local kept = r.state == 'w' and call('HEXISTS', P .. ':signals', step) == 1
     local due = r.wait == 't' and r.due ~= '' and tonumber(r.due) - at or 0
-    if r.state == 'w' and r.wait == 't' and due > 0 then
+    if (r.state == 'w' or r.state == 'h') and due > 0 then
+      r.state = 'w'
       waiting = waiting + 1
       call('HSET', P .. ':open', step, open_encode(r))
       local q = T .. queue .. ':'

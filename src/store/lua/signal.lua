@@ -22,6 +22,11 @@ if call('HEXISTS', P .. ':steps', step) == 1 then return 'NOTWAITING it is done'
 local r = open_decode(call('HGET', P .. ':open', step))
 local waiting = r and r.state == 'w' and r.wait == kind
 if r and r.state == 'w' and not waiting then return 'NOTWAITING it waits for something else' end
+-- Read once before the first write, so that a key of a wrong type raises here.
+call('LLEN', P .. ':history')
+call('LLEN', P .. ':decisions')
+call('HSTRLEN', P .. ':out', step)
+call('HLEN', P .. ':needs')
 local answer = answer_encode(ARGV[6], ARGV[7], ARGV[8], ARGV[9])
 if kind == 'a' and not waiting then return 'NOTWAITING it has not asked yet' end
 if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'signal:' .. ARGV[5], now_text) end

@@ -1,0 +1,36 @@
+/** What a worker sends for a step, as MONITOR shows it: its start, its beats and its waiting are in the figure. */
+import { figure } from "./support/figure.js";
+import { countCommands } from "./support/commands.js";
+import { measure, onServer, QUEUE, addJobs, submitPlans, withChild } from "./support/runs.js";
+import type { Scenario, Size } from "./support/scenario.js";
+import type { Shape } from "./support/plans.js";
+
+const SHAPE = { kind: "chain", steps: 10 } as const satisfies Shape;
+const PLANS: Readonly<Record<Size, number>> = { full: 500, tiny: 20 };
+
+export const roundTrips: Scenario = {
+  name: "round-trips",
+  about: "commands sent to Redis for a step",
+  async run(size) {
+    const plans = PLANS[size];
+    const totalSteps = plans * SHAPE.steps;
+    const chain = await onServer((url) => {
+      const settings = { url, queue: QUEUE, steps: SHAPE.steps, concurrency: 10, warmUpSteps: 0, totalSteps };
+      return withChild("bullmq-chain", settings, async (child) => {
+        await addJobs(url, plans);
+        return countCommands(url, () => measure(child));
+      });
+    });
+    const durable = await onServer((url) => {
+      const settings = { url, shape: SHAPE, output: "200 bytes", concurrency: 10, warmUpSteps: 0, totalSteps };
+      return withChild("plans", settings, async (child) => {
+        await submitPlans(url, SHAPE, plans);
+        return countCommands(url, () => measure(child));
+      });
+    });
+    return [
+      figure("raw BullMQ chain", "commands/step", [chain.total / totalSteps]),
+      figure("durable plan", "commands/step", [durable.total / totalSteps], { atMost: 1.05 }),
+    ];
+  },
+};

@@ -1,0 +1,311 @@
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
+import type { ResumeSummary } from "../../src/core/eligibility.js";
+import { createClient } from "../../src/index.js";
+import { aStore, type TestStore } from "../support/plans.js";
+import { aPrefix } from "../support/store.js";
+import { until } from "../support/until.js";
+import { aDocument, Cli, type Running } from "./a-cli.js";
+
+const prefix = aPrefix();
+let cli: Cli;
+let store: TestStore;
+let workers: Running[] = [];
+
+beforeAll(async () => {
+  cli = new Cli({ redisUrl: inject("redisUrl"), prefix });
+  store = await aStore(inject("redisUrl"), { prefix });
+});
+
+afterEach(async () => {
+  for (const worker of workers) worker.signal("SIGTERM");
+  await Promise.all(workers.map((worker) => worker.ended));
+  workers = [];
+});
+
+afterAll(async () => {
+  await store.drop();
+  cli.remove();
+});
+
+/** A fleet worker that accepts steps. */
+async function aWorker(...options: string[]): Promise<Running> {
+  const running = cli.start("worker", "--grace", "5s", ...options);
+  workers.push(running);
+  await until("the worker to accept steps", () => running.stderr.includes("accepting steps"));
+  return running;
+}
+
+describe("submit", () => {
+  test("enqueues, says who is missing, and a worker then completes it", async () => {
+    const file = cli.file("job.yaml", aDocument("job", { one: "echo 1", two: "echo 2" }));
+
+    const submitted = await cli.run("submit", file, "--id", "job-1");
+    expect(submitted).toMatchObject({ code: 0, stdout: "Plan job-1 is submitted.\n" });
+    expect(submitted.stderr).toBe("Plan job-1 waits: no live worker serves queue documents.\nTry: plan worker\n");
+
+    const worker = await aWorker("--allow-shell");
+    const watched = await cli.run("watch", "job-1", "--exit-status");
+    expect(watched.code).toBe(0);
+    expect(watched.stdout).toMatch(/✔ Plan job-1 is completed: 2 steps/);
+    const [listed] = await cli.json("workers");
+    expect(listed).toMatchObject({ state: "accepting", queues: ["documents"] });
+    expect((await cli.run("workers")).stdout).toMatch(/^WORKER +STATE +ACTIVE/);
+
+    worker.signal("SIGTERM");
+    expect((await worker.ended).code).toBe(0);
+    workers = [];
+    expect(await cli.json("workers")).toEqual([]);
+    expect((await cli.run("workers")).stderr).toBe("No workers.\n");
+  });
+
+  test("with an id is idempotent: the same content is the same plan, other content a conflict", async () => {
+    cli.file("idem.yaml", "plan: idem\ninput: { n: { type: integer } }\nsteps: [{ uses: noop }]\n");
+    const first = await cli.json("submit", "idem.yaml", "--id", "idem-1", "--input", "n=1");
+    const second = await cli.json("submit", "idem.yaml", "--id", "idem-1", "--input", '{"n": 1}');
+    const other = await cli.run("submit", "idem.yaml", "--id", "idem-1", "--input", "n=2");
+
+    expect([first.existing, second.existing]).toEqual([false, true]);
+    expect(other.code).toBe(5);
+    expect(other.stderr).toMatch(/^Error: PLAN_EXISTS: .*\nTry: plan get idem-1\n$/);
+    expect((await cli.run("submit", "idem.yaml", "--id", "no:good", "--input", "n=1")).code).toBe(2);
+  });
+
+  test("--wait ends with the plan: 0 when it completed, 1 with the error when it failed", async () => {
+    await aWorker("--allow-shell");
+    cli.file("good.yaml", aDocument("good", { one: `echo '"fine"'` }));
+    cli.file("sad.yaml", aDocument("sad", { one: "exit 7" }));
+
+    expect(await cli.json("submit", "good.yaml", "--wait")).toMatchObject({ state: "completed", output: "fine" });
+    const failed = await cli.run("submit", "sad.yaml", "--wait", "--id", "sad-1");
+    expect(failed.code).toBe(1);
+    expect(failed.stderr).toContain("Error: STEP_FAILED: Step one of plan sad-1 failed: exit code 7");
+  });
+});
+
+describe("trust", () => {
+  test("a worker runs the shell steps of documents that were named to it, and of no others", async () => {
+    cli.file("mine.yaml", aDocument("mine", { one: "echo mine" }));
+    cli.file("theirs.yaml", aDocument("theirs", { one: "echo theirs" }));
+    await aWorker("--plans", "mi*.yaml");
+
+    expect((await cli.run("submit", "mine.yaml", "--wait")).code).toBe(0);
+    await cli.run("submit", "theirs.yaml", "--id", "theirs-1");
+    await until(
+      "the step to be handed back",
+      async () =>
+        (await cli.run("history", "theirs-1")).stdout.includes("handed back") ||
+        (await cli.json("get", "theirs-1")).steps[0].state === "delayed",
+    );
+    expect((await cli.json("get", "theirs-1")).done).toBe(0);
+    await cli.run("cancel", "theirs-1");
+  });
+
+  test("resume --here runs a definition from Redis only with --allow-shell or its file", async () => {
+    cli.file("here.yaml", aDocument("here", { one: "echo here" }));
+    await cli.run("submit", "here.yaml", "--id", "here-1");
+    await cli.run("submit", "here.yaml", "--id", "here-2");
+
+    const refused = await cli.run("resume", "here-1", "--here");
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toMatch(
+      /^Error: USAGE: .*comes from Redis.*\nTry: plan resume here-1 --here --allow-shell\n$/,
+    );
+    expect((await cli.run("resume", "here-1", "--here", "--allow-shell")).code).toBe(0);
+    expect((await cli.run("resume", "here-2", "--here", "--plans", "here.yaml")).code).toBe(0);
+  });
+
+  test("plan run of a local file executes here on a given Redis too", async () => {
+    cli.file("local.yaml", aDocument("local", { one: "echo local" }));
+
+    expect((await cli.json("run", "local.yaml")).output).toEqual({ stdout: "local" });
+    expect((await cli.run("run", "local", "-o", "json")).stdout).toContain("comes from Redis");
+  });
+});
+
+describe("resume on a given Redis", () => {
+  async function failed(id: string): Promise<void> {
+    cli.file("flaky.yaml", aDocument("flaky", { one: "echo 1", two: "test -e flaky.ok", three: "echo 3" }));
+    expect((await cli.run("run", "flaky.yaml", "--id", id)).code).toBe(1);
+  }
+
+  test("enqueues and returns, and says on stderr when nobody can take it", async () => {
+    await failed("flaky-1");
+
+    const { code, stdout, stderr } = await cli.run("resume", "flaky-1");
+
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/Plan flaky-1 is resumed: epoch 2, queued|running|interrupted/);
+    expect(stderr).toBe("No live worker can take two of plan flaky-1: start one with plan worker\n");
+    expect(await cli.json("resume", "flaky-1", "--dry-run")).toMatchObject({ workers: 0 });
+  });
+
+  test("--expect holds the resume to its dry-run", async () => {
+    await failed("flaky-2");
+    const { resume_token } = await cli.json("resume", "flaky-2", "--dry-run");
+    await cli.run("resume", "flaky-2", "--detach");
+
+    const stale = await cli.run("resume", "flaky-2", "--expect", resume_token);
+    expect(stale.code).toBe(5);
+    expect(stale.stderr).toMatch(/^Error: PREVIEW_STALE: /m);
+    expect(await cli.json("resume", "flaky-2", "--expect", resume_token, "--dry-run")).toMatchObject({
+      eligible: false,
+      error: { code: "PREVIEW_STALE" },
+    });
+    const fresh = await cli.json("resume", "flaky-2", "--dry-run");
+    expect(await cli.json("resume", "flaky-2", "--expect", fresh.resume_token)).toMatchObject({
+      eligible: true,
+      dry_run: false,
+    });
+  });
+
+  test("of eight concurrent resumes one wins, and with one request id all get its answer", async () => {
+    await failed("flaky-3");
+    await aWorker("--allow-shell", "--queues", "documents");
+    cli.file("wait.yaml", aDocument("wait", { two: "while ! test -e wait.ok; do sleep 0.05; done" }));
+    const client = createClient({ redis: inject("redisUrl"), prefix });
+
+    const race = await Promise.allSettled(Array.from({ length: 8 }, () => client.resume("flaky-3")));
+    const won = race.filter((outcome) => outcome.status === "fulfilled");
+    expect(won).toHaveLength(1);
+    for (const outcome of race) {
+      if (outcome.status === "rejected") expect(["PLAN_ACTIVE", "FENCED"]).toContain(outcome.reason.code);
+    }
+
+    await until("the plan to fail again", async () => (await client.summary("flaky-3")).state === "failed");
+    const same = await Promise.all(Array.from({ length: 8 }, () => client.resume("flaky-3", { requestId: "r-1" })));
+    expect(new Set(same.map((summary: ResumeSummary) => JSON.stringify(summary))).size).toBe(1);
+    await client.close();
+  });
+
+  test("several plans are resumed one after the other, and stdin may name them", async () => {
+    await failed("bulk-1");
+    await failed("bulk-2");
+    const piped = cli.start("resume", "-", "--dry-run", "-o", "json");
+    piped.stdin.end("bulk-1\nbulk-2\n\nbulk-1\n");
+    const documents = JSON.parse((await piped.ended).stdout);
+    expect(documents.map((document: { plan_id: string }) => document.plan_id)).toEqual(["bulk-1", "bulk-2"]);
+
+    const mixed = await cli.run("resume", "bulk-1", "nosuch", "bulk-2", "-o", "jsonl");
+    expect(mixed.code).toBe(4);
+    const lines = mixed.stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(lines).toMatchObject([
+      { plan_id: "bulk-1", eligible: true },
+      { plan_id: "nosuch", error: { code: "PLAN_NOT_FOUND" } },
+      { plan_id: "bulk-2", eligible: true },
+    ]);
+  });
+
+  test("--all needs a yes, given or typed, and takes the states it is told", async () => {
+    await failed("all-1");
+
+    const unasked = await cli.run("resume", "--all", "--name", "flaky", "--state", "failed");
+    expect(unasked.code).toBe(2);
+    expect(unasked.stderr).toContain("--yes");
+    const done = await cli.run("resume", "--all", "--name", "flaky", "--state", "failed", "--yes", "-o", "json");
+    expect(JSON.parse(done.stdout).some((document: { plan_id: string }) => document.plan_id === "all-1")).toBe(true);
+    expect((await cli.run("resume", "--all", "--name", "nobody", "--yes")).stderr).toBe(
+      "No plan is in these states.\n",
+    );
+  });
+
+  test.each([
+    [["resume"], "takes the id of a plan"],
+    [["resume", "x", "--all"], "not both"],
+    [["resume", "x", "--state", "failed"], "for --all"],
+    [["resume", "x", "y", "--from-step", "a"], "is for one plan"],
+    [["resume", "x", "--allow-shell"], "goes with --here"],
+    [["resume", "x", "--on-drift", "keep"], "--on-drift is not supported by this version"],
+    [["resume", "x", "--choose", "a"], "--choose is not supported by this version"],
+    [["resume", "x", "--ack", "pay=maybe"], "--ack takes STEP=done"],
+  ])("%j is refused", async (argv, sentence) => {
+    const { code, stderr } = await cli.run(...argv);
+
+    expect(code).toBe(2);
+    expect(stderr).toContain(sentence);
+  });
+
+  test("a folder that is not on this machine is named, and --workdir gives another", async () => {
+    await failed("moved-1");
+    const planKey = store.keys.planPart("moved-1", "out");
+    await store.redis.hset(planKey, ":workdir", join(cli.cwd, "gone"));
+
+    const refused = await cli.run("resume", "moved-1", "--here", "--allow-shell");
+    expect(refused.code).toBe(3);
+    expect(refused.stderr).toMatch(/Error: WORKDIR_MISSING: .*gone/);
+    cli.file("flaky.ok", "");
+    expect((await cli.run("resume", "moved-1", "--here", "--allow-shell", "--workdir", ".")).code).toBe(0);
+  });
+});
+
+describe("pause, cancel, signal", () => {
+  test("a paused plan stays until it is resumed; a cancelled one is over", async () => {
+    cli.file("noop.yaml", "plan: noop\nsteps: [{ uses: noop }]\n");
+    await cli.run("submit", "noop.yaml", "--id", "noop-1");
+
+    expect((await cli.run("pause", "noop-1", "--reason", "freeze")).stdout).toBe(
+      "Plan noop-1 is paused. Resume with: plan resume noop-1\n",
+    );
+    expect(await cli.json("get", "noop-1")).toMatchObject({ state: "paused", try: "plan resume noop-1" });
+    expect((await cli.run("resume", "noop-1")).code).toBe(0);
+    expect((await cli.run("cancel", "noop-1", "--reason", "enough")).stdout).toMatch(
+      /^Plan noop-1 is cancelled: 0 of 1/,
+    );
+    const history = (await cli.run("history", "noop-1")).stdout;
+    expect(history).toMatch(/: freeze$/m);
+    expect(history).toMatch(/: enough$/m);
+    expect((await cli.run("pause", "noop-1")).code).toBe(3);
+    expect((await cli.run("resume", "noop-1")).code).toBe(3);
+  });
+
+  test("a signal is the output of the step that waits; one that comes early is kept", async () => {
+    cli.file(
+      "sig.yaml",
+      "plan: sig\nsteps:\n  - { id: hold, uses: approve, with: { message: Go? } }\n  - { id: ci, uses: wait }\n",
+    );
+    const running = cli.start("run", "sig.yaml", "--id", "sig-1");
+    await until("the approval", () => running.stderr.includes("plan approve sig-1 hold"));
+
+    const early = await cli.json("signal", "sig-1", "ci", "--data", '{"buildId":7}', "--signal-id", "s1");
+    expect(early).toEqual({ plan_id: "sig-1", step: "ci", kept: true });
+    await cli.run("approve", "sig-1", "hold");
+    expect((await running.ended).code).toBe(0);
+    expect((await cli.json("get", "sig-1")).state).toBe("completed");
+    expect((await cli.run("signal", "sig-1", "ci")).code).toBe(3);
+    expect((await cli.run("signal", "sig-1", "nosuch")).code).toBe(4);
+    expect((await cli.run("signal", "sig-1", "ci", "--data", "{no")).code).toBe(2);
+  });
+
+  test("followed history and logs end with the plan, or with a signal", async () => {
+    cli.file("slow.yaml", aDocument("slow", { one: "echo first; sleep 0.4; echo second" }));
+    const running = cli.start("run", "slow.yaml", "--id", "slow-2");
+    await until("the plan", async () => (await cli.run("get", "slow-2")).code === 0);
+    const all = cli.start("history", "--all", "--follow");
+    const logs = await cli.run("logs", "slow-2", "--follow");
+    await running.ended;
+    expect(logs.stdout).toBe("── one  attempt 1\nfirst\nsecond\n");
+
+    await until("an event", () => all.stdout.includes("plan.completed"));
+    all.signal("SIGINT");
+    expect((await all.ended).code).toBe(130);
+  });
+});
+
+describe("stores that can't be used", () => {
+  test("a store that doesn't answer is exit 6 within seconds", async () => {
+    const { code, stderr } = await cli.run("get", "x", "--redis-url", "redis://127.0.0.1:1");
+
+    expect(code).toBe(6);
+    expect(stderr).toMatch(/^Error: STORE_UNAVAILABLE: No answer from Redis at redis:\/\/127\.0\.0\.1:1: /);
+  });
+
+  test("a wrong address never comes back with its password", async () => {
+    const { code, stderr } = await cli.run("get", "x", "--redis-url", "ftp://user:hunter2@host");
+
+    expect(code).toBe(2);
+    expect(stderr).not.toContain("hunter2");
+  });
+});

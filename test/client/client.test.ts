@@ -1,0 +1,243 @@
+import { Redis } from "ioredis";
+import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
+import { z } from "zod";
+import { urlOf } from "../../src/client/create-client.js";
+import {
+  Client,
+  createClient,
+  createWorker,
+  definePlan,
+  type FleetWorker,
+  NonRetryableError,
+  NotEligibleError,
+  PlanNotFoundError,
+  StoreUnavailableError,
+  services,
+} from "../../src/index.js";
+import { aStore, type TestStore } from "../support/plans.js";
+import { aPrefix } from "../support/store.js";
+import { until } from "../support/until.js";
+
+const prefix = aPrefix();
+let store: TestStore;
+let client: Client;
+let workers: FleetWorker[] = [];
+
+const order = definePlan("order", {
+  input: z.object({ item: z.string(), at: z.coerce.date() }),
+  services: services<{ prices: ReadonlyMap<string, number> }>(),
+})
+  .step("price", async ({ input, services: { prices } }) => {
+    const price = prices.get(input.item);
+    if (price === undefined) throw new NonRetryableError(`no price for ${input.item}`);
+    return { price, year: input.at.getUTCFullYear() };
+  })
+  .approve("sign-off", { message: ({ outputs }) => `Pay ${outputs.price.price}?` })
+  .step("pay", async ({ outputs }) => ({ paid: outputs.price.price, by: outputs["sign-off"].by }));
+
+beforeAll(async () => {
+  store = await aStore(inject("redisUrl"), { prefix });
+  client = createClient({ redis: inject("redisUrl"), prefix, actor: "tester" });
+});
+
+afterEach(async () => {
+  await Promise.all(workers.map((worker) => worker.close()));
+  workers = [];
+});
+
+afterAll(async () => {
+  await client.close();
+  await store.drop();
+});
+
+async function aWorker(prices: Record<string, number> = { tea: 3 }): Promise<FleetWorker> {
+  const worker = createWorker({
+    redis: inject("redisUrl"),
+    prefix,
+    plans: [order],
+    services: { prices: new Map(Object.entries(prices)) },
+  });
+  workers.push(worker);
+  await worker.start();
+  return worker;
+}
+
+describe("a plan in code", () => {
+  test("is submitted, executed, answered, and gives the output of its last step", async () => {
+    await aWorker();
+    const plan = await client.submit(order, { item: "tea", at: "2026-01-01" }, { planId: "order-1" });
+    expect(plan).toMatchObject({ planId: "order-1", existing: false });
+    const seen: string[] = [];
+    for await (const update of client.watch("order-1")) {
+      seen.push(...update.events.map((event) => event.type));
+      if (update.plan.state === "waiting") break;
+    }
+    expect(seen.slice(0, 3)).toEqual(["plan.submitted", "step.started", "step.completed"]);
+    expect((await client.get("order-1")).steps[1]).toMatchObject({
+      state: "waiting",
+      wait: "approval",
+      ask: { question: "Pay 3?" },
+    });
+
+    await client.approve("order-1", "sign-off", { actor: "sam" });
+
+    expect(await plan.result()).toEqual({ paid: 3, by: "sam" });
+    expect(await client.input("order-1")).toEqual({ item: "tea", at: "2026-01-01" });
+    expect(await client.output("order-1", "price")).toEqual({ price: 3, year: 2026 });
+    expect((await client.checkpoints("order-1")).map((checkpoint) => checkpoint.step)).toEqual([
+      "price",
+      "sign-off",
+      "pay",
+    ]);
+    expect((await client.decisions("order-1")).at(-1)).toMatchObject({ choice: "approve", madeBy: "sam" });
+    const events = [];
+    for await (const event of client.events({ planId: "order-1" })) events.push(event);
+    expect(events).toEqual(await client.history("order-1"));
+  });
+
+  test("that fails rejects its result with the step, and can be resumed", async () => {
+    const worker = await aWorker({});
+    const plan = await client.submit(order, { item: "tea", at: "2026-01-01" });
+
+    await expect(plan.result()).rejects.toMatchObject({
+      code: "STEP_FAILED",
+      stepId: "price",
+      message: /no price for tea/,
+    });
+
+    await worker.close();
+    await aWorker({ tea: 4 });
+    const summary = await client.resume(plan.planId, { reason: "price added" });
+    expect(summary).toMatchObject({ eligible: true, dryRun: false, run: ["price", "sign-off", "pay"], workers: 1 });
+    await until("the approval", async () => (await client.summary(plan.planId)).state === "waiting");
+    await client.cancel(plan.planId);
+    await expect(plan.result()).rejects.toMatchObject({ code: "PLAN_TERMINAL" });
+  });
+
+  test("refuses an input that its schema refuses, and submits nothing", async () => {
+    const submitted = client.submit(order, { item: 7, at: "x" } as never, { planId: "order-bad" });
+
+    await expect(submitted).rejects.toMatchObject({ code: "INVALID_INPUT" });
+    await expect(client.get("order-bad")).rejects.toThrow(PlanNotFoundError);
+    await expect(client.submit(order, { item: "a", at: "2026-01-01" }, { planId: "no id" })).rejects.toMatchObject({
+      code: "USAGE",
+    });
+  });
+
+  test("waits for its result over a pause", async () => {
+    await client.submit(order, { item: "tea", at: "2026-01-01" }, { planId: "order-paused" });
+    await client.pause("order-paused");
+    const result = client.result("order-paused");
+    expect((await client.resume("order-paused")).eligible).toBe(true);
+    await aWorker();
+    await until("the approval", async () => (await client.summary("order-paused")).state === "waiting");
+    await client.approve("order-paused", "sign-off");
+
+    expect(await result).toMatchObject({ paid: 3 });
+  });
+});
+
+describe("a resume that is refused", () => {
+  test("throws the code and what a dry-run would have shown", async () => {
+    await client.submit(order, { item: "tea", at: "2026-01-01" }, { planId: "order-live" });
+    await aWorker();
+    await until("the approval", async () => (await client.summary("order-live")).state === "waiting");
+
+    const refused = await client.resume("order-live").catch((error: unknown) => error);
+
+    expect(refused).toBeInstanceOf(NotEligibleError);
+    expect(refused).toMatchObject({
+      code: "PLAN_WAITING",
+      try: "plan approve order-live sign-off",
+      summary: { eligible: false },
+    });
+    expect(await client.resume("order-live", { dryRun: true })).toMatchObject({
+      eligible: false,
+      error: { code: "PLAN_WAITING" },
+    });
+    await expect(client.resume("order-live", { fromStep: "nosuch" })).rejects.toMatchObject({ code: "STEP_NOT_FOUND" });
+    await expect(client.resume("order-live", { fromStep: "a", fromDecision: "b" })).rejects.toMatchObject({
+      code: "USAGE",
+    });
+  });
+});
+
+describe("a worker in an application", () => {
+  test("that drains hands back nothing when nothing is active, and closes twice without harm", async () => {
+    const worker = await aWorker();
+    const [listed] = await client.workers();
+    expect(listed).toMatchObject({ state: "accepting", queues: ["order"] });
+
+    expect(await worker.drain({ grace: "2s" })).toEqual({ released: [] });
+    await worker.close();
+    await worker.start();
+    expect(await client.workers()).toEqual([]);
+    await expect((await aWorker()).drain({ grace: "soon" as never })).rejects.toMatchObject({ code: "USAGE" });
+  });
+
+  test("that is never started needs no draining", async () => {
+    const worker = createWorker({
+      redis: inject("redisUrl"),
+      prefix,
+      plans: [order],
+      services: { prices: new Map() },
+      autorun: false,
+    });
+
+    expect(await worker.drain()).toEqual({ released: [] });
+    await worker.close();
+  });
+
+  test("says why it could not start", async () => {
+    const said: string[] = [];
+    const worker = createWorker({
+      redis: "redis://127.0.0.1:1",
+      plans: [order],
+      services: { prices: new Map() },
+      log: { debug() {}, info() {}, warn: (_facts, message) => said.push(message) },
+    });
+
+    await expect(worker.start()).rejects.toThrow(StoreUnavailableError);
+    await worker.close();
+    expect(said).toEqual(["the worker could not start"]);
+  });
+});
+
+describe("a connection", () => {
+  test("of the caller's stays open when the client is closed; one made from options is closed", async () => {
+    const redis = new Redis(inject("redisUrl"));
+    const borrowing = createClient({ redis, prefix });
+    expect(await borrowing.list({ limit: 1 })).toHaveLength(1);
+    await borrowing.close();
+    expect(await redis.ping()).toBe("PONG");
+    redis.disconnect();
+
+    const { hostname, port } = new URL(inject("redisUrl"));
+    const owning = createClient({ redis: { host: hostname, port: Number(port) }, prefix });
+    expect(await owning.list({ states: ["completed"], name: "ord*", createdSince: new Date(0) })).not.toHaveLength(0);
+    await owning.close();
+    await owning.close();
+  });
+
+  test("has the address of the options it was made from", () => {
+    expect(urlOf("redis://x")).toBe("redis://x");
+    expect(urlOf({ path: "/run/redis.sock" })).toBe("unix:///run/redis.sock");
+    expect(urlOf({ host: "::1", port: 7000, username: "me", password: "p@ss", db: 2, tls: {} })).toBe(
+      "rediss://me:p%40ss@[::1]:7000/2",
+    );
+    expect(urlOf({})).toBe("redis://127.0.0.1:6379");
+  });
+
+  test("that can't be made is tried again at the next use", async () => {
+    let attempts = 0;
+    const flaky = new Client(async () => {
+      attempts += 1;
+      if (attempts === 1) throw new StoreUnavailableError("here", "not yet");
+      return store.store;
+    }, "tester");
+
+    await expect(flaky.list()).rejects.toThrow(StoreUnavailableError);
+    expect(Array.isArray(await flaky.list())).toBe(true);
+    await expect(flaky.list({ states: ["sad" as never] })).rejects.toMatchObject({ code: "USAGE" });
+  });
+});

@@ -1,0 +1,221 @@
+/** Every example runs as a reader would run it: as processes, from the built package. */
+import { createHash } from "node:crypto";
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { execa } from "execa";
+import { Redis } from "ioredis";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
+import { aPrefix } from "./support/store.js";
+
+const BIN = resolve("dist/src/cli/bin.js");
+const DEMO = resolve("examples/demo.mjs");
+const FLEET = resolve("examples/fleet/main.ts");
+const BUILD_DEADLINE_MS = 120_000;
+const RUN_DEADLINE_MS = 60_000;
+
+/** Everything of one test, its embedded store and socket included; a short path, because sockets need one. */
+let folder: string;
+
+beforeAll(async () => {
+  if (!isBuilt()) await execa("npm", ["run", "--silent", "build"]);
+}, BUILD_DEADLINE_MS);
+
+beforeEach(() => {
+  folder = mkdtempSync("/tmp/wm-ex-");
+});
+
+afterEach(() => {
+  const sockets = findFiles(folder, (name) => name.endsWith(".sock"));
+  rmSync(folder, { recursive: true, force: true });
+  // The last command out stops the embedded server, and its socket goes with it.
+  expect(sockets).toEqual([]);
+});
+
+describe("release", { timeout: RUN_DEADLINE_MS }, () => {
+  test("a release ends with an archive that has the digest of its index", async () => {
+    const cwd = copyOf("release");
+
+    const run = await plan(cwd, "run", "plan.yaml", "--input", "tag=v1.2.0", "--id", "pace", "-o", "json");
+
+    expect(run.exitCode).toBe(0);
+    const index = JSON.parse(readFileSync(join(cwd, "out/registry/index.json"), "utf8"));
+    const archive = readFileSync(join(cwd, "out/registry/pace-1.2.0.tgz"));
+    expect(index["1.2.0"].sha256).toBe(createHash("sha256").update(archive).digest("hex"));
+    expect(JSON.parse(run.stdout)).toMatchObject({ state: "completed", phase: "apply", done: 7, total: 7 });
+  });
+
+  test("a tag that is not the project's version fails before anything is built", async () => {
+    const cwd = copyOf("release");
+
+    const run = await plan(cwd, "run", "plan.yaml", "--input", "tag=v9.9.9");
+
+    expect(run.exitCode).toBe(1);
+    expect(run.stderr).toContain("the tag is v9.9.9, and project/package.json says 1.2.0");
+    expect(existsSync(join(cwd, "out"))).toBe(false);
+  });
+
+  test("a test that fails keeps the release from being packaged; mended, resume goes on from there", async () => {
+    const cwd = copyOf("release");
+    const source = join(cwd, "project/test/pace.test.js");
+    const good = readFileSync(source, "utf8");
+    writeFileSync(source, good.replace('["waym"]', '["way"]'));
+
+    const failed = await plan(cwd, "run", "plan.yaml", "--input", "tag=v1.2.0", "--id", "pace");
+    writeFileSync(source, good);
+    const resumed = await plan(cwd, "resume", "pace", "-o", "json");
+
+    expect(failed.exitCode).toBe(1);
+    expect(resumed.exitCode).toBe(0);
+    const { reuse, run, outcome } = JSON.parse(resumed.stdout);
+    expect({ reuse, run }).toEqual({
+      reuse: ["assess", "build", "check"],
+      run: ["test", "package", "verify", "publish"],
+    });
+    expect(outcome.state).toBe("completed");
+  });
+});
+
+describe("pipeline", { timeout: RUN_DEADLINE_MS }, () => {
+  test("the result is the published one", async () => {
+    const cwd = copyOf("pipeline");
+
+    const run = await plan(cwd, "run", "plan.yaml", "-o", "json");
+
+    expect(run.exitCode).toBe(0);
+    expect(JSON.parse(run.stdout)).toMatchObject({
+      state: "completed",
+      output: { alike: ["n", "meanX", "meanY", "varianceX", "correlation", "slope", "intercept"], apart: ["maxY"] },
+    });
+  });
+
+  test("a single wrong number in the data fails the check", async () => {
+    const cwd = copyOf("pipeline");
+    const file = join(cwd, "data/anscombe.csv");
+    writeFileSync(file, readFileSync(file, "utf8").replace("III,13,12.74", "III,13,21.74"));
+
+    const run = await plan(cwd, "run", "plan.yaml", "--id", "wrong");
+    const found = await plan(cwd, "get", "wrong", "-o", "json");
+
+    expect(run.exitCode).toBe(1);
+    const steps = JSON.parse(found.stdout).steps as { id: string; state: string }[];
+    expect(steps.filter(({ state }) => state !== "completed").map(({ id }) => id)).toEqual(["check"]);
+  });
+});
+
+describe("fleet", { timeout: RUN_DEADLINE_MS }, () => {
+  const prefix = aPrefix();
+  const redis = new Redis(inject("redisUrl"), { lazyConnect: true });
+
+  afterAll(async () => {
+    const keys = await redis.keys(`{${prefix}:*`);
+    if (keys.length > 0) await redis.del(keys);
+    await redis.quit();
+  });
+
+  test("one worker is killed, the other finishes, and every prime is counted once", async () => {
+    const env = { ...environment(), WAYMARK_REDIS_URL: inject("redisUrl"), WAYMARK_PREFIX: prefix };
+
+    const run = await execa(process.execPath, ["--import", "tsx", FLEET], { env, extendEnv: false, reject: false });
+
+    expect(run.stderr).toBe("");
+    expect(run.exitCode).toBe(0);
+    expect(run.stdout).toMatch(/killed worker \d+ in step (lower|upper)/);
+    expect(run.stdout).toMatch(/primes, \d+ attempts, [12] crashed, 3 completed/);
+    expect(run.stdout).toContain("664579 primes below 10000000: correct");
+  });
+});
+
+describe("demo", { timeout: RUN_DEADLINE_MS }, () => {
+  test("shows a kill, what is left of it, what resume would do, and that it does that", async () => {
+    const demo = await execa(process.execPath, [DEMO], {
+      env: environment(),
+      extendEnv: false,
+      all: true,
+      reject: false,
+    });
+
+    expect(demo.exitCode).toBe(0);
+    expect(commandsIn(demo.all)).toEqual([
+      "plan run plan.yaml --input tag=v1.2.0 --id pace-1.2.0",
+      "plan get pace-1.2.0",
+      "plan resume pace-1.2.0 --dry-run",
+      "plan resume pace-1.2.0",
+      "plan get pace-1.2.0",
+    ]);
+    expect(demo.all).toMatch(/^State +interrupted/m);
+    expect(demo.all.match(/^Reuse +assess, build, check$/gm)).toHaveLength(2);
+    expect(demo.all.match(/^Run +test, package, verify, publish$/gm)).toHaveLength(2);
+    expect(demo.all).toContain("(dry run) nothing was written");
+    expect(demo.all).toMatch(/^State +completed {2}\(epoch 2, resumed once\)/m);
+    expect(demo.all).toMatch(/test +[\d.]+m?s +2 attempts/);
+    expect(foldersOfDemo()).toEqual([]);
+  });
+
+  test("with --play it leaves the plan killed, and the commands that it prints finish it", async () => {
+    const demo = await execa(process.execPath, [DEMO, "--play"], {
+      env: environment(),
+      extendEnv: false,
+      reject: false,
+    });
+    expect(demo.exitCode).toBe(0);
+    expect(foldersOfDemo()).toHaveLength(1);
+    const commands = demo.stdout
+      .split("\n")
+      .filter((line) => line.startsWith("  "))
+      .map((line) => line.trim());
+    const script = join(folder, "go-on.sh");
+    writeFileSync(script, ["set -e", "shopt -s expand_aliases", ...commands].join("\n"));
+
+    const typed = await execa("bash", [script], { env: environment(), extendEnv: false, all: true, reject: false });
+
+    expect(typed.exitCode).toBe(0);
+    expect(typed.all).toMatch(/^State +interrupted/m);
+    expect(typed.all).toContain("✔ Plan pace-1.2.0 is completed");
+  });
+
+  test("an interrupted demo cleans up as well", async () => {
+    const demo = execa(process.execPath, [DEMO], { env: environment(), extendEnv: false, reject: false });
+    for await (const line of demo) if (line.includes("What would resume do?")) demo.kill("SIGINT");
+
+    expect((await demo).exitCode).toBe(130);
+    expect(foldersOfDemo()).toEqual([]);
+  });
+});
+
+/** The package as it is built from the sources as they are. */
+function isBuilt(): boolean {
+  const built = statSync(BIN, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  return findFiles("src", () => true).every((path) => statSync(path).mtimeMs <= built);
+}
+
+function copyOf(example: string): string {
+  const copy = join(folder, example);
+  cpSync(resolve("examples", example), copy, { recursive: true });
+  return copy;
+}
+
+function plan(cwd: string, ...args: string[]) {
+  return execa(process.execPath, [BIN, ...args], { cwd, env: environment(), extendEnv: false, reject: false });
+}
+
+/** Nothing of the run's own settings; temporary files where this test can look for what was left. */
+function environment(): Record<string, string> {
+  return { PATH: process.env.PATH ?? "", HOME: folder, TMPDIR: folder };
+}
+
+function commandsIn(text: string): string[] {
+  return text
+    .split("\n")
+    .filter((line) => line.startsWith("$ "))
+    .map((line) => line.slice(2));
+}
+
+function foldersOfDemo(): string[] {
+  return readdirSync(folder).filter((name) => name.startsWith("waymark-demo-"));
+}
+
+function findFiles(where: string, wanted: (name: string) => boolean): string[] {
+  return readdirSync(where, { recursive: true, withFileTypes: true })
+    .filter((entry) => !entry.isDirectory() && wanted(entry.name))
+    .map((entry) => join(entry.parentPath, entry.name));
+}
