@@ -41,9 +41,9 @@ Then(/^it names that worker$/, function (this: PlanWorld) {
 
 Then(
   /^stdout is one JSON document(?: with the keys "([^"]+)")?$/,
-  function (this: PlanWorld, keys: string | undefined) {
+  function (this: PlanWorld, keys: string | null) {
     const document = JSON.parse(this.last.stdout) as object;
-    if (keys === undefined) return;
+    if (keys === null) return;
     for (const key of keys.split(", "))
       assert.ok(Object.hasOwn(document, key), `there is no ${key} in ${this.last.stdout}`);
   },

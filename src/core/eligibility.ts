@@ -227,7 +227,7 @@ function refuse(facts: KnownFacts, request: ResumeRequest, state: PlanState): Er
       code: "PLAN_TERMINAL",
       message: `Plan ${planId} is ${state} and never changes again`,
       details: { plan_id: planId, state },
-      try: `plan fork ${planId}`,
+      try: `plan get ${planId}`,
     };
   }
   const active = view.open.find((step) => canProgress(step, view));

@@ -23,8 +23,7 @@ for i = 4, #ARGV do
   local p = attempt_facts(P)
   if (p.state == 'running' or p.state == 'queued') and call('HGET', P, 'queue') == ARGV[3] then
     call('HSET', P, 'updated', now_text, 'revision', str(p.revision + 1))
-    plan_set_state(T, P, ARGV[i], p.state, 'interrupted')
-    plan_record(P, ARGV[i], 'z|' .. str(now - p.created) .. '|' .. p.epoch .. '|interrupted')
+    plan_interrupt(T, P, ARGV[i], p, now)
   end
 end
 publish(T)

@@ -143,6 +143,17 @@ local function plan_settle(T, P, plan, p, change, now)
   return state
 end
 
+-- Nobody alive can run it any more: its steps are in a queue that only one process served.
+local function plan_interrupt(T, P, plan, p, now)
+  plan_set_state(T, P, plan, 'running', 'interrupted')
+  plan_record(P, plan, 'z|' .. str(now - p.created) .. '|' .. p.epoch .. '|interrupted')
+end
+
+-- Whether only one process serves it: see privateQueueName in keys.ts.
+local function queue_is_private(queue)
+  return string.sub(queue, 1, 4) == 'run~'
+end
+
 -- The worker that a lock token belongs to.
 local function token_worker(token)
   return string.match(token, '^([^.]+)') or ''

@@ -66,7 +66,7 @@ for i = 1, #open, 2 do
     call('LREM', q .. 'active', -1, id)
     queue_drop_job(q, id)
   end
-  if string.sub(r.queue, 1, 4) == 'run~' then
+  if queue_is_private(r.queue) then
     call('LREM', q .. 'wait', 0, id)
     call('LREM', q .. 'active', 0, id)
     call('ZREM', q .. 'delayed', id)

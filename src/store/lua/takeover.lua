@@ -38,7 +38,8 @@ local function takeover_job(T, token, entry, worker, now)
     queue_put_back(q, a, id)
   end
   call('HSET', P .. ':open', step, open_encode(r))
-  plan_settle(T, P, plan, p, { uncertain = uncertain and 1 or nil }, now)
+  local state = plan_settle(T, P, plan, p, { uncertain = uncertain and 1 or nil }, now)
+  if state == 'running' and queue_is_private(queue) then plan_interrupt(T, P, plan, p, now) end
 end
 
 -- Forgets a worker whose jobs are all dealt with.
@@ -47,7 +48,7 @@ local function worker_forget(T, worker)
   local facts = call('HMGET', info, 'queues', 'machine')
   for queue in string.gmatch(facts[1] or '', '%S+') do
     call('ZREM', T .. 'serving:' .. queue, worker)
-    if string.sub(queue, 1, 4) == 'run~' then queue_drop_if_empty(T .. queue .. ':') end
+    if queue_is_private(queue) then queue_drop_if_empty(T .. queue .. ':') end
   end
   if facts[2] then call('SREM', T .. 'machine:' .. facts[2], worker) end
   call('ZREM', T .. 'workers', worker)
