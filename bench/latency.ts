@@ -32,7 +32,9 @@ export const latency: Scenario = {
           const { gapsMs } = await onServer((url) => RUNS[kind]({ ...options, url }), fsync);
           samples[kind].push(quantile(gapsMs, 0.5));
         }
-        talk(`appendfsync ${fsync}, round ${round + 1} of ${rounds}: ${KINDS.map((kind) => `${kind} ${samples[kind].at(-1)!.toFixed(3)} ms`).join(", ")}`);
+        talk(
+          `appendfsync ${fsync}, round ${round + 1} of ${rounds}: ${KINDS.map((kind) => `${kind} ${samples[kind].at(-1)!.toFixed(3)} ms`).join(", ")}`,
+        );
       }
       const bar = fsync === "everysec" ? { atMost: 0.6 } : null;
       figures.push(

@@ -6,11 +6,27 @@ import { execFileSync } from "node:child_process";
 import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
+import { dryRunProcess } from "./dry-run-process.js";
+import { large } from "./large.js";
+import { latency } from "./latency.js";
+import { memory } from "./memory.js";
+import { recovery } from "./recovery.js";
+import { resume } from "./resume.js";
+import { roundTrips } from "./round-trips.js";
 import { type Figure, meetsBar } from "./support/figure.js";
 import type { Scenario, Size } from "./support/scenario.js";
 import { throughput } from "./throughput.js";
 
-const SCENARIOS: readonly Scenario[] = [throughput];
+const SCENARIOS: readonly Scenario[] = [
+  throughput,
+  latency,
+  roundTrips,
+  resume,
+  dryRunProcess,
+  memory,
+  recovery,
+  large,
+];
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -65,7 +81,10 @@ function isSize(text: string): text is Size {
 }
 
 function tableOf(figures: readonly Figure[]): string {
-  const table = new Table({ head: ["figure", "value", "low", "high", "unit", "n", "bar", ""], style: { head: [], border: [] } });
+  const table = new Table({
+    head: ["figure", "value", "low", "high", "unit", "n", "bar", ""],
+    style: { head: [], border: [], compact: true },
+  });
   for (const figure of figures) {
     const { name, value, low, high, unit, samples } = figure;
     table.push([name, short(value), short(low), short(high), unit, samples, barText(figure), standing(figure)]);

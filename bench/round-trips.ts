@@ -1,9 +1,10 @@
 /** What a worker sends for a step, as MONITOR shows it: its start, its beats and its waiting are in the figure. */
-import { figure } from "./support/figure.js";
+
 import { countCommands } from "./support/commands.js";
-import { measure, onServer, QUEUE, addJobs, submitPlans, withChild } from "./support/runs.js";
-import type { Scenario, Size } from "./support/scenario.js";
+import { figure } from "./support/figure.js";
 import type { Shape } from "./support/plans.js";
+import { addJobs, measure, onServer, QUEUE, submitPlans, withChild } from "./support/runs.js";
+import type { Scenario, Size } from "./support/scenario.js";
 
 const SHAPE = { kind: "chain", steps: 10 } as const satisfies Shape;
 const PLANS: Readonly<Record<Size, number>> = { full: 500, tiny: 20 };

@@ -47,7 +47,9 @@ async function measureAll(
       const options = { concurrency: 50, warmUpSteps: warmUpPlans * STEPS, totalSteps: plans * STEPS };
       const sample = await onServer((url) => RUNS[kind]({ ...options, url }), fsync);
       samples[kind].push(sample);
-      talk(`appendfsync ${fsync}, round ${round + 1} of ${rounds}: ${NAMES[kind]}, ${perSecond(sample).toFixed(0)} steps/s`);
+      talk(
+        `appendfsync ${fsync}, round ${round + 1} of ${rounds}: ${NAMES[kind]}, ${perSecond(sample).toFixed(0)} steps/s`,
+      );
     }
   }
   return samples;

@@ -56,7 +56,7 @@ Feature: What is wrong is said at once
     When I run `plan submit plan.yaml`
     Then it exits with 2
     And it says on stderr `Error: INVALID_PLAN:`
-    And it says on stderr `cycle`
+    And it says on stderr `a → c → b → a`
     And there is no plan
 
   Scenario: An input that does not fit

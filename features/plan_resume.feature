@@ -306,7 +306,7 @@ Feature: A plan goes on from where it stopped
       Given a plan with the steps "reserve", "charge", "ship"
       And its worker was killed in "charge"
       And "charge" takes long
-      When 8 people run `plan resume {plan}` at once
+      When 8 people run `plan resume {plan}` at once, and one goes on
       Then one of them wins, and 7 are refused with PLAN_ACTIVE
       And each step has one live job at most
       And it was resumed once

@@ -8,6 +8,9 @@ export interface Message {
   readonly kind: string;
 }
 
+/** With the time at which it came, by `performance.now()`. */
+export type Heard<M extends Message> = M & { readonly heardAtMs: number };
+
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const START_DEADLINE_MS = 30_000;
 
@@ -22,13 +25,13 @@ export async function startChild(program: string, config: object, deadlineMs = S
 
 export class Child {
   /** What it said and nobody has taken yet. */
-  readonly heard: Message[] = [];
+  private readonly heard: Heard<Message>[] = [];
 
   constructor(
     private readonly program: string,
     private readonly forked: ChildProcess,
   ) {
-    forked.on("message", (message) => this.heard.push(message as Message));
+    forked.on("message", (message) => this.heard.push({ ...(message as Message), heardAtMs: performance.now() }));
   }
 
   get pid(): number {
@@ -40,17 +43,21 @@ export class Child {
   }
 
   /** Takes the next message of a kind. */
-  async next<M extends Message>(kind: M["kind"], deadlineMs: number): Promise<M> {
+  async next<M extends Message>(kind: M["kind"], deadlineMs: number): Promise<Heard<M>> {
     return until(
       `"${kind}" from ${this.program}`,
       () => {
         const at = this.heard.findIndex((message) => message.kind === kind);
-        if (at >= 0) return this.heard.splice(at, 1)[0] as M;
+        if (at >= 0) return this.heard.splice(at, 1)[0] as Heard<M>;
         if (this.hasEnded) throw new Error(`${this.program} ended before it said "${kind}"`);
         return null;
       },
       deadlineMs,
     );
+  }
+
+  has(kind: string): boolean {
+    return this.heard.some((message) => message.kind === kind);
   }
 
   signal(signal: NodeJS.Signals): void {

@@ -20,7 +20,8 @@ export async function countCommands(url: string, action: () => Promise<unknown>)
   monitor.on("monitor", (_time: string, args: string[], source: string) => {
     const name = args[0]!.toLowerCase();
     if (name === "echo") marks.push(args[1]!);
-    else if (marks.includes(from) && !marks.includes(to) && source !== "lua") byName.set(name, (byName.get(name) ?? 0) + 1);
+    else if (marks.includes(from) && !marks.includes(to) && source !== "lua")
+      byName.set(name, (byName.get(name) ?? 0) + 1);
   });
   try {
     await control.echo(from);

@@ -150,10 +150,10 @@ export async function measure(child: Child): Promise<Measured> {
 }
 
 /** @returns their ids */
-export async function submitPlans(url: string, shape: Shape, count: number): Promise<string[]> {
+export async function submitPlans(url: string, shape: Shape, count: number, prefix = "bench"): Promise<string[]> {
   const plan: AnyPlan = planOf(shape, async () => null);
   const client = createClient({ redis: url });
-  const ids = Array.from({ length: count }, (_, i) => `bench-${i + 1}`);
+  const ids = Array.from({ length: count }, (_, i) => `${prefix}-${i + 1}`);
   try {
     for (let from = 0; from < count; from += BATCH) {
       await Promise.all(ids.slice(from, from + BATCH).map((planId) => client.submit(plan, INPUT, { planId })));

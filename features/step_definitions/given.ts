@@ -45,6 +45,7 @@ Given("a Redis that several machines share", async function (this: PlanWorld) {
 Given("a Redis address where nobody answers", async function (this: PlanWorld) {
   await this.useRedis();
   await this.redis!.stop();
+  this.isStoreGone = true;
 });
 
 Given(/^"([\w.-]+)" takes long$/, function (this: PlanWorld, step: string) {

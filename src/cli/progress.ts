@@ -94,8 +94,9 @@ async function showLogTail(
   if (lines.length === 1 && lines[0] === "") return;
   const c = terminal.talkColors;
   const left = lines.length - LOG_TAIL_LINES;
-  if (left > 0) view.print(c.dim(`  │ … ${left} more: ${planCommand("logs", event.planId, event.step)}`));
-  for (const line of lines.slice(-LOG_TAIL_LINES)) view.print(`  ${c.dim("│")} ${line}`);
+  const tail = lines.slice(-LOG_TAIL_LINES).map((line) => `  ${c.dim("│")} ${line}`);
+  if (left > 0) tail.unshift(c.dim(`  │ … ${left} more: ${planCommand("logs", event.planId, event.step)}`));
+  view.print(tail.join("\n"));
 }
 
 async function showQuestion(

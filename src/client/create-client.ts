@@ -1,7 +1,7 @@
 /** `createClient`: the library's way to plans. */
 import { Redis, type RedisOptions } from "ioredis";
+import { isProcessGone } from "../machine/process-identity.js";
 import { Keys } from "../store/keys.js";
-import { isProcessGone } from "../store/local-process.js";
 import { DEFAULT_DEAD_AFTER_MS, DEFAULT_PREFIX, openStore } from "../store/open-store.js";
 import { RedisPlanStore } from "../store/redis-plan-store.js";
 import { defaultActor } from "./actor.js";

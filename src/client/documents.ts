@@ -2,7 +2,9 @@
  * What the library returns and `-o json` prints: plans, steps, events and workers as plain JSON. Times are ISO 8601
  * in UTC; the command line renames the fields to snake_case and changes nothing else.
  */
+
 import type { CompiledStep } from "../core/definition.js";
+import { formatDurationMs } from "../core/duration.js";
 import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
 import {
@@ -81,6 +83,8 @@ export interface StepDocument {
   readonly dueAt: string | null;
   readonly ask: Ask | null;
   readonly error: AttemptError | null;
+  /** What every worker that was offered the step lacks, such as its version or the right to run commands. */
+  readonly unserved: string | null;
 }
 
 type Dated<T> = T extends unknown ? Omit<T, "at"> & { readonly at: string } : never;
@@ -127,13 +131,26 @@ export function planDocument(detail: PlanDetail, decisions: readonly Decision[])
   const { view, state, why, compiled } = detail;
   const open = new Map(view.open.map((step) => [step.stepId, step]));
   return {
-    ...planSummary({ meta: view.meta, state, why }),
+    ...planSummary({ meta: view.meta, state, why: whyUnserved(detail) ?? why }),
     definitionDigest: view.meta.definitionDigest,
     workdir: view.meta.workdir,
     steps: [...compiled.steps.values()].map((step) => stepDocument(step, detail, open.get(step.id))),
     decisions: decisions.map(dated),
     try: nextCommand(view, state),
   };
+}
+
+/** A worker that lacks what a step needs may be on its way, as during a deployment. */
+const UNSERVED_AFTER_MS = 30_000;
+
+/** Where nothing moves for want of a worker that could: what the workers lack, and since when. */
+function whyUnserved({ view, unserved }: PlanDetail): string | null {
+  const moving = view.open.filter((step) => canProgress(step, view));
+  const lacking = moving.map((step) => unserved.get(step.stepId));
+  const [first] = lacking;
+  if (!first || lacking.some((one) => one === undefined)) return null;
+  const sinceMs = view.now - first.since;
+  return sinceMs < UNSERVED_AFTER_MS ? null : `${first.reason}, for ${formatDurationMs(sinceMs)} now`;
 }
 
 /** The command that a person would give next, or null where the plan needs none. */
@@ -183,6 +200,7 @@ function stepDocument(step: CompiledStep, detail: PlanDetail, open: OpenStep | u
     crashes: open.crashes,
     ask: detail.asks.get(step.id) ?? null,
     error: detail.errors.get(step.id) ?? null,
+    unserved: open.kind === "delayed" || open.kind === "queued" ? (detail.unserved.get(step.id)?.reason ?? null) : null,
   };
 }
 
@@ -198,6 +216,7 @@ const NOTHING_YET = {
   dueAt: null,
   ask: null,
   error: null,
+  unserved: null,
 } as const;
 
 function doneFacts(record: StepRecord) {

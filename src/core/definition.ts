@@ -18,6 +18,9 @@ export interface RetryPolicy {
 export const DEFAULT_RETRY: RetryPolicy = { attempts: 3, backoff: "exponential", delayMs: 1_000, maxMs: 60_000 };
 export const DEFAULT_STEP_TIMEOUT_MS = 3_600_000;
 export const DEFAULT_PHASE = "execute";
+export const CONVENTIONAL_PHASES = ["strategize", "execute", "apply"] as const;
+/** How many steps a plan may have. */
+export const STEP_LIMIT = 100_000;
 export const DOCUMENT_QUEUE = "documents";
 /** The handler name of a step whose function lives in a TypeScript definition. */
 export const CODE_HANDLER = "code";
@@ -88,6 +91,27 @@ export function compile(definition: Definition): CompiledDefinition {
     steps,
     roots: definition.steps.filter((step) => step.needs.length === 0).map((step) => step.id),
   };
+}
+
+/** The phases of a plan that lists none: the conventional three as soon as a step names one of them. */
+export function impliedPhases(named: Iterable<string>): readonly string[] {
+  const conventional: readonly string[] = CONVENTIONAL_PHASES;
+  for (const phase of named) if (conventional.includes(phase)) return conventional;
+  return [DEFAULT_PHASE];
+}
+
+/**
+ * The phase of a step that names none. It can't be earlier than those of its needs, so it is the latest one among them;
+ * without needs it is the first phase of a plan that lists its own, else `execute`.
+ */
+export function defaultPhase(
+  listed: readonly string[] | null,
+  phases: readonly string[],
+  ofNeeds: Iterable<string>,
+): string {
+  let latest = listed?.[0] ?? DEFAULT_PHASE;
+  for (const phase of ofNeeds) if (phases.indexOf(phase) > phases.indexOf(latest)) latest = phase;
+  return latest;
 }
 
 /** All steps that need `from`, directly or not, `from` included, in listed order. */

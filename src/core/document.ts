@@ -2,7 +2,7 @@
  * Plan documents: YAML or JSON to a compiled definition, or every fault with its line and column. Nothing that a
  * document says is passed over: what this version doesn't know, or can't do yet, is a fault.
  */
-import { type CompiledDefinition, compile, DOCUMENT_QUEUE, type StepDefinition } from "./definition.js";
+import { type CompiledDefinition, compile, DOCUMENT_QUEUE, STEP_LIMIT, type StepDefinition } from "./definition.js";
 import { linkSteps } from "./document/graph.js";
 import { type Field, LocatedDocument } from "./document/located.js";
 import { checkReferences } from "./document/references.js";
@@ -10,8 +10,6 @@ import { checkKeys, type DraftStep, readDefaults, readId, readStep } from "./doc
 import type { StepHandler } from "./handler.js";
 import { checkInputSchema } from "./input.js";
 import type { JsonObject } from "./json.js";
-
-export const STEP_LIMIT = 100_000;
 
 const KEYS = ["plan", "version", "phases", "input", "defaults", "queue", "failFast", "steps"] as const;
 const KEYS_OF_LATER_VERSIONS = ["resume", "priority", "concurrency", "rate", "prepare", "onFailure", "env"] as const;

@@ -18,13 +18,16 @@ export type ResumePoint =
   /** Keeps the checkpoint's step. `stepId` is null where the current line has no such checkpoint. */
   | { readonly kind: "checkpoint"; readonly checkpointId: string; readonly stepId: string | null }
   /** Takes the decision anew: runs the step that made it. The root decision, the submission, has `root` for a step. */
-  | { readonly kind: "decision"; readonly decisionId: string; readonly stepId: string | { readonly root: true } | null };
+  | {
+      readonly kind: "decision";
+      readonly decisionId: string;
+      readonly stepId: string | { readonly root: true } | null;
+    };
 
 /** What a person says of an irreversible step that started and has no record. */
 export type Acknowledgement =
   /** It happened; this is its output, serialised. */
-  | { readonly said: "done"; readonly output: string }
-  | { readonly said: "redo" };
+  { readonly said: "done"; readonly output: string } | { readonly said: "redo" };
 
 export interface ResumeRequest {
   readonly from: ResumePoint;
@@ -88,7 +91,11 @@ export interface ResumeActions {
   readonly restart: readonly string[];
   /** Done needs of superseded steps that aren't free to run: what their counters become. */
   readonly recount: ReadonlyMap<string, number>;
-  readonly acknowledged: readonly { readonly stepId: string; readonly said: "done" | "redo"; readonly output: string }[];
+  readonly acknowledged: readonly {
+    readonly stepId: string;
+    readonly said: "done" | "redo";
+    readonly output: string;
+  }[];
 }
 
 export interface ResumeDecision {
@@ -107,13 +114,14 @@ export function assess(read: ResumeFacts, request: ResumeRequest): ResumeDecisio
   const state = planState(view);
   const refusal = refuse(facts, request, state);
   const actions = refusal ? null : plannedActions(facts, request);
-  const run = refusal ? [] : stepsToRun(facts, actions!);
+  const { meta } = view;
   const superseded = new Set(actions?.superseded);
   const reuse = facts.doneSteps.filter((id) => !superseded.has(id));
-  const first = actions ? (firstStep(facts, actions) ?? null) : (view.open[0]?.stepId ?? null);
-  const { meta } = view;
-  const acked = actions?.acknowledged.filter((ack) => ack.said === "done").length ?? 0;
-  const runCount = meta.total - meta.done + superseded.size - (actions ? countNotDone(facts, actions) : 0) - acked;
+  const reuseCount = meta.done - [...superseded].filter((id) => facts.done.has(id)).length;
+  const settled = (actions?.acknowledged ?? []).filter((ack) => ack.said === "done").map((ack) => ack.stepId);
+  const kept = new Set([...reuse, ...settled]);
+  const run = actions ? stepsToRun(facts, actions, kept) : [];
+  const first = actions ? firstToRun(facts, actions, run, kept) : firstOpen(facts);
   const shape = {
     planId: meta.planId,
     revision: meta.revision,
@@ -131,7 +139,7 @@ export function assess(read: ResumeFacts, request: ResumeRequest): ResumeDecisio
       state,
       why: explainState(view, state),
       eligible: refusal === null,
-      phase: (first === null ? undefined : facts.compiled?.steps.get(first)?.phase) ?? meta.phase,
+      phase: (first === null ? undefined : phaseOf(facts, first)) ?? meta.phase,
       step: first,
       stepNumber: first === null ? null : stepNumber(facts, first),
       total: meta.total,
@@ -141,10 +149,10 @@ export function assess(read: ResumeFacts, request: ResumeRequest): ResumeDecisio
       sandbox: null,
       epoch: meta.epoch,
       nextEpoch: refusal ? meta.epoch : meta.epoch + 1,
-      reuse: shorten(facts, reuse),
-      reuseCount: meta.done - [...superseded].filter((id) => facts.done.has(id)).length,
-      run: shorten(facts, run),
-      runCount: refusal ? 0 : runCount,
+      reuse: facts.compiled ? reuse : reuse.slice(-LISTED_STEPS),
+      reuseCount,
+      run: facts.compiled ? run : run.slice(0, LISTED_STEPS),
+      runCount: actions ? meta.total - reuseCount - settled.length : 0,
       ackRequired: uncertainSteps(facts, request),
       newKey: actions ? actions.superseded : [],
       drift: [],
@@ -171,22 +179,28 @@ export function explainState(view: PlanView, state: PlanState): string {
     case "queued": {
       const queue = view.open[0]?.queue;
       if (queue === undefined) return "no step is released yet";
-      return view.servers.get(queue) ? `waiting for a worker on queue ${queue}` : `no live worker serves queue ${queue}`;
+      return view.servers.get(queue)
+        ? `waiting for a worker on queue ${queue}`
+        : `no live worker serves queue ${queue}`;
     }
     case "running": {
-      const running = view.open.filter((step) => step.kind === "running");
+      const active = view.open.filter((step) => canProgress(step, view));
+      const running = active.filter((step) => step.kind === "running");
       if (running.length > 0) return `${names(running)} ${running.length === 1 ? "is" : "are"} executing`;
-      const delayed = view.open.find((step) => step.kind === "delayed");
+      const delayed = active.find((step) => step.kind === "delayed");
       if (delayed?.kind === "delayed") {
         const inMs = Math.max(0, delayed.dueAt - view.now);
         return `${delayed.stepId} runs again in ${formatDurationMs(inMs)} (attempt ${delayed.attempts + 1})`;
       }
-      return `${names(view.open.filter((step) => canProgress(step, view)))} queued`;
+      return `${names(active)} ${active.length === 1 ? "is" : "are"} queued`;
     }
     case "failed":
       return `${names(view.open.filter((step) => step.kind === "failed"))} failed`;
     case "waiting":
-      return `waits for ${view.open.filter((step) => step.kind === "waiting").map(describeWait).join(", ")}`;
+      return `waits for ${view.open
+        .filter((step) => step.kind === "waiting")
+        .map(describeWait)
+        .join(", ")}`;
     case "interrupted": {
       const uncertain = view.open.find((step) => step.kind === "uncertain");
       if (uncertain) return `${uncertain.stepId} cannot be undone, was cut off, and left no record`;
@@ -195,9 +209,13 @@ export function explainState(view: PlanView, state: PlanState): string {
         const owner = view.owners.get(lost.workerId);
         return `worker ${owner?.label ?? lost.workerId} was lost in ${lost.stepId}`;
       }
-      const waiting = view.open.find((step) => step.kind === "queued" || step.kind === "delayed" || step.kind === "backlog");
-      if (!waiting) return "nothing is left that could run it";
-      return `${waiting.stepId} was handed back and no live worker serves queue ${waiting.queue}`;
+      const waiting = view.open.find(
+        (step) => step.kind === "queued" || step.kind === "delayed" || step.kind === "backlog",
+      );
+      if (waiting) return `${waiting.stepId} was handed back and no live worker serves queue ${waiting.queue}`;
+      const timed = view.open.find((step) => step.kind === "waiting" && step.wait === "timer");
+      if (timed) return `${timed.stepId} waits for its timer and no live worker serves queue ${timed.queue}`;
+      return "nothing is left that could run it";
     }
     default:
       return state satisfies never;
@@ -234,12 +252,13 @@ function refuse(facts: KnownFacts, request: ResumeRequest, state: PlanState): Er
   if (active) return refuseActive(view, active);
   const misplaced = refusePoint(facts, request.from);
   if (misplaced) return misplaced;
-  if (state === "waiting" && request.from.kind === "frontier") {
-    const step = view.open.find((s) => s.kind === "waiting")!;
+  if (state === "waiting" && !rewoundSteps(facts, request.from).some((id) => isReached(facts, id))) {
+    const waiting = view.open.filter((step) => step.kind === "waiting");
+    const step = waiting.find(({ wait }) => wait !== "timer") ?? waiting[0]!;
     return {
       code: "PLAN_WAITING",
       message: `Plan ${planId} waits for ${describeWait(step)}`,
-      details: { plan_id: planId, step: step.stepId, wait: step.kind === "waiting" ? step.wait : null },
+      details: { plan_id: planId, step: step.stepId, wait: step.wait },
       try: waitCommand(planId, step),
     };
   }
@@ -353,21 +372,13 @@ function plannedActions(facts: KnownFacts, request: ResumeRequest): ResumeAction
   return { superseded, restart, recount, acknowledged };
 }
 
-/** The steps that a rewind runs again: those at its point, and all that need them. */
-function rewoundSteps(facts: KnownFacts, from: ResumePoint): string[] {
-  const { compiled } = facts;
-  switch (from.kind) {
-    case "frontier":
-      return [];
-    case "step":
-      return descendants(compiled!, [from.stepId]);
-    case "checkpoint":
-      return descendants(compiled!, compiled!.steps.get(from.stepId!)!.next);
-    case "decision":
-      return descendants(compiled!, typeof from.stepId === "string" ? [from.stepId] : compiled!.roots);
-    default:
-      return from satisfies never;
-  }
+/** The steps that a rewind runs again: those at its point, and all that need them. None where there is no such point. */
+function rewoundSteps({ compiled }: KnownFacts, from: ResumePoint): string[] {
+  if (from.kind === "frontier" || compiled === null || from.stepId === null) return [];
+  if (typeof from.stepId !== "string") return descendants(compiled, compiled.roots);
+  const step = compiled.steps.get(from.stepId);
+  if (!step) return [];
+  return descendants(compiled, from.kind === "checkpoint" ? step.next : [step.id]);
 }
 
 /** Irreversible steps that started and have no record, and that a rewind would not supersede anyway. */
@@ -376,7 +387,7 @@ function uncertainSteps(facts: KnownFacts, request: ResumeRequest): string[] {
     (step) => step.effect === "irreversible" && step.attempts > 0 && step.kind !== "waiting",
   );
   if (suspects.length === 0) return [];
-  const below = new Set(facts.compiled ? rewoundSteps(facts, request.from) : []);
+  const below = new Set(rewoundSteps(facts, request.from));
   return suspects.map((step) => step.stepId).filter((id) => !below.has(id));
 }
 
@@ -389,19 +400,34 @@ function restarts(step: OpenStep): boolean {
   return step.kind !== "waiting" || step.wait === "timer";
 }
 
-function stepsToRun(facts: KnownFacts, actions: ResumeActions): string[] {
-  if (!facts.compiled) return [...actions.restart];
-  const kept = new Set(facts.doneSteps);
-  for (const ack of actions.acknowledged) if (ack.said === "done") kept.add(ack.stepId);
-  for (const id of actions.superseded) kept.delete(id);
-  return [...facts.compiled.steps.keys()].filter((id) => !kept.has(id));
+/** All that is not kept, in listed order; of a plan that is too large to list, only what can start. */
+function stepsToRun(facts: KnownFacts, actions: ResumeActions, kept: ReadonlySet<string>): string[] {
+  if (facts.compiled) return [...facts.compiled.steps.keys()].filter((id) => !kept.has(id));
+  return [...actions.restart, ...facts.view.open.filter((step) => !restarts(step)).map((step) => step.stepId)];
 }
 
-function firstStep(facts: KnownFacts, actions: ResumeActions): string | undefined {
-  const candidates = actions.restart;
-  if (!facts.compiled) return candidates[0];
-  const order = (id: string) => facts.compiled!.steps.get(id)?.index ?? 0;
-  return [...candidates].sort((a, b) => order(a) - order(b))[0] ?? facts.view.open[0]?.stepId;
+/** The first that can start at once; where nothing can, the first that goes on waiting. */
+function firstToRun(
+  { view, compiled }: KnownFacts,
+  actions: ResumeActions,
+  run: readonly string[],
+  kept: ReadonlySet<string>,
+): string | null {
+  const free = compiled ? run.filter((id) => compiled.steps.get(id)!.needs.every((need) => kept.has(need))) : run;
+  const superseded = new Set(actions.superseded);
+  const waiting = new Set(
+    view.open.filter((step) => !restarts(step) && !superseded.has(step.stepId)).map((step) => step.stepId),
+  );
+  return free.find((id) => !waiting.has(id)) ?? free[0] ?? null;
+}
+
+function firstOpen({ view, compiled }: KnownFacts): string | null {
+  const place = (step: OpenStep) => compiled?.steps.get(step.stepId)?.index ?? 0;
+  return [...view.open].sort((a, b) => place(a) - place(b))[0]?.stepId ?? null;
+}
+
+function phaseOf({ view, compiled }: KnownFacts, id: string): string | undefined {
+  return (compiled?.steps.get(id) ?? view.open.find((step) => step.stepId === id))?.phase;
 }
 
 function stepNumber(facts: KnownFacts, id: string): number | null {
@@ -409,23 +435,14 @@ function stepNumber(facts: KnownFacts, id: string): number | null {
   return index === undefined ? null : index + 1;
 }
 
-/** Superseded steps that had not been done: they are counted as left already. */
-function countNotDone(facts: KnownFacts, actions: ResumeActions): number {
-  const { done } = facts;
-  return actions.superseded.filter((id) => !done.has(id)).length;
-}
-
-function shorten(facts: KnownFacts, ids: readonly string[]): readonly string[] {
-  return facts.compiled ? ids : ids.slice(-LISTED_STEPS);
-}
-
 function names(steps: readonly OpenStep[]): string {
   const ids = steps.map((step) => step.stepId);
   return ids.length <= 5 ? ids.join(", ") : `${ids.slice(0, 5).join(", ")} and ${ids.length - 5} more`;
 }
 
-function describeWait(step: OpenStep): string {
-  if (step.kind !== "waiting") return step.stepId;
+type WaitingStep = Extract<OpenStep, { readonly kind: "waiting" }>;
+
+function describeWait(step: WaitingStep): string {
   switch (step.wait) {
     case "approval":
       return `an approval of ${step.stepId}`;
@@ -438,8 +455,15 @@ function describeWait(step: OpenStep): string {
   }
 }
 
-function waitCommand(planId: string, step: OpenStep): string {
-  if (step.kind === "waiting" && step.wait === "approval") return `plan approve ${planId} ${step.stepId}`;
-  if (step.kind === "waiting" && step.wait === "signal") return `plan signal ${planId} ${step.stepId}`;
-  return `plan watch ${planId}`;
+function waitCommand(planId: string, step: WaitingStep): string {
+  switch (step.wait) {
+    case "approval":
+      return `plan approve ${planId} ${step.stepId}`;
+    case "signal":
+      return `plan signal ${planId} ${step.stepId}`;
+    case "timer":
+      return `plan watch ${planId}`;
+    default:
+      return step.wait satisfies never;
+  }
 }

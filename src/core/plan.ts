@@ -138,15 +138,10 @@ export interface PlanView {
 export function planState(view: PlanView): PlanState {
   const { storedState } = view.meta;
   if (isTerminal(storedState) || storedState === "paused") return storedState;
-  if (view.open.some((step) => canProgress(step, view))) {
-    return view.meta.done === 0 && view.open.every((step) => step.attempts === 0) ? "queued" : "running";
-  }
-  if (view.open.some((step) => step.kind === "failed")) return "failed";
-  if (!view.open.some((step) => isStranded(step, view))) {
-    if (view.open.some((step) => step.kind === "waiting")) return "waiting";
-    if (view.open.length > 0) return view.meta.storedState;
-  }
   const neverStarted = view.meta.done === 0 && view.open.every((step) => step.attempts === 0);
+  if (view.open.some((step) => canProgress(step, view))) return neverStarted ? "queued" : "running";
+  if (view.open.some((step) => step.kind === "failed")) return "failed";
+  if (view.open.length > 0 && view.open.every((step) => isWaiting(step, view))) return "waiting";
   return neverStarted && view.meta.privateQueue === null ? "queued" : "interrupted";
 }
 
@@ -170,11 +165,9 @@ export function canProgress(step: OpenStep, view: PlanView): boolean {
   }
 }
 
-/** A step that ought to run and that nobody alive can run. */
-function isStranded(step: OpenStep, view: PlanView): boolean {
-  if (step.kind === "failed" || step.kind === "held") return false;
-  if (step.kind !== "waiting") return true;
-  // A person or a signal needs no worker; a timer needs one when it is over, and a private queue never gets another.
-  if (step.wait !== "timer" || view.servers.get(step.queue) != null) return false;
-  return view.meta.privateQueue !== null || (step.dueAt ?? 0) <= view.now;
+/** A person or a signal needs no worker; a timer needs one when it is over, and a private queue never gets another. */
+function isWaiting(step: OpenStep, view: PlanView): boolean {
+  if (step.kind !== "waiting") return false;
+  if (step.wait !== "timer" || view.servers.get(step.queue) != null) return true;
+  return view.meta.privateQueue === null && (step.dueAt ?? 0) > view.now;
 }

@@ -2,13 +2,16 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import {
   CODE_HANDLER,
+  CONVENTIONAL_PHASES,
   type CompiledDefinition,
   compile,
-  DEFAULT_PHASE,
   DEFAULT_RETRY,
   DEFAULT_STEP_TIMEOUT_MS,
   DOCUMENT_QUEUE,
+  defaultPhase,
+  impliedPhases,
   type RetryPolicy,
+  STEP_LIMIT,
   type StepDefinition,
 } from "../core/definition.js";
 import { parseDurationMs } from "../core/duration.js";
@@ -27,11 +30,7 @@ import type {
   Steps,
 } from "./typed-plan.js";
 
-/** The phases of a plan that names none itself, as soon as one of its steps names one of them. */
-const CONVENTIONAL_PHASES = ["strategize", "execute", "apply"] as const;
 type ConventionalPhase = (typeof CONVENTIONAL_PHASES)[number];
-
-const MAX_STEPS = 100_000;
 
 export interface PlanOptions<In extends StandardSchemaV1, P extends string, Svc> {
   /** Any Standard Schema: it types what is submitted, and what the steps see. */
@@ -77,7 +76,7 @@ interface PlanHead {
 interface DefinedStep {
   readonly definition: StepDefinition;
   readonly code: StepCode;
-  readonly namesPhase: boolean;
+  readonly namedPhase: string | undefined;
 }
 
 type AnyPlacement = Placement<Steps, string, string>;
@@ -153,12 +152,11 @@ class PlanBuilder implements AnyPlan {
     const { name, version, phases, failFast } = this.#head;
     const steps = this.#list.first(this.#size);
     if (steps.length === 0) throw new InvalidDefinitionError(`Plan ${JSON.stringify(name)}`, "has no steps");
-    const implied = steps.some((step) => step.namesPhase) ? CONVENTIONAL_PHASES : [DEFAULT_PHASE];
     return compile({
       name,
       version,
       source: "code",
-      phases: phases ?? implied,
+      phases: phases ?? impliedPhases(steps.flatMap((step) => step.namedPhase ?? [])),
       steps: steps.map((step) => step.definition),
       inputSchema: null,
       failFast,
@@ -174,7 +172,7 @@ class PlanBuilder implements AnyPlan {
     const refuse = (fault: string) => this.#refuse(id, fault);
     if (!isId(id)) throw refuse(`has an id that is ${NOT_AN_ID}`);
     if (this.#find(id)) throw refuse("exists already");
-    if (this.#size >= MAX_STEPS) throw refuse(`is step ${this.#size + 1}; a plan may have ${MAX_STEPS}`);
+    if (this.#size >= STEP_LIMIT) throw refuse(`is step ${this.#size + 1}; a plan may have ${STEP_LIMIT}`);
     refuseUnknownKeys(options, known, refuse);
     const needs = this.#needs(id, options.needs);
     const { queue = this.#head.queue, rev = null, effect = "idempotent" } = options;
@@ -184,7 +182,7 @@ class PlanBuilder implements AnyPlan {
       throw refuse(`has the effect ${show(effect)}; it can be idempotent or irreversible`);
     }
     return {
-      namesPhase: options.phase !== undefined,
+      namedPhase: options.phase,
       definition: {
         id,
         phase: this.#phase(id, options.phase, needs),
@@ -218,11 +216,15 @@ class PlanBuilder implements AnyPlan {
     });
   }
 
-  /** A step can't be of an earlier phase than what it needs, so by default it is of the latest one among them. */
   #phase(id: string, named: string | undefined, needs: readonly StepDefinition[]): string {
     const phases: readonly string[] = this.#head.phases ?? CONVENTIONAL_PHASES;
-    const byDefault = this.#head.phases?.[0] ?? DEFAULT_PHASE;
-    const phase = named ?? needs.map((need) => need.phase).reduce(later, byDefault);
+    const phase =
+      named ??
+      defaultPhase(
+        this.#head.phases,
+        phases,
+        needs.map((need) => need.phase),
+      );
     if (!phases.includes(phase)) {
       throw this.#refuse(id, `has the phase ${show(phase)}; the plan's phases are ${phases.join(", ")}`);
     }
@@ -231,10 +233,6 @@ class PlanBuilder implements AnyPlan {
       throw this.#refuse(id, `of phase ${phase} needs ${show(tooLate.id)} of the later phase ${tooLate.phase}`);
     }
     return phase;
-
-    function later(a: string, b: string): string {
-      return phases.indexOf(b) > phases.indexOf(a) ? b : a;
-    }
   }
 
   #find(id: string): StepDefinition | undefined {

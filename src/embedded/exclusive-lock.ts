@@ -12,7 +12,7 @@ import { readlinkSync, symlinkSync, unlinkSync } from "node:fs";
 import { pid } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { StoreUnavailableError } from "../core/errors.js";
-import { identify, isRunning, type ProcessIdentity } from "./process-identity.js";
+import { identify, isRunning, type ProcessIdentity } from "../machine/process-identity.js";
 
 /** Runs the action while nobody else holds the lock at `path`. @throws StoreUnavailableError after `waitMs` behind a live holder */
 export async function withLock<T>(path: string, waitMs: number, action: () => Promise<T>): Promise<T> {

@@ -2,7 +2,7 @@
 import { chmodSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pid } from "node:process";
-import type { ProcessIdentity } from "./process-identity.js";
+import type { ProcessIdentity } from "../machine/process-identity.js";
 import type { ServerRelease } from "./server-binary.js";
 
 export interface ServerFiles {

@@ -19,9 +19,9 @@ import { dirname, join } from "node:path";
 import { kill } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { StoreUnavailableError, StoreUnsuitableError } from "../core/errors.js";
+import { identify, isRunning } from "../machine/process-identity.js";
 import { ensureDataDir } from "./data-directory.js";
 import { withLock } from "./exclusive-lock.js";
-import { identify, isRunning } from "./process-identity.js";
 import { ReplyError, RespConnection } from "./resp-connection.js";
 import { canOpen, findServer, releaseOf, type ServerRelease } from "./server-binary.js";
 import {

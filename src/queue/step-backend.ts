@@ -68,6 +68,8 @@ export interface StepBackend {
   readonly fetching: ReadonlySet<string>;
   /** How the slot's attempt ended, set by the processor before it returns. */
   readonly outcomes: Map<string, Outcome>;
+  /** Cuts the connection that waits for markers. BullMQ's own disconnect first waits until it is connected. */
+  cutBlocking(): void;
 }
 
 export function stepBackend(options: StepBackendOptions): StepBackend {
@@ -79,6 +81,7 @@ export function stepBackend(options: StepBackendOptions): StepBackend {
   /** A marker was popped and nothing was fetched for it yet: without it, nobody else would be woken. */
   let markerTaken = false;
   let returnMarker = async () => {};
+  let cutBlocking = () => {};
 
   function take(token: string, reply: FetchReply): NextJob {
     clockAheadMs = Date.now() - reply.now;
@@ -151,6 +154,8 @@ export function stepBackend(options: StepBackendOptions): StepBackend {
     const backend = createRedisBackend(name, opts, extra);
     const waitForJob = backend.waitForJob.bind(backend);
     const moveToFailed = backend.moveToFailed.bind(backend);
+    cutBlocking = () =>
+      (backend as unknown as { blockingConnection?: { _client: Redis } }).blockingConnection?._client.disconnect();
     returnMarker = async () => {
       if (!markerTaken) return;
       markerTaken = false;
@@ -192,7 +197,7 @@ export function stepBackend(options: StepBackendOptions): StepBackend {
     return Object.assign(backend, overrides);
   };
 
-  return { factory, started, fetching, outcomes };
+  return { factory, started, fetching, outcomes, cutBlocking: () => cutBlocking() };
 }
 
 function jobOf(step: StartedStep): JobJson {
@@ -218,7 +223,8 @@ function foreignJob(hash: readonly string[]): JobJson {
   return {
     name: hash.includes("name") ? String(field("name")) : "",
     data: hash.includes("data") ? String(field("data")) : "{}",
-    opts: JOB_OPTIONS,
+    // It is kept among the failed ones, where its owner can find it.
+    opts: { attempts: 1 },
     progress: 0,
     delay: 0,
     priority: 0,

@@ -4,7 +4,7 @@ import { UnrecoverableError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Outcome } from "../core/outcome.js";
 import type { StartedStep } from "../core/ports.js";
-import { stepBackend, type StepBackendOptions } from "./step-backend.js";
+import { type StepBackendOptions, stepBackend } from "./step-backend.js";
 
 const LOCK_MS = 86_400_000;
 /** How long an idle worker waits for a marker before it looks for itself, in seconds. */
@@ -25,11 +25,13 @@ export class StepQueue {
   private readonly worker: Worker;
   private readonly startedSteps: ReadonlyMap<string, StartedStep>;
   private readonly fetching: ReadonlySet<string>;
+  private readonly cutBlocking: () => void;
 
   constructor(private readonly options: StepQueueOptions) {
     const backend = stepBackend(options);
     this.startedSteps = backend.started;
     this.fetching = backend.fetching;
+    this.cutBlocking = backend.cutBlocking;
     const processor = async (_job: unknown, token?: string) => {
       const step = backend.started.get(token!);
       if (!step) throw new UnrecoverableError("Not a Waymark step: this queue belongs to Waymark");
@@ -83,7 +85,7 @@ export class StepQueue {
 
   /**
    * Gives the connections back. BullMQ's own close waits without a limit, for a store that may be gone, so it gets
-   * `timeoutMs` and then its connections are cut.
+   * `timeoutMs` and then its own connection is cut; the shared one is its owner's to end.
    */
   async close(timeoutMs: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
@@ -94,6 +96,6 @@ export class StepQueue {
     closed.catch(this.options.onStoreError);
     const result = await Promise.race([closed, deadline]);
     clearTimeout(timer);
-    if (result === "late") await this.worker.disconnect().catch(this.options.onStoreError);
+    if (result === "late") this.cutBlocking();
   }
 }

@@ -44,7 +44,9 @@ export async function connect(options: ConnectOptions): Promise<Redis> {
     return redis;
   } catch (error) {
     redis.disconnect();
-    throw new StoreUnavailableError(describeUrl(options.url), (lastError ?? (error as Error)).message, { cause: error });
+    throw new StoreUnavailableError(describeUrl(options.url), (lastError ?? (error as Error)).message, {
+      cause: error,
+    });
   } finally {
     clearTimeout(timer);
   }
@@ -93,12 +95,13 @@ interface Address {
 }
 
 function addressOf(url: string): Address {
-  if (url.startsWith("unix://")) return { path: url.slice("unix://".length) };
   const parsed = new URL(url);
-  const database = parsed.pathname.length > 1 ? Number(parsed.pathname.slice(1)) : 0;
+  const isSocket = parsed.protocol === "unix:";
+  const database = Number(parsed.searchParams.get("db") ?? (isSocket ? 0 : parsed.pathname.slice(1)));
   return {
-    host: parsed.hostname.replace(/^\[|\]$/g, "") || "127.0.0.1",
-    port: parsed.port ? Number(parsed.port) : 6379,
+    ...(isSocket
+      ? { path: decodeURIComponent(parsed.pathname) }
+      : { host: parsed.hostname.replace(/^\[|\]$/g, "") || "127.0.0.1", port: Number(parsed.port || 6379) }),
     ...(parsed.username ? { username: decodeURIComponent(parsed.username) } : {}),
     ...(parsed.password ? { password: decodeURIComponent(parsed.password) } : {}),
     ...(database ? { db: database } : {}),

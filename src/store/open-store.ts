@@ -1,7 +1,8 @@
 /** Opens the store that a configuration names. */
+
+import { isProcessGone } from "../machine/process-identity.js";
 import { connect } from "./connect.js";
 import { Keys } from "./keys.js";
-import { isProcessGone } from "./local-process.js";
 import { RedisPlanStore } from "./redis-plan-store.js";
 
 export const DEFAULT_PREFIX = "waymark";

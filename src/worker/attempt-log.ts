@@ -1,4 +1,5 @@
 /** What an attempt writes, collected and sent in pieces, so that a chatty step doesn't cost a round trip a line. */
+import type { Redactor } from "./redactor.js";
 
 /** How long a line may wait before those who follow see it. */
 const FLUSH_MS = 200;
@@ -7,26 +8,50 @@ const MOST_CHARS = 64 * 1024;
 
 export class AttemptLog {
   private pending = "";
+  /** Bytes written since the last piece, those that were dropped and hidden included. */
+  private bytes = 0;
   private timer: NodeJS.Timeout | null = null;
   private sending: Promise<void> = Promise.resolve();
 
-  constructor(private readonly send: (text: string) => Promise<void>) {}
+  constructor(
+    private readonly send: (text: string, bytes: number) => Promise<void>,
+    private readonly redactor: Redactor | null,
+  ) {}
 
   write(text: string): void {
     this.pending += text;
-    if (this.pending.length > MOST_CHARS) this.pending = this.pending.slice(-MOST_CHARS);
-    this.timer ??= setTimeout(() => void this.flush(), FLUSH_MS);
+    this.bytes += Buffer.byteLength(text);
+    // Hidden before it is cut, because half a secret is not recognised.
+    if (this.pending.length > MOST_CHARS) this.pending = this.shown().slice(-MOST_CHARS);
+    this.timer ??= setTimeout(() => this.sendPiece(), FLUSH_MS);
   }
 
   /** Resolves when all that was written so far is stored. */
   flush(): Promise<void> {
     if (this.timer) clearTimeout(this.timer);
     this.timer = null;
-    if (this.pending !== "") {
-      const text = this.pending;
-      this.pending = "";
-      this.sending = this.sending.then(() => this.send(text));
-    }
+    this.queue(this.shown());
     return this.sending;
+  }
+
+  /** What may be the beginning of a secret waits for what follows it. */
+  private sendPiece(): void {
+    this.timer = null;
+    const text = this.shown();
+    const kept = text.length - (this.redactor?.undecided(text) ?? 0);
+    this.queue(text.slice(0, kept));
+    this.pending = text.slice(kept);
+  }
+
+  private shown(): string {
+    return this.redactor === null ? this.pending : this.redactor.text(this.pending);
+  }
+
+  private queue(text: string): void {
+    if (text === "") return;
+    const { bytes } = this;
+    this.pending = "";
+    this.bytes = 0;
+    this.sending = this.sending.then(() => this.send(text, bytes));
   }
 }

@@ -2,6 +2,7 @@
 import type { Outcome } from "../core/outcome.js";
 import type { StartedStep } from "../core/ports.js";
 import { AttemptLog } from "./attempt-log.js";
+import { Redactor } from "./redactor.js";
 
 /** Why a handler is told to stop. */
 export type AbortReason = "timeout" | "drain" | "cancel" | "pause" | "failed" | "lost";
@@ -25,17 +26,29 @@ const ABORT_TEXTS: Readonly<Record<AbortReason, string>> = {
 export class Attempt {
   private lines: AttemptLog | null = null;
   private controller: AbortController | null = null;
+  private redactor: Redactor | null = null;
   private abortedFor: AbortReason | null = null;
   private endNow: (outcome: Outcome) => void = () => {};
 
   constructor(
     readonly step: StartedStep,
-    private readonly sendLog: (text: string) => Promise<void>,
+    private readonly sendLog: (text: string, bytes: number) => Promise<void>,
   ) {}
+
+  /** Keeps a secret that the attempt was given out of everything that it leaves behind. */
+  hide(secret: string): void {
+    this.redactor ??= new Redactor();
+    this.redactor.hide(secret);
+  }
+
+  /** Null where the attempt was given no secret. */
+  get hidden(): Redactor | null {
+    return this.redactor;
+  }
 
   /** Appends to the attempt's log. */
   write(text: string): void {
-    this.lines ??= new AttemptLog(this.sendLog);
+    this.lines ??= new AttemptLog(this.sendLog, this.redactor);
     this.lines.write(text);
   }
 

@@ -3,11 +3,13 @@
  * dead workers back to their queues.
  */
 import type { Redis } from "ioredis";
+import { isProcessGone } from "../machine/process-identity.js";
 import type { Keys } from "../store/keys.js";
-import { isProcessGone } from "../store/local-process.js";
 import { runScript } from "../store/scripts.js";
 
 export const BEAT_MS = 1_000;
+/** How often processes of the same machine are looked at: that costs no call, and one that is gone is dead at once. */
+const LOOK_MS = 200;
 
 export interface BeatOptions {
   readonly redis: Redis;
@@ -30,6 +32,7 @@ export interface InboxMessage {
 
 export class Beat {
   private timer: NodeJS.Timeout | null = null;
+  private lookTimer: NodeJS.Timeout | null = null;
   private stopped = false;
   /** Workers of this machine, whose processes can be looked at. */
   private readonly neighbours = new Map<string, { machine: string; pid: number; processStart: string }>();
@@ -37,12 +40,14 @@ export class Beat {
   constructor(private readonly options: BeatOptions) {}
 
   start(): void {
-    this.schedule(BEAT_MS);
+    this.schedule(0);
+    this.lookTimer = setInterval(() => void this.reportGone(), LOOK_MS);
   }
 
   stop(): void {
     this.stopped = true;
     if (this.timer) clearTimeout(this.timer);
+    if (this.lookTimer) clearInterval(this.lookTimer);
   }
 
   private schedule(ms: number): void {
@@ -53,16 +58,24 @@ export class Beat {
   private async tick(): Promise<void> {
     const startedAt = Date.now();
     try {
-      const gone = this.goneNeighbours();
-      await this.beat(gone);
+      await this.beat();
+      await this.reportGone();
     } catch (error) {
       this.options.onError(error);
     }
     this.schedule(Math.max(0, BEAT_MS - (Date.now() - startedAt)));
   }
 
-  private goneNeighbours(): string[] {
-    return [...this.neighbours].filter(([, identity]) => isProcessGone(identity)).map(([id]) => id);
+  /** Each is reported once: the sweep that hears of it takes over and forgets it. */
+  private async reportGone(): Promise<void> {
+    const gone = [...this.neighbours].filter(([, identity]) => isProcessGone(identity)).map(([id]) => id);
+    if (gone.length === 0 || this.stopped) return;
+    for (const id of gone) this.neighbours.delete(id);
+    try {
+      await this.beat(gone);
+    } catch (error) {
+      this.options.onError(error);
+    }
   }
 
   /** Also called outside the rhythm, where the store should know at once. */
@@ -88,7 +101,12 @@ export class Beat {
     for (const id of this.neighbours.keys()) if (!present.has(id)) this.neighbours.delete(id);
     for (const id of workers) {
       if (id === this.options.workerId || this.neighbours.has(id)) continue;
-      const [machine, pid, start] = await this.options.redis.hmget(this.options.keys.worker(id), "machine", "pid", "process_start");
+      const [machine, pid, start] = await this.options.redis.hmget(
+        this.options.keys.worker(id),
+        "machine",
+        "pid",
+        "process_start",
+      );
       if (machine && pid && start) this.neighbours.set(id, { machine, pid: Number(pid), processStart: start });
     }
   }

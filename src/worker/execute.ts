@@ -39,7 +39,11 @@ export interface ExecuteEnvironment {
   readonly onProgress: (step: StartedStep, fraction: number, note: string | null) => void;
 }
 
-export async function execute(attempt: Attempt, compiled: CompiledDefinition, environment: ExecuteEnvironment): Promise<Outcome> {
+export async function execute(
+  attempt: Attempt,
+  compiled: CompiledDefinition,
+  environment: ExecuteEnvironment,
+): Promise<Outcome> {
   const { step } = attempt;
   const declared = compiled.steps.get(step.stepId);
   if (!declared) return fail("STEP_NOT_FOUND", `The definition has no step ${step.stepId}`);
@@ -56,11 +60,12 @@ export async function execute(attempt: Attempt, compiled: CompiledDefinition, en
     const result = await task.run(attempt, declared, compiled, environment);
     if (attempt.aborted && attempt.aborted !== "timeout") return stopped();
     if (result.kind === "parked") return { kind: "park", wait: result.wait, dueInMs: result.dueInMs, ask: result.ask };
-    return { kind: "complete", output: toStoredJson(result.output, `The output of ${step.stepId}`), decision: null };
+    const output = attempt.hidden ? attempt.hidden.json(result.output as Json) : result.output;
+    return { kind: "complete", output: toStoredJson(output, `The output of ${step.stepId}`), decision: null };
   } catch (error) {
-    if (attempt.aborted === "timeout") return afterFailure(step, declared, timeoutError(declared));
+    if (attempt.aborted === "timeout") return afterFailure(attempt, declared, timeoutError(declared));
     if (attempt.aborted) return stopped();
-    return afterFailure(step, declared, error);
+    return afterFailure(attempt, declared, error);
   } finally {
     clearTimeout(timer);
   }
@@ -118,7 +123,11 @@ async function runHandler(
     input: JSON.parse(payloads.input) as Json,
     outputs: new Map(references.map((id) => [id, JSON.parse(payloads.output(id)) as Json])),
     plan: { id: step.planId, name, version },
-    secret: (secret: string) => environment.secret(secret) ?? null,
+    secret(secret: string) {
+      const value = environment.secret(secret) ?? null;
+      if (value !== null) attempt.hide(value);
+      return value;
+    },
   };
   const call = handlerCall(attempt, compiled, declared, payloads.workdir, {
     with: resolve(declared.with, scope, `\`with\` of step ${declared.id}`) as JsonObject,
@@ -151,7 +160,10 @@ async function runCode(
       };
     case "use": {
       const declared = compiled.steps.get(step.stepId)!;
-      const call = handlerCall(attempt, compiled, declared, payloads.workdir, { with: code.with(seen) as JsonObject, env: {} });
+      const call = handlerCall(attempt, compiled, declared, payloads.workdir, {
+        with: code.with(seen) as JsonObject,
+        env: {},
+      });
       return toStepHandler(code.handler).run(call);
     }
     case "run":
@@ -292,7 +304,7 @@ function idempotencyKey(step: StartedStep): string {
 function onTimeout(attempt: Attempt, declared: CompiledStep): void {
   attempt.abort("timeout");
   setTimeout(() => {
-    attempt.end(afterFailure(attempt.step, declared, timeoutError(declared)));
+    attempt.end(afterFailure(attempt, declared, timeoutError(declared)));
   }, ABORT_PATIENCE_MS).unref();
 }
 
@@ -300,8 +312,9 @@ function timeoutError(declared: CompiledStep): Error {
   return new Error(`timed out after ${formatDurationMs(declared.timeoutMs)}`);
 }
 
-function afterFailure(step: StartedStep, declared: CompiledStep, thrown: unknown): Outcome {
-  const error = describeError(thrown);
+function afterFailure({ step, hidden }: Attempt, declared: CompiledStep, thrown: unknown): Outcome {
+  const described = describeError(thrown);
+  const error = hidden === null ? described : { ...described, message: hidden.text(described.message) };
   // Whether an irreversible step that failed did half of its work, only a person can say.
   const isFinal =
     declared.effect === "irreversible" || thrown instanceof WaymarkError || thrown instanceof NonRetryableError;

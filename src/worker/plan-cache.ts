@@ -6,7 +6,10 @@ import type { CompiledDefinition } from "../core/definition.js";
 import type { StartedStep } from "../core/ports.js";
 
 export interface PayloadSource {
-  payloads(planId: string, stepIds: readonly string[]): Promise<{ input: string; workdir: string | null; outputs: string[] }>;
+  payloads(
+    planId: string,
+    stepIds: readonly string[],
+  ): Promise<{ input: string; workdir: string | null; outputs: string[] }>;
 }
 
 /** What is kept at most, over all plans, in characters of JSON; the plans used longest ago go first. */
@@ -41,7 +44,8 @@ export class PlanCache {
   /** Payloads with the outputs of `stepIds`, or of everything above the step where that is `"above"`. */
   async load(step: StartedStep, compiled: CompiledDefinition, stepIds: readonly string[] | "above"): Promise<Payloads> {
     const entry = this.entryOf(step);
-    const missing = stepIds === "above" ? unknownAbove(entry, compiled, step.stepId) : stepIds.filter((id) => !entry.outputs.has(id));
+    const missing =
+      stepIds === "above" ? unknownAbove(entry, compiled, step.stepId) : stepIds.filter((id) => !entry.outputs.has(id));
     if (entry.input === null && step.input !== null) {
       entry.input = step.input;
       entry.workdir = step.workdir;

@@ -16,10 +16,10 @@ import { newWorkerId } from "../core/ids.js";
 import type { Outcome } from "../core/outcome.js";
 import type { StartedStep } from "../core/ports.js";
 import type { AnyPlan } from "../define/typed-plan.js";
+import { thisProcess } from "../machine/process-identity.js";
 import { StepQueue } from "../queue/step-queue.js";
 import { connect } from "../store/connect.js";
 import { bullQueueName, privateQueueName } from "../store/keys.js";
-import { thisProcess } from "../store/local-process.js";
 import type { RedisPlanStore } from "../store/redis-plan-store.js";
 import { runScript } from "../store/scripts.js";
 import { RedisStepLog } from "../store/step-log.js";
@@ -70,6 +70,8 @@ export interface DrainReport {
 
 export class StepWorker {
   private incarnation: Incarnation | null = null;
+  /** While a new one is being registered. */
+  private incarnating: Promise<void> | null = null;
   private redis: Redis | null = null;
   private beatRedis: Redis | null = null;
   private state: "new" | "accepting" | "draining" | "closed" = "new";
@@ -136,9 +138,18 @@ export class StepWorker {
 
   private async reincarnate(old: Incarnation): Promise<void> {
     if (this.incarnation !== old || this.state !== "accepting") return;
-    this.options.log.warn({ worker: old.workerId }, "the store does not know this worker any more; starting a new incarnation");
+    this.options.log.warn(
+      { worker: old.workerId },
+      "the store does not know this worker any more; starting a new incarnation",
+    );
     this.incarnation = null;
     old.retire();
+    this.incarnating = this.replace(old);
+    await this.incarnating;
+    this.incarnating = null;
+  }
+
+  private async replace(old: Incarnation): Promise<void> {
     try {
       this.incarnation = await this.incarnate();
     } catch (error) {
@@ -210,11 +221,18 @@ export class StepWorker {
   }
 
   private async drainOnce(graceMs: number): Promise<DrainReport> {
-    const { incarnation } = this;
-    if (this.state === "closed" || this.state === "new" || !incarnation) return { released: [] };
+    if (this.state === "closed" || this.state === "new") return { released: [] };
     const startedAt = Date.now();
     const left = (part: number) => Math.max(0, startedAt + graceMs * part - Date.now());
     this.state = "draining";
+    // One that is being registered has to end as well; it takes nothing.
+    if (this.incarnating) await firstOf(this.incarnating, never, left(ABORT_AT));
+    const { incarnation } = this;
+    if (!incarnation) {
+      this.gaveUp = true;
+      await this.closeWithin(Math.max(50, left(1)));
+      return { released: [] };
+    }
     this.options.log.info({ worker: incarnation.workerId, active: this.active, grace_ms: graceMs }, "draining");
     incarnation.stopPulling();
     const asked = new Promise<void>((resolve) => {
@@ -249,8 +267,8 @@ export class StepWorker {
     this.state = "closed";
     if (incarnation) {
       incarnation.beat.stop();
-      await firstOf(incarnation.deregister([...this.privatePlans]), never, ms);
-      await incarnation.close(ms);
+      await firstOf(incarnation.deregister([...this.privatePlans]), never, ms / 2);
+      await incarnation.close(ms / 2);
     }
     this.redis?.disconnect();
     this.beatRedis?.disconnect();
@@ -304,11 +322,15 @@ class Incarnation {
           gaveUp: options.gaveUp,
           run: (step) => this.run(step),
           onRefusal: (step, verdict) => {
-            options.log.warn({ plan: step.planId, step: step.stepId, epoch: step.epoch, worker: workerId, verdict }, "the store refused a result");
+            options.log.warn(
+              { plan: step.planId, step: step.stepId, epoch: step.epoch, worker: workerId, verdict },
+              "the store refused a result",
+            );
             options.onLost(step);
           },
           onUnregistered: options.onUnregistered,
-          onStoreError: (error) => options.log.warn({ err: error, worker: workerId }, "the store answered with an error; trying again"),
+          onStoreError: (error) =>
+            options.log.warn({ err: error, worker: workerId }, "the store answered with an error; trying again"),
         }),
     );
     this.beat = new Beat({
@@ -319,7 +341,8 @@ class Incarnation {
       facts: () => ({ state: options.isDraining() ? "draining" : "accepting", active: this.running.size }),
       onMessage: (message) => this.onMessage(message),
       onUnregistered: options.onUnregistered,
-      onTakeover: (workers, jobs) => options.log.info({ worker: workerId, workers, jobs }, "took over from dead workers"),
+      onTakeover: (workers, jobs) =>
+        options.log.info({ worker: workerId, workers, jobs }, "took over from dead workers"),
       onError: (error) => options.log.warn({ err: error, worker: workerId }, "a beat failed"),
     });
   }
@@ -348,13 +371,16 @@ class Incarnation {
   }
 
   private async run(step: StartedStep): Promise<Outcome> {
-    const attempt = new Attempt(step, (text) => this.sendLog(step, text));
+    const attempt = new Attempt(step, (text, bytes) => this.sendLog(step, text, bytes));
     this.running.set(step.token, attempt);
     try {
       return await this.options.run(attempt);
     } catch (error) {
       // Nothing in a run may throw; if it does, the step is handed back rather than failed for our mistake.
-      this.options.log.warn({ err: error, plan: step.planId, step: step.stepId }, "an attempt could not be carried out");
+      this.options.log.warn(
+        { err: error, plan: step.planId, step: step.stepId },
+        "an attempt could not be carried out",
+      );
       return { kind: "defer", delayMs: 1_000, reason: (error as Error).message };
     } finally {
       this.running.delete(step.token);
@@ -362,14 +388,14 @@ class Incarnation {
     }
   }
 
-  private async sendLog(step: StartedStep, text: string): Promise<void> {
+  private async sendLog(step: StartedStep, text: string, bytes: number): Promise<void> {
     const { keys } = this.options.store;
     try {
       await runScript(
         this.options.redis,
         "log",
         [keys.planPart(step.planId, "logs"), keys.plan(step.planId)],
-        [`${step.stepId}/${step.attempt}`, text, String(LOG_BYTES)],
+        [`${step.stepId}/${step.attempt}`, text, String(LOG_BYTES), String(bytes)],
       );
     } catch (error) {
       this.options.log.warn({ err: error, plan: step.planId, step: step.stepId }, "a log could not be stored");
@@ -381,8 +407,14 @@ class Incarnation {
     const { keys } = this.options.store;
     const known = this.queues.flatMap((queue) => queue.knownTokens());
     try {
-      const given = await runScript(this.options.redis, "audit", [keys.own(this.workerId)], [keys.base, this.workerId, ...known]);
-      if (Number(given) > 0) this.options.log.info({ worker: this.workerId, jobs: given }, "gave back steps that were never received");
+      const given = await runScript(
+        this.options.redis,
+        "audit",
+        [keys.own(this.workerId)],
+        [keys.base, this.workerId, ...known],
+      );
+      if (Number(given) > 0)
+        this.options.log.info({ worker: this.workerId, jobs: given }, "gave back steps that were never received");
     } catch (error) {
       this.options.log.warn({ err: error, worker: this.workerId }, "an audit failed");
     }
@@ -434,7 +466,10 @@ class Incarnation {
         [keys.base, this.workerId, privateQueueName(this.workerId), ...privatePlans],
       );
     } catch (error) {
-      this.options.log.warn({ err: error, worker: this.workerId }, "could not deregister; others will notice by the missing beat");
+      this.options.log.warn(
+        { err: error, worker: this.workerId },
+        "could not deregister; others will notice by the missing beat",
+      );
     }
   }
 
@@ -472,7 +507,11 @@ class Incarnation {
 
 const never = new Promise<never>(() => {});
 
-async function firstOf(first: Promise<unknown>, second: Promise<unknown>, ms: number): Promise<"first" | "second" | "time"> {
+async function firstOf(
+  first: Promise<unknown>,
+  second: Promise<unknown>,
+  ms: number,
+): Promise<"first" | "second" | "time"> {
   let timer: NodeJS.Timeout | undefined;
   const time = new Promise<"time">((resolve) => {
     timer = setTimeout(() => resolve("time"), ms);

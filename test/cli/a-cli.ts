@@ -42,18 +42,22 @@ export class Cli {
   }
 
   start(...argv: string[]): Running {
-    return new Running(argv, this.cwd, {
+    return new Running(argv, this.cwd, this.env, false);
+  }
+
+  /** A terminal: 80 columns, with somebody who types. */
+  startAtTerminal(...argv: string[]): Running {
+    return new Running(argv, this.cwd, this.env, true);
+  }
+
+  private get env(): Record<string, string> {
+    return {
       PATH: process.env.PATH ?? "",
       HOME: this.cwd,
       ...(this.options.redisUrl !== undefined && { WAYMARK_REDIS_URL: this.options.redisUrl }),
       ...(this.options.prefix !== undefined && { WAYMARK_PREFIX: this.options.prefix }),
       ...this.options.env,
-    });
-  }
-
-  /** A terminal: 80 columns, with somebody who types. */
-  startAtTerminal(...argv: string[]): Running {
-    return new Running(argv, this.cwd, { PATH: process.env.PATH ?? "", HOME: this.cwd, ...this.options.env }, true);
+    };
   }
 
   remove(): void {
@@ -68,7 +72,7 @@ export class Running {
   readonly ended: Promise<Finished>;
   private readonly listeners = new Set<(signal: StopSignal) => void>();
 
-  constructor(argv: readonly string[], cwd: string, env: Record<string, string>, isTTY = false) {
+  constructor(argv: readonly string[], cwd: string, env: Record<string, string>, isTTY: boolean) {
     const sink = (name: "stdout" | "stderr") => ({
       isTTY,
       columns: 80,

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
 import type { ResumeSummary } from "../../src/core/eligibility.js";
@@ -241,7 +242,59 @@ describe("resume on a given Redis", () => {
   });
 });
 
+describe("at a terminal", () => {
+  test("a bulk resume asks, and only yes is yes", async () => {
+    cli.file("ask.yaml", aDocument("ask", { one: "exit 1" }));
+    await cli.run("run", "ask.yaml", "--id", "ask-1");
+    const answered = async (answer: string) => {
+      const running = cli.startAtTerminal("resume", "--all", "--name", "ask");
+      await until("the question", () => running.stderr.includes("Resume 1 plan? [y/N]"));
+      running.stdin.write(`${answer}\n`);
+      return running.ended;
+    };
+
+    expect(await answered("nope")).toMatchObject({ code: 2 });
+    expect((await cli.json("get", "ask-1")).epoch).toBe(1);
+    expect(await answered("y")).toMatchObject({ code: 0 });
+    expect((await cli.json("get", "ask-1")).epoch).toBe(2);
+  });
+
+  test("plan watch draws its tree on stdout and ends with Ctrl-C", async () => {
+    cli.file("hold.yaml", "plan: hold\nsteps: [{ id: ci, uses: wait }]\n");
+    await cli.run("submit", "hold.yaml", "--id", "hold-1");
+    const running = cli.startAtTerminal("watch", "hold-1");
+    await until("the tree", () => /○.* .*ci/.test(running.stdout));
+
+    running.signal("SIGINT");
+
+    expect(await running.ended).toMatchObject({ code: 130, stderr: "" });
+  });
+});
+
 describe("pause, cancel, signal", () => {
+  test("as JSON say what they did", async () => {
+    cli.file(
+      "js.yaml",
+      "plan: js\nsteps: [{ id: ok, uses: approve, with: { message: Go? } }, { id: ci, uses: wait }]\n",
+    );
+    const running = cli.start("run", "js.yaml", "--id", "js-1");
+    await until("the approval", () => running.stderr.includes("plan approve js-1 ok"));
+    expect(await cli.json("approve", "js-1", "ok", "--actor", "sam")).toEqual({
+      plan_id: "js-1",
+      step: "ok",
+      choice: "approve",
+      by: "sam",
+    });
+    await until("the signal's turn", () => running.stderr.includes("plan signal js-1 ci --data JSON"));
+    expect((await cli.run("signal", "js-1", "ci")).stdout).toBe("Step ci of plan js-1 has its signal and is done.\n");
+    expect((await running.ended).code).toBe(0);
+
+    cli.file("js2.yaml", "plan: js2\nsteps: [{ uses: noop }]\n");
+    await cli.run("submit", "js2.yaml", "--id", "js-2");
+    expect(await cli.json("pause", "js-2")).toMatchObject({ plan_id: "js-2", state: "paused" });
+    expect(await cli.json("cancel", "js-2")).toMatchObject({ plan_id: "js-2", state: "cancelled" });
+  });
+
   test("a paused plan stays until it is resumed; a cancelled one is over", async () => {
     cli.file("noop.yaml", "plan: noop\nsteps: [{ uses: noop }]\n");
     await cli.run("submit", "noop.yaml", "--id", "noop-1");
@@ -292,6 +345,50 @@ describe("pause, cancel, signal", () => {
     all.signal("SIGINT");
     expect((await all.ended).code).toBe(130);
   });
+});
+
+describe("acknowledging", () => {
+  test("an irreversible step that was cut off runs again only when a person says so", async () => {
+    cli.file(
+      "pay.yaml",
+      'plan: pay\nsteps:\n  - { id: pay, effect: irreversible, run: "touch pay.started; test -e pay.ok || sleep 60" }\n  - { run: echo done }\n',
+    );
+    const running = cli.start("run", "pay.yaml", "--id", "pay-1");
+    await until("the payment to start", () => existsSync(join(cli.cwd, "pay.started")));
+    running.signal("SIGTERM");
+    running.signal("SIGTERM");
+    await running.ended;
+
+    const refused = await cli.run("resume", "pay-1", "--here", "--allow-shell");
+    expect(refused.code).toBe(3);
+    expect(refused.stderr).toMatch(/^Error: ACK_REQUIRED: .*\nTry: plan resume pay-1 --ack pay=done\n$/);
+    cli.file("receipt.json", '{"id":7}');
+    const done = await cli.run("resume", "pay-1", "--here", "--allow-shell", "--ack", "pay=done:@receipt.json");
+    expect(done.code).toBe(0);
+    expect((await cli.json("decisions", "pay-1")).some((d: { step: string }) => d.step === "pay")).toBe(true);
+  });
+});
+
+test("a request id that was granted gets its answer even when the plan is over", async () => {
+  cli.file("req.yaml", aDocument("req", { one: "test -e req.ok" }));
+  expect((await cli.run("run", "req.yaml", "--id", "req-1")).code).toBe(1);
+  cli.file("req.ok", "");
+  const first = await cli.json("resume", "req-1", "--here", "--allow-shell", "--request-id", "r");
+  const second = await cli.run("resume", "req-1", "--request-id", "r", "-o", "json");
+
+  expect(first.outcome.state).toBe("completed");
+  expect(second.code).toBe(0);
+  expect(JSON.parse(second.stdout)).toMatchObject({
+    resume_token: first.resume_token,
+    outcome: { state: "completed" },
+  });
+  expect(second.stderr).toContain("was resumed by an earlier request of this id");
+});
+
+test("@latest of an empty store is a plan that isn't there", async () => {
+  expect((await cli.run("get", "@latest", "--prefix", aPrefix())).stderr).toBe(
+    "Error: PLAN_NOT_FOUND: There is no plan in this store yet.\nTry: plan run --help\n",
+  );
 });
 
 describe("stores that can't be used", () => {

@@ -123,6 +123,7 @@ describe("plan run", () => {
   test("takes input as pairs, JSON, a file or stdin", async () => {
     const file = cli.file(
       "say.yaml",
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: an expression of the document
       'plan: say\ninput: { a: { type: string }, b: { type: integer, default: 2 } }\nsteps: [{ env: { A: "${{ input.a }}" }, run: "echo $A" }]\n',
     );
     cli.file("in.json", '{"a":"from file"}');
@@ -174,6 +175,94 @@ describe("plan run", () => {
   });
 });
 
+describe("a plan module", () => {
+  const library = new URL("../../src/index.ts", import.meta.url).href;
+  const module = (body: string) =>
+    `import { defineHandler, definePlan, NonRetryableError } from ${JSON.stringify(library)};
+     import { existsSync } from "node:fs";
+     const any = { "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) } };
+     ${body}`;
+
+  test("is found again by resume", async () => {
+    cli.file(
+      "code.mjs",
+      module(`export const services = () => ({ flag: new URL("code.ok", import.meta.url) });
+        export default definePlan("code", { input: any })
+          .step("a", async () => 1)
+          .step("b", async ({ services, outputs }) => {
+            if (!existsSync(services.flag)) throw new NonRetryableError("no flag");
+            return outputs.a + 1;
+          });`),
+    );
+    expect((await cli.run("run", "code.mjs", "--id", "code-1")).code).toBe(1);
+    cli.file("code.ok", "");
+
+    const resumed = await cli.json("resume", "code-1");
+
+    expect(resumed).toMatchObject({ run: ["b"], outcome: { state: "completed", output: 2 } });
+    expect((await cli.run("run", "code")).stderr).toMatch(/^Error: HANDLER_NOT_FOUND: Plan code is written in code/);
+  });
+
+  test("that is gone, or has become another, is named by the refusal, and --plans gives another", async () => {
+    cli.file(
+      "moved.mjs",
+      module(
+        `export const moved = definePlan("moved", { input: any }).step("a", async () => { throw new NonRetryableError("no"); });`,
+      ),
+    );
+    expect((await cli.run("run", "moved.mjs", "--id", "moved-1")).code).toBe(1);
+    cli.file("other.mjs", module(`export const other = definePlan("other", { input: any }).step("a", async () => 1);`));
+    const place = (name: string) => redis.hset("{waymark:0}:plan:moved-1:out", ":workdir", join(cli.cwd, name));
+    await place("gone.mjs");
+    expect((await cli.run("resume", "moved-1")).stderr).toMatch(/Error: WORKDIR_MISSING: .*gone\.mjs/);
+    await place("other.mjs");
+    expect((await cli.run("resume", "moved-1")).stderr).toMatch(
+      /Error: HANDLER_NOT_FOUND: .*other\.mjs has no plan moved/,
+    );
+
+    cli.file("here.mjs", module(`export const moved = definePlan("moved", { input: any }).step("a", async () => 1);`));
+    expect((await cli.run("resume", "moved-1", "--plans", "here.mjs")).code).toBe(0);
+  });
+
+  test.each([
+    ["none.mjs", "export const x = 1;", "none.mjs exports no plan made with definePlan"],
+    [
+      "two.mjs",
+      `const p = (n) => definePlan(n, { input: any }).step("a", async () => 1); export const a = p("a"), b = p("b");`,
+      "exports 2 plans (a, b)",
+    ],
+    [
+      "dup.mjs",
+      `export const a = definePlan("a", { input: any }).step("a", async () => 1).step("a", async () => 1);`,
+      "INVALID_PLAN",
+    ],
+    ["throws.mjs", `throw new Error("module broken");`, "Can't load throws.mjs: module broken"],
+    [
+      "handlers.mjs",
+      `export const handlers = {}; export const a = definePlan("a", { input: any }).step("a", async () => 1);`,
+      "is an array of defineHandler handlers",
+    ],
+  ])("%s is refused with what is wrong", async (name, body, sentence) => {
+    cli.file(name, module(body));
+
+    const { code, stderr } = await cli.run("validate", name);
+
+    expect(code).toBe(2);
+    expect(stderr).toContain(sentence);
+  });
+
+  test("may bring handlers", async () => {
+    cli.file(
+      "own.mjs",
+      module(`const shout = defineHandler("shout", { with: any }, async ({ with: { text } }) => text.toUpperCase());
+        export const handlers = [shout];
+        export const own = definePlan("own", { input: any }).use("say", shout, { with: ({ input }) => ({ text: input.text }) });`),
+    );
+
+    expect((await cli.json("run", "own.mjs", "--input", "text=hi")).output).toBe("HI");
+  });
+});
+
 describe("interruption", () => {
   test("a signal drains: the active step ends, the plan is interrupted, exit 130, and resume goes on", async () => {
     const file = cli.file(
@@ -209,6 +298,32 @@ describe("interruption", () => {
     expect(plan.state).toBe("interrupted");
     expect(plan.steps[0]).toMatchObject({ state: "queued", failures: 0 });
   });
+});
+
+test("a resume that executes here can be interrupted like a run", async () => {
+  const file = cli.file("more.yaml", aDocument("more", { a: "test -e more.go", b: "touch more.b; sleep 60" }));
+  expect((await cli.run("run", file, "--id", "more-1")).code).toBe(1);
+  cli.file("more.go", "");
+  const running = cli.start("resume", "more-1", "-o", "json");
+  await until("step b to run", () => safeExists("more.b"));
+
+  running.signal("SIGINT");
+  running.signal("SIGINT");
+
+  const { code, stdout, stderr } = await running.ended;
+  expect(code).toBe(130);
+  expect(JSON.parse(stdout)).toMatchObject({
+    plan_id: "more-1",
+    dry_run: false,
+    outcome: { state: "interrupted", done: 1 },
+  });
+  expect(stderr).toMatch(/Interrupted after step "a"\. Resume with: plan resume more-1\n$/);
+});
+
+test("--debug tells what the worker of this process does", async () => {
+  expect(
+    (await cli.run("run", cli.file("debug.yaml", aDocument("debug", { one: "echo 1" })), "--debug")).stderr,
+  ).toMatch(/accepting steps \{"worker":"w/);
 });
 
 describe("approval", () => {
@@ -342,6 +457,17 @@ describe("reading", () => {
     expect((await cli.run("list", "--limit", "2", "-o", "jsonl")).stdout.trim().split("\n")).toHaveLength(2);
   });
 
+  test("what has no end can't be one document", async () => {
+    expect((await cli.run("history", "hello-1", "--follow", "-o", "json")).stdout).toContain("use -o jsonl");
+    expect((await cli.run("logs", "hello-1", "--follow", "-o", "json")).stdout).toContain("use -o jsonl");
+    expect((await cli.run("logs", "hello-1", "--follow", "-o", "jsonl")).stdout.trim().split("\n")).toHaveLength(2);
+    const watched = (await cli.run("watch", "hello-1", "-o", "jsonl")).stdout.trim().split("\n");
+    expect(JSON.parse(watched.at(-1)!)).toMatchObject({ type: "plan.completed" });
+    expect(await cli.json("watch", "hello-1")).toMatchObject({ plan_id: "hello-1", state: "completed" });
+    expect((await cli.run("watch", "bad-1")).code).toBe(0);
+    expect((await cli.run("watch", "bad-1", "--exit-status")).code).toBe(1);
+  });
+
   test("what isn't there is a code, a sentence and an exit status", async () => {
     expect(await cli.run("get", "nosuch")).toEqual({
       code: 4,
@@ -355,6 +481,9 @@ describe("reading", () => {
     expect((await cli.run("list", "--limit", "0")).code).toBe(2);
     expect((await cli.run("list", "--since", "soon")).code).toBe(2);
     expect((await cli.run("list", "--state", "sad")).code).toBe(2);
+    expect((await cli.run("run", "a.yaml", "b.yaml")).code).toBe(2);
+    expect((await cli.run("run", ".")).stderr).toContain("it is a directory");
+    expect((await cli.run("run", "hello.yaml", "--input", "@nosuch.json")).stderr).toContain("Can't read nosuch.json");
     expect((await cli.run("history")).code).toBe(2);
     expect((await cli.run("history", "--all")).code).toBe(2);
     const debugged = await cli.run("get", "nosuch", "--debug");

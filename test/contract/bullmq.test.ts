@@ -26,8 +26,12 @@ const require = createRequire(import.meta.url);
 const WHAT_TO_DO = `Waymark was checked against BullMQ ${VERSION}. Read its changes, run WAYMARK_TEST_CASES=10000 npx vitest run test/queue, then pin anew.`;
 
 test(`bullmq is exactly ${VERSION}, here and for whoever installs this`, () => {
-  const installed = JSON.parse(readFileSync(new URL("../../node_modules/bullmq/package.json", import.meta.url), "utf8")) as { version: string };
-  const ours = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { dependencies: Record<string, string> };
+  const installed = JSON.parse(
+    readFileSync(new URL("../../node_modules/bullmq/package.json", import.meta.url), "utf8"),
+  ) as { version: string };
+  const ours = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+    dependencies: Record<string, string>;
+  };
 
   expect(installed.version, WHAT_TO_DO).toBe(VERSION);
   expect(ours.dependencies.bullmq, "no range: the data layout of another version is not known").toBe(VERSION);
@@ -43,14 +47,32 @@ describe("BullMQ's Worker", () => {
     const redis = new Redis(inject("redisUrl"), { maxRetriesPerRequest: null, protocol: 2 } as never);
     const calls: unknown[][] = [];
     let handedOut = false;
-    const step = { name: "step", data: '{"n":1}', opts: { attempts: 1 }, progress: 0, delay: 0, priority: 0, timestamp: 1, attemptsStarted: 1, attemptsMade: 0, stalledCounter: 0 };
+    const step = {
+      name: "step",
+      data: '{"n":1}',
+      opts: { attempts: 1 },
+      progress: 0,
+      delay: 0,
+      priority: 0,
+      timestamp: 1,
+      attemptsStarted: 1,
+      attemptsMade: 0,
+      stalledCounter: 0,
+    };
     const worker = new Worker(
       "contract",
       (async (job: { id: string; data: object }, token: string) => {
         calls.push(["process", job.id, job.data, token]);
         return "done";
       }) as never,
-      { connection: redis as never, prefix: aPrefix(), autorun: false, skipStalledCheck: true, skipLockRenewal: true, skipVersionCheck: true },
+      {
+        connection: redis as never,
+        prefix: aPrefix(),
+        autorun: false,
+        skipStalledCheck: true,
+        skipLockRenewal: true,
+        skipVersionCheck: true,
+      },
       ((...args: Parameters<typeof createRedisBackend>) =>
         Object.assign(createRedisBackend(...args), {
           async moveToActive(token: string) {
@@ -59,7 +81,13 @@ describe("BullMQ's Worker", () => {
             calls.push(["moveToActive", token]);
             return [step, "p/s/1", 0, 0];
           },
-          async moveToCompleted(job: { id: string }, value: unknown, _keep: unknown, token: string, fetchNext: boolean) {
+          async moveToCompleted(
+            job: { id: string },
+            value: unknown,
+            _keep: unknown,
+            token: string,
+            fetchNext: boolean,
+          ) {
             calls.push(["moveToCompleted", job.id, value, token, fetchNext]);
             return { result: [null, undefined, 0, 0], finishedOn: 1 };
           },
@@ -73,7 +101,10 @@ describe("BullMQ's Worker", () => {
     // Tokens begin with it: a takeover traces them to a worker.
     (worker as unknown as { id: string }).id = "me.0";
     void worker.run();
-    await until("all of them to be called", () => calls.some(([name]) => name === "moveToCompleted") && calls.some(([name]) => name === "waitForJob"));
+    await until(
+      "all of them to be called",
+      () => calls.some(([name]) => name === "moveToCompleted") && calls.some(([name]) => name === "waitForJob"),
+    );
     await worker.close();
     redis.disconnect();
 

@@ -1,9 +1,9 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: documents hold expressions
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { DEFAULT_RETRY, DEFAULT_STEP_TIMEOUT_MS, DOCUMENT_QUEUE } from "../../src/core/definition.js";
+import { DEFAULT_RETRY, DEFAULT_STEP_TIMEOUT_MS, DOCUMENT_QUEUE, STEP_LIMIT } from "../../src/core/definition.js";
 import { DOCUMENT_LIMIT_BYTES, LocatedDocument, NESTING_LIMIT, segmentsOf } from "../../src/core/document/located.js";
-import { parseDocument, STEP_LIMIT } from "../../src/core/document.js";
+import { parseDocument } from "../../src/core/document.js";
 import { type Fault, InvalidPlanError } from "../../src/core/errors.js";
 import { formatPath } from "../../src/core/expression.js";
 import type { StepHandler } from "../../src/core/handler.js";

@@ -18,7 +18,7 @@ afterEach(() => rmSync(directory, { recursive: true }));
 test.each([
   "a note that nobody understands",
   "7",
-  JSON.stringify({ pid: 2 ** 22 + 1, startedAt: "1", boot: "x", token: "of a process that is gone" }),
+  JSON.stringify({ pid: 2 ** 22 + 1, machine: "x", processStart: "1", token: "of a process that is gone" }),
 ])("only one action at a time runs under a lock, although %s was left behind", async (left) => {
   symlinkSync(left, path);
   let inside = 0;

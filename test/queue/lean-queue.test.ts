@@ -36,14 +36,27 @@ const nth = fc.nat({ max: 3 });
 const operations = fc.array(
   fc.oneof(
     { weight: 6, arbitrary: fc.record<Op & { op: "add" }>({ op: fc.constant("add"), delayMs: delays }) },
-    { weight: 2, arbitrary: fc.record({ op: fc.constant("foreign" as const), delayMs: delays, priority: fc.constantFrom(0, 0, 1, 2) }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        op: fc.constant("foreign" as const),
+        delayMs: delays,
+        priority: fc.constantFrom(0, 0, 1, 2),
+      }),
+    },
     { weight: 8, arbitrary: fc.record({ op: fc.constant("fetch" as const) }) },
     { weight: 5, arbitrary: fc.record({ op: fc.constant("finish" as const), nth }) },
     { weight: 2, arbitrary: fc.record({ op: fc.constant("put back" as const), nth }) },
     { weight: 3, arbitrary: fc.record({ op: fc.constant("delay" as const), nth, ms: delays }) },
-    { weight: 2, arbitrary: fc.record({ op: fc.constant("pass" as const), ms: fc.constantFrom(1, 4, 5, 1_000, MINUTE_MS) }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ op: fc.constant("pass" as const), ms: fc.constantFrom(1, 4, 5, 1_000, MINUTE_MS) }),
+    },
     { weight: 1, arbitrary: fc.record({ op: fc.constantFrom("pause" as const, "unpause" as const) }) },
-    { weight: 1, arbitrary: fc.record({ op: fc.constant("concurrency" as const), limit: fc.constantFrom(null, 1, 2) }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({ op: fc.constant("concurrency" as const), limit: fc.constantFrom(null, 1, 2) }),
+    },
     { weight: 1, arbitrary: fc.record({ op: fc.constant("rate" as const), max: fc.constantFrom(null, 1, 3) }) },
     { weight: 2, arbitrary: fc.record({ op: fc.constant("pop marker" as const) }) },
   ),
@@ -69,7 +82,13 @@ beforeAll(async () => {
   worker = new Worker(
     "work",
     null,
-    { connection: redis as never, prefix: bull.queue.opts.prefix!, autorun: false, lockDuration: LOCK_MS, skipStalledCheck: true },
+    {
+      connection: redis as never,
+      prefix: bull.queue.opts.prefix!,
+      autorun: false,
+      lockDuration: LOCK_MS,
+      skipStalledCheck: true,
+    },
     ((...args: Parameters<typeof createRedisBackend>) => {
       backend = createRedisBackend(...args);
       return backend;
@@ -88,27 +107,25 @@ afterAll(async () => {
   redis.disconnect();
 });
 
-test(
-  `after any operations our queue is what BullMQ's own scripts would have made of it (${CASES} random cases)`,
-  { timeout: 600_000 },
-  async () => {
-    // BullMQ's scripts take the caller's clock, ours the time as an argument.
-    vi.useFakeTimers({ toFake: ["Date"] });
-    await fc.assert(
-      fc.asyncProperty(operations, async (ops) => {
-        await Promise.all([clear(bull), clear(lean)]);
-        const run = new Run();
-        for (const [i, op] of ops.entries()) {
-          const [theirs, ours] = await run.step(op, i);
-          const where = `operation ${i}, ${JSON.stringify(op)}`;
-          expect(ours, `reply of ${where}`).toEqual(theirs);
-          expect(await keysOf(lean), `keys after ${where}`).toEqual(await keysOf(bull));
-        }
-      }),
-      { numRuns: CASES },
-    );
-  },
-);
+test(`after any operations our queue is what BullMQ's own scripts would have made of it (${CASES} random cases)`, {
+  timeout: 600_000,
+}, async () => {
+  // BullMQ's scripts take the caller's clock, ours the time as an argument.
+  vi.useFakeTimers({ toFake: ["Date"] });
+  await fc.assert(
+    fc.asyncProperty(operations, async (ops) => {
+      await Promise.all([clear(bull), clear(lean)]);
+      const run = new Run();
+      for (const [i, op] of ops.entries()) {
+        const [theirs, ours] = await run.step(op, i);
+        const where = `operation ${i}, ${JSON.stringify(op)}`;
+        expect(ours, `reply of ${where}`).toEqual(theirs);
+        expect(await keysOf(lean), `keys after ${where}`).toEqual(await keysOf(bull));
+      }
+    }),
+    { numRuns: CASES },
+  );
+});
 
 test("a job that is born active is what an add and a fetch would have made of it", async () => {
   vi.useFakeTimers({ toFake: ["Date"] });
@@ -118,7 +135,13 @@ test("a job that is born active is what an add and a fetch would have made of it
   // The woken worker has found the marker by then.
   await redis.del(`${bull.q}marker`);
 
-  await runLean("queue_add_active(q, ARGV[2], '{}', ARGV[3], ARGV[4], ARGV[5])", "p/s/1", String(Date.now()), "token", String(LOCK_MS));
+  await runLean(
+    "queue_add_active(q, ARGV[2], '{}', ARGV[3], ARGV[4], ARGV[5])",
+    "p/s/1",
+    String(Date.now()),
+    "token",
+    String(LOCK_MS),
+  );
 
   expect(await keysOf(lean)).toEqual(await keysOf(bull));
 });
@@ -149,7 +172,8 @@ test("an id that is there already is replaced, wherever it was", async () => {
 
 test("a fetch drops at most 200 stale jobs, and wakes somebody for the rest", async () => {
   await clear(lean);
-  for (let i = 0; i < 250; i++) await runLean("queue_add(q, queue_attributes(q), ARGV[2], '{}', '1', nil)", `p/s${i}/1`);
+  for (let i = 0; i < 250; i++)
+    await runLean("queue_add(q, queue_attributes(q), ARGV[2], '{}', '1', nil)", `p/s${i}/1`);
   await redis.del(`${lean.q}marker`);
   const fetch = "return { queue_fetch(q, queue_attributes(q), 't', 1000, 1, function(id) return nil end) }";
 
@@ -167,7 +191,9 @@ test("where the start of a step raises, its job is back where it was", async () 
   for (const id of ["p/a/1", "p/b/1"]) await runLean("queue_add(q, queue_attributes(q), ARGV[2], '{}', '1', nil)", id);
   const before = await redis.lrange(`${lean.q}wait`, 0, -1);
 
-  await expect(runLean("return queue_fetch(q, queue_attributes(q), 't', 1000, 1, function() error('TRYAGAIN') end)")).rejects.toThrow("TRYAGAIN");
+  await expect(
+    runLean("return queue_fetch(q, queue_attributes(q), 't', 1000, 1, function() error('TRYAGAIN') end)"),
+  ).rejects.toThrow("TRYAGAIN");
 
   expect(await redis.lrange(`${lean.q}wait`, 0, -1)).toEqual(before);
   expect(await redis.exists(`${lean.q}active`)).toBe(0);
@@ -188,7 +214,12 @@ class Run {
         const id = `p/s${i}/1`;
         await bull.queue.add("step", { n: i }, { ...OPTIONS, jobId: id, delay: op.delayMs });
         const delay = op.delayMs === 0 ? "nil" : String(op.delayMs);
-        await runLean(`queue_add(q, queue_attributes(q), ARGV[2], ARGV[3], ARGV[4], ${delay})`, id, JSON.stringify({ n: i }), now);
+        await runLean(
+          `queue_add(q, queue_attributes(q), ARGV[2], ARGV[3], ARGV[4], ${delay})`,
+          id,
+          JSON.stringify({ n: i }),
+          now,
+        );
         return [null, null];
       }
       case "foreign": {
@@ -223,12 +254,19 @@ class Run {
       case "put back":
         return this.onHeld(op.nth, async ({ id, token }) => {
           await backend.moveJobFromActiveToWait(id, token);
-          await runLean("if queue_acknowledge(q, ARGV[2]) then queue_put_back(q, queue_attributes(q), ARGV[2]) end", id);
+          await runLean(
+            "if queue_acknowledge(q, ARGV[2]) then queue_put_back(q, queue_attributes(q), ARGV[2]) end",
+            id,
+          );
         });
       case "delay":
         return this.onHeld(op.nth, async ({ id, token }) => {
           await backend.moveToDelayed(id, this.now, op.ms, token, { skipAttempt: true });
-          await runLean(`if queue_acknowledge(q, ARGV[2]) then queue_delay(q, ARGV[2], tonumber(ARGV[3]), ${op.ms}) end`, id, now);
+          await runLean(
+            `if queue_acknowledge(q, ARGV[2]) then queue_delay(q, ARGV[2], tonumber(ARGV[3]), ${op.ms}) end`,
+            id,
+            now,
+          );
         });
       case "pass":
         this.now += op.ms;
@@ -258,7 +296,10 @@ class Run {
     }
   }
 
-  private async onHeld(index: number, act: (job: { id: string; token: string }) => Promise<void>): Promise<[null, null]> {
+  private async onHeld(
+    index: number,
+    act: (job: { id: string; token: string }) => Promise<void>,
+  ): Promise<[null, null]> {
     const job = this.held[index];
     // Steps have no priority. What BullMQ does with a foreign job that has one, when it is handed back, we don't need.
     if (job === undefined || job.foreignPriority) return [null, null];
@@ -280,7 +321,9 @@ function runLean(body: string, ...args: string[]): Promise<unknown> {
 }
 
 function withIncludes(file: string): string {
-  return readFileSync(file, "utf8").replace(/^--#include (\S+)$/gm, (_, name: string) => withIncludes(resolve(dirname(file), name)));
+  return readFileSync(file, "utf8").replace(/^--#include (\S+)$/gm, (_, name: string) =>
+    withIncludes(resolve(dirname(file), name)),
+  );
 }
 
 async function scan({ q }: Side): Promise<string[]> {

@@ -2,7 +2,16 @@
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import type { Outcome } from "../../src/core/outcome.js";
 import { checkInvariants } from "../support/invariants.js";
-import { aChain, aDefinition, aPlanId, aStore, type HandWorker, nextOf, stepOf, type TestStore } from "../support/plans.js";
+import {
+  aChain,
+  aDefinition,
+  aPlanId,
+  aStore,
+  type HandWorker,
+  nextOf,
+  stepOf,
+  type TestStore,
+} from "../support/plans.js";
 
 const boom = { code: "STEP_FAILED", message: "boom" };
 
@@ -39,7 +48,12 @@ describe.each<[string, Outcome, string]>([
   ["park for a timer", { kind: "park", wait: "timer", dueInMs: 60_000, ask: null }, "step.waiting"],
 ])("%s, sent again,", (_, outcome, event) => {
   test("is recorded once, with no next job taken", async () => {
-    const plan = await t.submit(aDefinition([{ id: "a", retry: { attempts: 9, backoff: "fixed", delayMs: 1, maxMs: 1 } }, { id: "z", needs: ["a"] }]));
+    const plan = await t.submit(
+      aDefinition([
+        { id: "a", retry: { attempts: 9, backoff: "fixed", delayMs: 1, maxMs: 1 } },
+        { id: "z", needs: ["a"] },
+      ]),
+    );
     const a = await worker.take();
 
     const first = await worker.settle(a, outcome, false);
@@ -75,10 +89,17 @@ describe.each<[string, Outcome, string]>([
   });
 
   test("when another has taken the step since, loses neither the step nor the slot's next job", async () => {
-    const plan = await t.submit(aDefinition([{ id: "a", retry: { attempts: 9, backoff: "fixed", delayMs: 0, maxMs: 0 } }]));
+    const plan = await t.submit(
+      aDefinition([{ id: "a", retry: { attempts: 9, backoff: "fixed", delayMs: 0, maxMs: 0 } }]),
+    );
     const a = await worker.take();
     await t.submit(aDefinition([{ id: "b" }]));
-    const soon = outcome.kind === "retry" ? { ...outcome, delayMs: 0 } : outcome.kind === "park" && outcome.wait === "timer" ? { ...outcome, dueInMs: 0 } : outcome;
+    const soon =
+      outcome.kind === "retry"
+        ? { ...outcome, delayMs: 0 }
+        : outcome.kind === "park" && outcome.wait === "timer"
+          ? { ...outcome, dueInMs: 0 }
+          : outcome;
     const other = await t.worker();
     // The slot gets b, and the other worker what a left behind, if anything.
     const first = await worker.settle(a, soon, false);

@@ -1,12 +1,21 @@
 /** What each transition makes of a plan, with workers moved by hand. */
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import { resumePlan } from "../../src/client/resume.js";
-import { NotEligibleError, PlanExistsError } from "../../src/core/errors.js";
+import { type NotEligibleError, PlanExistsError } from "../../src/core/errors.js";
 import type { Outcome } from "../../src/core/outcome.js";
 import { planState } from "../../src/core/plan.js";
 import type { SignalAnswer } from "../../src/core/ports.js";
 import { checkInvariants } from "../support/invariants.js";
-import { aChain, aDefinition, aPlanId, aStore, type HandWorker, nextOf, stepOf, type TestStore } from "../support/plans.js";
+import {
+  aChain,
+  aDefinition,
+  aPlanId,
+  aStore,
+  type HandWorker,
+  nextOf,
+  stepOf,
+  type TestStore,
+} from "../support/plans.js";
 import { until } from "../support/until.js";
 
 const boom = { code: "STEP_FAILED", message: "boom" };
@@ -42,14 +51,25 @@ describe("submit", () => {
   test("the same id, name and input is the same plan; another input is refused and changes nothing", async () => {
     const chain = aChain(["a", "b"]);
     const plan = await submitted(chain);
-    const request = { planId: plan, compiled: chain, input: '{"n":1}', actor: "another", privateQueue: null, workdir: null };
+    const request = {
+      planId: plan,
+      compiled: chain,
+      input: '{"n":1}',
+      actor: "another",
+      privateQueue: null,
+      workdir: null,
+    };
     const before = await t.dump();
 
     expect(await t.store.submit(request)).toEqual({ existing: true });
     await expect(t.store.submit({ ...request, input: '{"n":2}' })).rejects.toThrow(PlanExistsError);
-    await expect(t.store.submit({ ...request, compiled: aDefinition([{ id: "a" }], { name: "other" }) })).rejects.toThrow(PlanExistsError);
+    await expect(
+      t.store.submit({ ...request, compiled: aDefinition([{ id: "a" }], { name: "other" }) }),
+    ).rejects.toThrow(PlanExistsError);
 
-    expect([...(await t.dump())].filter(([key]) => !key.includes("def:"))).toEqual([...before].filter(([key]) => !key.includes("def:")));
+    expect([...(await t.dump())].filter(([key]) => !key.includes("def:"))).toEqual(
+      [...before].filter(([key]) => !key.includes("def:")),
+    );
   });
 
   test("of many who submit one id at once, one creates it", async () => {
@@ -93,7 +113,8 @@ describe("submit", () => {
     expect(await wait()).toHaveLength(250);
 
     let ran = 0;
-    for (let reply = await worker.fetch(); reply.next.kind === "step"; ran++) reply = await worker.complete(stepOf(reply));
+    for (let reply = await worker.fetch(); reply.next.kind === "step"; ran++)
+      reply = await worker.complete(stepOf(reply));
 
     expect(ran).toBe(600);
     expect(await t.state(plan)).toBe("completed");
@@ -127,7 +148,15 @@ describe("the only next step of a plan goes to the same slot", () => {
     const b = stepOf(await worker.complete(a, 1));
     const again = stepOf(await worker.complete(a, 1));
 
-    expect(b).toMatchObject({ stepId: "b", attempt: 1, failures: 0, epoch: 1, token: a.token, queue: "work", dueAt: null });
+    expect(b).toMatchObject({
+      stepId: "b",
+      attempt: 1,
+      failures: 0,
+      epoch: 1,
+      token: a.token,
+      queue: "work",
+      dueAt: null,
+    });
     // The input comes with a plan's first steps only; the turns that a plan had in a row are counted anew.
     expect({ ...again, input: null, handedOff: 0 }).toEqual({ ...b, input: null, handedOff: 0 });
     expect(b.fence).toBeGreaterThan(a.fence);
@@ -161,7 +190,13 @@ describe("the only next step of a plan goes to the same slot", () => {
 describe("joins", () => {
   test("parallel needs are counted up, and the last of them releases the join, whoever commits it", async () => {
     const plan = await submitted(
-      aDefinition([{ id: "a" }, { id: "b" }, { id: "c" }, { id: "join", needs: ["a", "b", "c"] }, { id: "end", needs: ["join", "a"] }]),
+      aDefinition([
+        { id: "a" },
+        { id: "b" },
+        { id: "c" },
+        { id: "join", needs: ["a", "b", "c"] },
+        { id: "end", needs: ["join", "a"] },
+      ]),
     );
     const workers = [worker, await t.worker(), await t.worker()];
     const steps = await Promise.all(workers.map((w) => w.take()));
@@ -176,7 +211,9 @@ describe("joins", () => {
 
 describe("failure", () => {
   test("steps that don't need the failed one go on, and the plan fails when nothing runs", async () => {
-    const plan = await submitted(aDefinition([{ id: "bad" }, { id: "after", needs: ["bad"] }, { id: "good" }, { id: "next", needs: ["good"] }]));
+    const plan = await submitted(
+      aDefinition([{ id: "bad" }, { id: "after", needs: ["bad"] }, { id: "good" }, { id: "next", needs: ["good"] }]),
+    );
     const bad = await worker.take();
     const good = stepOf(await worker.settle(bad, fail));
     expect(await t.state(plan)).toBe("running");
@@ -201,14 +238,22 @@ describe("failure", () => {
   });
 
   test("failFast holds the others in a new epoch, and resume goes on with all of them", async () => {
-    const plan = await submitted(aDefinition([{ id: "bad" }, { id: "runs" }, { id: "waits" }, { id: "after", needs: ["runs"] }], { failFast: true }));
+    const plan = await submitted(
+      aDefinition([{ id: "bad" }, { id: "runs" }, { id: "waits" }, { id: "after", needs: ["runs"] }], {
+        failFast: true,
+      }),
+    );
     const bad = await worker.take();
     const other = await t.worker();
     const runs = await other.take();
 
     await worker.settle(bad, fail, false);
 
-    expect((await t.store.view(plan)).open.map((step) => `${step.stepId} ${step.kind}`).sort()).toEqual(["bad failed", "runs held", "waits held"]);
+    expect((await t.store.view(plan)).open.map((step) => `${step.stepId} ${step.kind}`).sort()).toEqual([
+      "bad failed",
+      "runs held",
+      "waits held",
+    ]);
     expect((await other.beat())[3]).toEqual([`failed|${plan}|1`]);
     expect((await other.complete(runs, null, false)).verdict).toBe("FENCED");
     expect(nextOf(await worker.fetch())).toBe("none");
@@ -231,7 +276,9 @@ describe("failure", () => {
     });
     expect(reply.now).toBeGreaterThanOrEqual(Math.floor(due));
     expect(stepOf(reply)).toMatchObject({ attempt: 2, failures: 1 });
-    expect((await t.store.history(plan)).filter((e) => e.type === "step.failed")).toMatchObject([{ final: false, retryInMs: 80 }]);
+    expect((await t.store.history(plan)).filter((e) => e.type === "step.failed")).toMatchObject([
+      { final: false, retryInMs: 80 },
+    ]);
   });
 });
 
@@ -265,7 +312,14 @@ describe("release and deferral", () => {
 
 describe("pause", () => {
   test("takes everything out of the queues, tells who runs a step, and resume puts all of it back", async () => {
-    const plan = await submitted(aDefinition([{ id: "runs" }, { id: "delayed" }, { id: "queued" }, { id: "end", needs: ["runs", "delayed", "queued"] }]));
+    const plan = await submitted(
+      aDefinition([
+        { id: "runs" },
+        { id: "delayed" },
+        { id: "queued" },
+        { id: "end", needs: ["runs", "delayed", "queued"] },
+      ]),
+    );
     const runs = await worker.take();
     await worker.settle(await worker.take(), retry(60_000), false);
 
@@ -398,8 +452,14 @@ describe("waiting", () => {
     choice: null,
     ...more,
   });
-  const waits = aDefinition([{ id: "w", uses: "wait" }, { id: "z", needs: ["w"] }]);
-  const asks = aDefinition([{ id: "ok", uses: "approve" }, { id: "z", needs: ["ok"] }]);
+  const waits = aDefinition([
+    { id: "w", uses: "wait" },
+    { id: "z", needs: ["w"] },
+  ]);
+  const asks = aDefinition([
+    { id: "ok", uses: "approve" },
+    { id: "z", needs: ["ok"] },
+  ]);
 
   test("a signal completes the step that waits for it and releases what needs it", async () => {
     const plan = await submitted(waits);
@@ -412,17 +472,20 @@ describe("waiting", () => {
     expect(await worker.take()).toMatchObject({ stepId: "z" });
   });
 
-  test.each(["before the step starts", "while the step runs"])("a signal that comes %s is kept and consumed", async (when) => {
-    const plan = await submitted(waits);
-    const early = when.startsWith("before") ? null : await worker.take();
-    expect(await t.store.signal(plan, "w", answer("early"))).toEqual({ kept: true });
+  test.each(["before the step starts", "while the step runs"])(
+    "a signal that comes %s is kept and consumed",
+    async (when) => {
+      const plan = await submitted(waits);
+      const early = when.startsWith("before") ? null : await worker.take();
+      expect(await t.store.signal(plan, "w", answer("early"))).toEqual({ kept: true });
 
-    const reply = await worker.settle(early ?? (await worker.take()), forSignal);
+      const reply = await worker.settle(early ?? (await worker.take()), forSignal);
 
-    expect(nextOf(reply)).toBe("z");
-    expect(await t.store.output(plan, "w")).toBe('"early"');
-    expect(await t.redis.exists(t.keys.planPart(plan, "signals"))).toBe(0);
-  });
+      expect(nextOf(reply)).toBe("z");
+      expect(await t.store.output(plan, "w")).toBe('"early"');
+      expect(await t.redis.exists(t.keys.planPart(plan, "signals"))).toBe(0);
+    },
+  );
 
   test("a signal to a paused plan is kept and applied when it goes on", async () => {
     const plan = await submitted(waits);
@@ -448,7 +511,9 @@ describe("waiting", () => {
     expect(await t.store.signal(plan, "w", answer(2, { signalId: "s1" }))).toEqual({ kept: false });
 
     expect(await t.dumpPlan(plan)).toEqual(before);
-    await expect(t.store.signal(plan, "w", answer(2, { signalId: "s2" }))).rejects.toMatchObject({ code: "NOT_WAITING" });
+    await expect(t.store.signal(plan, "w", answer(2, { signalId: "s2" }))).rejects.toMatchObject({
+      code: "NOT_WAITING",
+    });
   });
 
   test("an approval that was refused as too early counts when it is sent again", async () => {
@@ -471,7 +536,12 @@ describe("waiting", () => {
     await t.store.signal(plan, "ok", answer("approve", { choice }));
 
     const decisions = await t.store.decisions(plan);
-    expect(decisions.at(-1)).toMatchObject({ step: "ok", choice: "approve", madeBy: actor, parent: decisions[0]!.decisionId });
+    expect(decisions.at(-1)).toMatchObject({
+      step: "ok",
+      choice: "approve",
+      madeBy: actor,
+      parent: decisions[0]!.decisionId,
+    });
     const { meta } = await t.store.view(plan);
     expect(meta.lastDecisionId).toBe(decisions.at(-1)!.decisionId);
     expect((await t.store.checkpoints(plan)).at(-1)).toMatchObject({ step: "ok", decisionId: meta.lastDecisionId });
@@ -481,11 +551,19 @@ describe("waiting", () => {
     const plan = await submitted(asks);
     await worker.settle(await worker.take(), forApproval, false);
 
-    await t.store.signal(plan, "ok", answer("reject", { cancels: true, choice: { question: "?", options: [], choice: "reject", rationale: null } }));
+    await t.store.signal(
+      plan,
+      "ok",
+      answer("reject", { cancels: true, choice: { question: "?", options: [], choice: "reject", rationale: null } }),
+    );
 
     expect(await t.state(plan)).toBe("cancelled");
     expect(nextOf(await worker.fetch())).toBe("none");
-    expect((await t.store.history(plan)).slice(-3).map((event) => event.type)).toEqual(["decision.recorded", "step.completed", "plan.cancelled"]);
+    expect((await t.store.history(plan)).slice(-3).map((event) => event.type)).toEqual([
+      "decision.recorded",
+      "step.completed",
+      "plan.cancelled",
+    ]);
   });
 
   test("a step that waits for something else, or is done, takes no answer", async () => {
@@ -540,7 +618,10 @@ describe("waiting", () => {
     await resumePlan(t.store, plan, { actor });
 
     const { open } = await t.store.view(plan);
-    expect(open.find((step) => step.kind === "waiting")).toMatchObject({ wait: "timer", dueAt: parked.now + 3_600_000 });
+    expect(open.find((step) => step.kind === "waiting")).toMatchObject({
+      wait: "timer",
+      dueAt: parked.now + 3_600_000,
+    });
     expect(open.filter((step) => step.kind === "queued")).toHaveLength(1);
   });
 
@@ -586,7 +667,9 @@ describe("resume", () => {
     const answers = await Promise.allSettled(Array.from({ length: 8 }, () => resumePlan(t.store, plan, { actor })));
 
     const won = answers.filter((answer) => answer.status === "fulfilled");
-    const refused = answers.flatMap((answer) => (answer.status === "rejected" ? [(answer.reason as NotEligibleError).code] : []));
+    const refused = answers.flatMap((answer) =>
+      answer.status === "rejected" ? [(answer.reason as NotEligibleError).code] : [],
+    );
     expect(won).toHaveLength(1);
     expect(refused).toEqual(Array(7).fill("PLAN_ACTIVE"));
     expect((await wait()).filter((id) => id.endsWith("/3")).sort()).toEqual([`${plan}/a/3`, `${plan}/b/3`]);
@@ -597,7 +680,9 @@ describe("resume", () => {
     const plan = await submitted(aChain(["a", "b"]));
     await t.store.pause(plan, actor, null, false);
 
-    const together = await Promise.all(Array.from({ length: 4 }, () => resumePlan(t.store, plan, { actor, requestId: "r1" })));
+    const together = await Promise.all(
+      Array.from({ length: 4 }, () => resumePlan(t.store, plan, { actor, requestId: "r1" })),
+    );
     await worker.complete(await worker.take(), null, false);
     const later = await resumePlan(t.store, plan, { actor, requestId: "r1" });
 
@@ -616,12 +701,17 @@ describe("resume", () => {
     await worker.beat();
     await expect(resumePlan(t.store, plan, { actor })).rejects.toMatchObject({ code: "PLAN_ACTIVE" });
 
-    await until("the owner to be silent for too long", async () => planState(await t.store.view(plan)) === "interrupted");
+    await until(
+      "the owner to be silent for too long",
+      async () => planState(await t.store.view(plan)) === "interrupted",
+    );
     await resumePlan(t.store, plan, { actor });
 
     const other = await t.worker();
     expect(await other.take()).toMatchObject({ stepId: "a", attempt: 2, epoch: 2 });
-    expect((await t.store.history(plan)).filter((event) => event.type === "step.crashed")).toMatchObject([{ workerId: worker.id }]);
+    expect((await t.store.history(plan)).filter((event) => event.type === "step.crashed")).toMatchObject([
+      { workerId: worker.id },
+    ]);
   });
 
   test("an owner whose process is gone is dead at once, whatever its last beat says", async () => {
@@ -680,21 +770,32 @@ describe("names", () => {
     },
   );
 
-  test.each(["wait", "active", "meta", "delayed", "marker", "id", "events", "constructor", "toString", "a..b", "0", "x".repeat(128)])(
-    "a plan and steps called %s are what they are",
-    async (name) => {
-      const plan = await submitted(aChain([name, "second"]), name);
-      const first = await worker.take();
-      const second = stepOf(await worker.complete(first, { name }));
-      await worker.complete(second);
-      expect(await t.state(plan)).toBe("completed");
-      expect((await t.store.detail(plan)).records.has(name)).toBe(true);
-      expect(await t.store.output(plan, name)).toBe(JSON.stringify({ name }));
-    },
-  );
+  test.each([
+    "wait",
+    "active",
+    "meta",
+    "delayed",
+    "marker",
+    "id",
+    "events",
+    "constructor",
+    "toString",
+    "a..b",
+    "0",
+    "x".repeat(128),
+  ])("a plan and steps called %s are what they are", async (name) => {
+    const plan = await submitted(aChain([name, "second"]), name);
+    const first = await worker.take();
+    const second = stepOf(await worker.complete(first, { name }));
+    await worker.complete(second);
+    expect(await t.state(plan)).toBe("completed");
+    expect((await t.store.detail(plan)).records.has(name)).toBe(true);
+    expect(await t.store.output(plan, name)).toBe(JSON.stringify({ name }));
+  });
 
   test("hostile values survive as they are", async () => {
-    const output = '{"__proto__":{"polluted":true},"constructor":[],"a|b":"c\\nd","empty":[],"n":123456789012345678,"u":"\\u0000é😀"}';
+    const output =
+      '{"__proto__":{"polluted":true},"constructor":[],"a|b":"c\\nd","empty":[],"n":123456789012345678,"u":"\\u0000é😀"}';
     const plan = await submitted(aChain(["a", "b"]));
     const a = await worker.take();
     await worker.settle(a, { kind: "complete", output, decision: null });
@@ -705,29 +806,41 @@ describe("names", () => {
 
   test("hostile texts of people and errors stay in their fields", async () => {
     const plan = await submitted(aDefinition([{ id: "a" }]));
-    await worker.settle(await worker.take(), { kind: "fail", error: { code: "X|Y", message: "a|b\nz|9|1|completed" } }, false);
+    await worker.settle(
+      await worker.take(),
+      { kind: "fail", error: { code: "X|Y", message: "a|b\nz|9|1|completed" } },
+      false,
+    );
     await t.store.pause(plan, "eve|2|x\nz", 'why|"\n', false);
 
     const events = await t.store.history(plan);
-    expect(events.find((event) => event.type === "step.failed")).toMatchObject({ error: { code: "X|Y", message: "a|b\nz|9|1|completed" } });
-    expect(events.find((event) => event.type === "plan.pause_requested")).toMatchObject({ actor: "eve_2_x_z", reason: 'why|"\n' });
+    expect(events.find((event) => event.type === "step.failed")).toMatchObject({
+      error: { code: "X|Y", message: "a|b\nz|9|1|completed" },
+    });
+    expect(events.find((event) => event.type === "plan.pause_requested")).toMatchObject({
+      actor: "eve_2_x_z",
+      reason: 'why|"\n',
+    });
     expect(events.filter((event) => event.type === "plan.completed")).toEqual([]);
   });
 });
 
 describe("a key of a wrong type", () => {
-  test.each(["open", "steps", "out", "needs", "history"] as const)("%s, raises before a commit writes anything", async (part) => {
-    const plan = await t.submit(aDefinition([{ id: "a" }, { id: "b" }, { id: "z", needs: ["a", "b"] }]));
-    const a = await worker.take();
-    const key = t.keys.planPart(plan, part);
-    await t.redis.del(key);
-    await t.redis.set(key, "forged");
-    const before = await t.dump();
+  test.each(["open", "steps", "out", "needs", "history"] as const)(
+    "%s, raises before a commit writes anything",
+    async (part) => {
+      const plan = await t.submit(aDefinition([{ id: "a" }, { id: "b" }, { id: "z", needs: ["a", "b"] }]));
+      const a = await worker.take();
+      const key = t.keys.planPart(plan, part);
+      await t.redis.del(key);
+      await t.redis.set(key, "forged");
+      const before = await t.dump();
 
-    await expect(worker.complete(a, { big: true })).rejects.toThrow(/WRONGTYPE/);
+      await expect(worker.complete(a, { big: true })).rejects.toThrow(/WRONGTYPE/);
 
-    expect(await t.dump()).toEqual(before);
-  });
+      expect(await t.dump()).toEqual(before);
+    },
+  );
 
   test("as the plan itself, raises before submit writes anything", async () => {
     await t.redis.set(t.keys.plan("forged"), "x");

@@ -18,27 +18,54 @@ export async function checkInvariants(store: RedisPlanStore, planId: string): Pr
   };
   const { meta } = view;
 
-  claim(same(fold.done.keys(), records.keys()), `history says done ${list(fold.done.keys())}, records ${list(records.keys())}`);
+  claim(
+    same(fold.done.keys(), records.keys()),
+    `history says done ${list(fold.done.keys())}, records ${list(records.keys())}`,
+  );
   claim(meta.done === records.size, `done is ${meta.done}, with ${records.size} records`);
-  claim(fold.terminal === null || fold.terminal === meta.storedState, `history ends ${fold.terminal}, stored ${meta.storedState}`);
+  claim(
+    fold.terminal === null || fold.terminal === meta.storedState,
+    `history ends ${fold.terminal}, stored ${meta.storedState}`,
+  );
   const isOver = meta.storedState === "completed" || meta.storedState === "cancelled";
   claim(isOver === (fold.terminal !== null), `${meta.storedState}, with terminal event ${fold.terminal}`);
-  claim((meta.done === meta.total) === (meta.storedState === "completed") || meta.storedState === "cancelled", "completed means all done");
+  claim(
+    (meta.done === meta.total) === (meta.storedState === "completed") || meta.storedState === "cancelled",
+    "completed means all done",
+  );
   if (fold.done.size === 0) {
-    claim(meta.lastCompletedStep === null && meta.lastCheckpointId === null, "nothing is done, but a checkpoint is named");
+    claim(
+      meta.lastCompletedStep === null && meta.lastCheckpointId === null,
+      "nothing is done, but a checkpoint is named",
+    );
   } else {
     const last = fold.done.get(meta.lastCompletedStep ?? "");
     const newestAt = Math.max(...[...fold.done.values()].map((event) => event.at));
-    claim(last?.at === newestAt, `last completed ${meta.lastCompletedStep} is not the newest of ${list(fold.done.keys())}`);
-    claim(last?.checkpointId === meta.lastCheckpointId, `checkpoint ${meta.lastCheckpointId}, event says ${last?.checkpointId}`);
+    claim(
+      last?.at === newestAt,
+      `last completed ${meta.lastCompletedStep} is not the newest of ${list(fold.done.keys())}`,
+    );
+    claim(
+      last?.checkpointId === meta.lastCheckpointId,
+      `checkpoint ${meta.lastCheckpointId}, event says ${last?.checkpointId}`,
+    );
   }
   claim(fold.lastFence <= meta.fence, `fence ${meta.fence} is below that of an attempt, ${fold.lastFence}`);
   claim(fold.lastEpoch <= meta.epoch, `epoch ${meta.epoch} is below that of an event, ${fold.lastEpoch}`);
 
   if (meta.storedState !== "completed") {
-    const free = [...compiled.steps.values()].filter((step) => !records.has(step.id) && step.needs.every((need) => records.has(need)));
+    const free = [...compiled.steps.values()].filter(
+      (step) => !records.has(step.id) && step.needs.every((need) => records.has(need)),
+    );
     const open = view.open.map((step) => step.stepId);
-    if (meta.storedState !== "cancelled") claim(same(free.map((s) => s.id), open), `open is ${list(open)}, free to run ${list(free.map((s) => s.id))}`);
+    if (meta.storedState !== "cancelled")
+      claim(
+        same(
+          free.map((s) => s.id),
+          open,
+        ),
+        `open is ${list(open)}, free to run ${list(free.map((s) => s.id))}`,
+      );
   } else {
     claim(view.open.length === 0, `completed, with ${list(view.open.map((step) => step.stepId))} open`);
   }
@@ -77,11 +104,13 @@ function foldHistory(events: readonly PlanEvent[], compiled: CompiledDefinition)
     switch (event.type) {
       case "step.started":
         if (fold.done.has(event.step)) say(`${event.step} is done`);
-        for (const need of compiled.steps.get(event.step)!.needs) if (!fold.done.has(need)) say(`${event.step} needs ${need}`);
+        for (const need of compiled.steps.get(event.step)!.needs)
+          if (!fold.done.has(need)) say(`${event.step} needs ${need}`);
         if (event.fence <= fold.lastFence) say(`fence ${event.fence} after ${fold.lastFence}`);
         fold.lastFence = event.fence;
         fold.starts.set(event.step, (fold.starts.get(event.step) ?? 0) + 1);
-        if (event.attempt !== fold.starts.get(event.step)) say(`attempt ${event.attempt} of ${event.step} is its ${fold.starts.get(event.step)}th`);
+        if (event.attempt !== fold.starts.get(event.step))
+          say(`attempt ${event.attempt} of ${event.step} is its ${fold.starts.get(event.step)}th`);
         break;
       case "step.completed":
         if (fold.done.has(event.step)) say(`${event.step} was done already`);
@@ -141,7 +170,8 @@ async function checkJobs(store: RedisPlanStore, view: PlanView): Promise<string[
     seen.delete(id);
     const due = idle ? "nowhere" : placeOf(step);
     // A delayed job that is due may have been promoted.
-    if (places !== due && !(due === "delayed" && places === "wait")) violations.push(`the job of ${id}, which is ${step.kind}, is in ${places}`);
+    if (places !== due && !(due === "delayed" && places === "wait"))
+      violations.push(`the job of ${id}, which is ${step.kind}, is in ${places}`);
   }
   for (const [id, places] of seen) violations.push(`the job ${id} of no open step is in ${places.join(" and ")}`);
   if (planState(view) === "running" && view.open.length === 0) violations.push("it runs and nothing is open");
@@ -163,7 +193,8 @@ async function queuesOf(store: RedisPlanStore, planId: string): Promise<string[]
   const privately = view.meta.privateQueue === null ? [] : [view.meta.privateQueue];
   const jobs: string[] = [];
   const escaped = base.replace(/[{}]/g, "\\$&");
-  for await (const page of store.redis.scanStream({ match: `${escaped}*:${planId}/*`, count: 1_000 })) jobs.push(...(page as string[]));
+  for await (const page of store.redis.scanStream({ match: `${escaped}*:${planId}/*`, count: 1_000 }))
+    jobs.push(...(page as string[]));
   const held = jobs.map((key) => key.slice(base.length, key.lastIndexOf(`:${planId}/`)));
   return [...new Set([...named, ...privately, ...held])];
 }

@@ -1,12 +1,18 @@
 /** Plans for tests of the protocol: definitions in two lines, a store on the Redis of the run, workers moved by hand. */
 import { randomBytes } from "node:crypto";
 import { Redis } from "ioredis";
-import { type CompiledDefinition, compile, DEFAULT_RETRY, type Definition, type StepDefinition } from "../../src/core/definition.js";
+import {
+  type CompiledDefinition,
+  compile,
+  DEFAULT_RETRY,
+  type Definition,
+  type StepDefinition,
+} from "../../src/core/definition.js";
 import { newWorkerId } from "../../src/core/ids.js";
 import type { Outcome } from "../../src/core/outcome.js";
 import type { FetchReply, StartedStep } from "../../src/core/ports.js";
+import { isProcessGone } from "../../src/machine/process-identity.js";
 import { bullQueueName, Keys } from "../../src/store/keys.js";
-import { isProcessGone } from "../../src/store/local-process.js";
 import { RedisPlanStore } from "../../src/store/redis-plan-store.js";
 import { runScript } from "../../src/store/scripts.js";
 import { RedisStepLog } from "../../src/store/step-log.js";
@@ -94,7 +100,10 @@ export class TestStore {
   }
 
   /** A worker that does nothing by itself. */
-  async worker(queues: readonly string[] = ["work"], facts: Readonly<Record<string, string>> = {}): Promise<HandWorker> {
+  async worker(
+    queues: readonly string[] = ["work"],
+    facts: Readonly<Record<string, string>> = {},
+  ): Promise<HandWorker> {
     const worker = new HandWorker(this, queues.map(bullQueueName));
     await worker.register(facts);
     return worker;
@@ -119,7 +128,8 @@ export class TestStore {
   async scan(pattern = "*"): Promise<string[]> {
     const keys: string[] = [];
     const escaped = this.keys.base.replace(/[{}]/g, "\\$&");
-    for await (const page of this.redis.scanStream({ match: `${escaped}${pattern}`, count: 1_000 })) keys.push(...(page as string[]));
+    for await (const page of this.redis.scanStream({ match: `${escaped}${pattern}`, count: 1_000 }))
+      keys.push(...(page as string[]));
     return keys;
   }
 
@@ -149,7 +159,16 @@ export class HandWorker {
 
   async register(facts: Readonly<Record<string, string>>): Promise<void> {
     const { keys, redis } = this.test;
-    const all = { label: "hand", pid: "0", process_start: "", state: "accepting", active: "0", concurrency: "1", plans: "", ...facts };
+    const all = {
+      label: "hand",
+      pid: "0",
+      process_start: "",
+      state: "accepting",
+      active: "0",
+      concurrency: "1",
+      plans: "",
+      ...facts,
+    };
     await runScript(
       redis,
       "register",

@@ -1,9 +1,10 @@
 /** Workers of this process on real queues, with the handler `act` in the test's hands. */
+
+import { createHash } from "node:crypto";
 import type { HandlerCall, HandlerResult, StepHandler } from "../../src/core/handler.js";
 import { builtinHandlers } from "../../src/handlers/index.js";
 import { openStore } from "../../src/store/open-store.js";
 import { scriptText } from "../../src/store/scripts.js";
-import { createHash } from "node:crypto";
 import { StepWorker, type StepWorkerOptions, type WorkerLog } from "../../src/worker/step-worker.js";
 import type { TestStore } from "./plans.js";
 
@@ -25,6 +26,7 @@ export interface RunningWorker {
 export interface RunOptions extends Partial<Pick<StepWorkerOptions, "queues" | "concurrency" | "plans" | "label">> {
   /** Another way to the same Redis, such as through a proxy. */
   readonly url?: string;
+  readonly onLog?: (line: LoggedLine) => void;
 }
 
 /** Starts a worker. What `act` returns is the output; a value with a `kind` is a handler's own result. */
@@ -33,7 +35,9 @@ export async function runWorker(t: TestStore, act: Act, options: RunOptions = {}
   const store = await openStore({ url, prefix: t.prefix, deadAfterMs: t.store.deadAfterMs, patient: true });
   const log: LoggedLine[] = [];
   const line = (level: keyof WorkerLog) => (facts: object, message: string) => {
-    log.push({ level, facts: facts as Record<string, unknown>, message });
+    const logged = { level, facts: facts as Record<string, unknown>, message };
+    log.push(logged);
+    options.onLog?.(logged);
   };
   const worker = new StepWorker({
     store,

@@ -9,9 +9,13 @@ const MAIN = fileURLToPath(new URL("./worker-process.ts", import.meta.url));
 
 /** Resolves when it accepts steps. */
 export async function spawnWorker(options: WorkerProcessOptions): Promise<WorkerProcess> {
-  const child = spawn(process.execPath, ["--import", "tsx", MAIN, JSON.stringify(options)], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, ["--import", "tsx", MAIN, JSON.stringify(options)], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const worker = new WorkerProcess(child);
-  await until(() => `a worker process to be ready: ${worker.errors}`, () => worker.ready, 20_000);
+  await until("a worker process to be ready", () => worker.ready, 20_000).catch((error: Error) => {
+    throw new Error(`${error.message}: ${worker.errors}`);
+  });
   return worker;
 }
 

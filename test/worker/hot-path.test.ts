@@ -31,7 +31,9 @@ afterEach(async () => {
   await own.stop();
 });
 
-async function start(...args: Parameters<typeof runWorker> extends [TestStore, ...infer Rest] ? Rest : never): Promise<RunningWorker> {
+async function start(
+  ...args: Parameters<typeof runWorker> extends [TestStore, ...infer Rest] ? Rest : never
+): Promise<RunningWorker> {
   const worker = await runWorker(t, ...args);
   running.push(worker);
   return worker;
@@ -51,7 +53,9 @@ test.each([
   const from = seen.commands.length;
 
   const plans = await Promise.all(Array.from({ length: chains }, () => t.submit(chain)));
-  await until("the plans to complete", async () => (await Promise.all(plans.map((plan) => t.state(plan)))).every((state) => state === "completed"));
+  await until("the plans to complete", async () =>
+    (await Promise.all(plans.map((plan) => t.state(plan)))).every((state) => state === "completed"),
+  );
   await seen.caughtUp();
 
   const isBeat = runs("beat");
@@ -81,15 +85,27 @@ test("an idle worker sends at most two commands a second", async () => {
 
 test("BullMQ's own ways of failing, retrying, delaying, renewing and recovering are never taken", async () => {
   const scripts = require("../../node_modules/bullmq/dist/cjs/scripts/index.js") as Record<string, { content: string }>;
-  const forbidden = ["moveToFinished", "moveToActive", "retryJob", "moveToDelayed", "extendLock", "extendLocks", "moveStalledJobsToWait", "moveJobFromActiveToWait"];
-  const digests = new Map(forbidden.map((name) => [createHash("sha1").update(scripts[name]!.content).digest("hex"), name]));
+  const forbidden = [
+    "moveToFinished",
+    "moveToActive",
+    "retryJob",
+    "moveToDelayed",
+    "extendLock",
+    "extendLocks",
+    "moveStalledJobsToWait",
+    "moveJobFromActiveToWait",
+  ];
+  const digests = new Map(
+    forbidden.map((name) => [createHash("sha1").update(scripts[name]!.content).digest("hex"), name]),
+  );
   const texts = new Map(forbidden.map((name) => [scripts[name]!.content, name]));
   const started = gate();
   const blocked = gate();
   const act = async ({ stepId, attempt, signal }: { stepId: string; attempt: number; signal: AbortSignal }) => {
     if (stepId === "retries" && attempt < 3) throw new Error("boom");
     if (stepId === "fails") throw new Error("boom");
-    if (stepId === "hangs") await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    if (stepId === "hangs")
+      await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
     if (stepId === "asks") return { kind: "parked", wait: "approval", dueInMs: null, ask: null };
     if (stepId === "sleeps" && attempt === 1) return { kind: "parked", wait: "timer", dueInMs: 30, ask: null };
     if (stepId === "runs-on") {
@@ -114,8 +130,13 @@ test("BullMQ's own ways of failing, retrying, delaying, renewing and recovering 
   const plan = await t.submit(mixed);
   await until("the mixed plan to be as far as it gets", async () => {
     const { view, records } = await t.store.detail(plan);
-    const kinds = view.open.map((step) => `${step.stepId} ${step.kind}`).sort().join();
-    return records.size === 3 && /^asks waiting,fails failed,hangs failed,unknown (delayed|queued|running)$/.test(kinds);
+    const kinds = view.open
+      .map((step) => `${step.stepId} ${step.kind}`)
+      .sort()
+      .join();
+    return (
+      records.size === 3 && /^asks waiting,fails failed,hangs failed,unknown (delayed|queued|running)$/.test(kinds)
+    );
   });
   const cancelled = await t.submit(aDefinition([{ id: "runs-on" }]));
   await started.passed;

@@ -58,13 +58,15 @@ test.each(["retry", "fail", "release", "park"] as const)("a lost reply to %s is 
     if (call.stepId === "other") return null;
     if (script === "retry" && call.attempt > 1) return null;
     if (script === "park") return { kind: "parked", wait: "signal", dueInMs: null, ask: null };
-    throw script === "fail" ? Object.assign(new Error("boom"), { name: "NonRetryableError" }) : new Error("boom");
+    throw new Error("boom");
   });
   const attempts = script === "fail" ? 1 : 2;
   const uses = script === "release" ? "nobody-has-it" : "act";
   const lost = proxy.once(runs(script), "lose reply");
 
-  const plan = await t.submit(aDefinition([{ id: "a", uses, retry: { attempts, backoff: "fixed", delayMs: 1, maxMs: 1 } }]));
+  const plan = await t.submit(
+    aDefinition([{ id: "a", uses, retry: { attempts, backoff: "fixed", delayMs: 1, maxMs: 1 } }]),
+  );
   await lost;
   const other = await t.submit(aDefinition([{ id: "other" }]));
   await until("the slot to go on", async () => (await t.state(other)) === "completed", 2_000);
@@ -72,7 +74,9 @@ test.each(["retry", "fail", "release", "park"] as const)("a lost reply to %s is 
   await until(`the plan to be ${ended}`, async () => (await t.state(plan)) === ended);
 
   const { open } = await t.store.view(plan);
-  expect(ran.filter((call) => call !== "other 1")).toEqual({ retry: ["a 1", "a 2"], fail: ["a 1"], release: [], park: ["a 1"] }[script]);
+  expect(ran.filter((call) => call !== "other 1")).toEqual(
+    { retry: ["a 1", "a 2"], fail: ["a 1"], release: [], park: ["a 1"] }[script],
+  );
   if (script === "fail") expect(open[0]).toMatchObject({ kind: "failed", failures: 1 });
   if (script === "release") expect(open[0]).toMatchObject({ attempts: 0 });
   await worker.close();
@@ -118,25 +122,25 @@ test("connections that are cut again and again cost no attempt and no step", asy
   for (const plan of plans) expect(await checkInvariants(t.store, plan)).toEqual([]);
 });
 
-test.each(["-READONLY You can't write against a read only replica.", "-LOADING Redis is loading the dataset in memory"] as const)(
-  "a commit answered with %s is sent again: no attempt burnt, no effect repeated",
-  async (error) => {
-    const ran: string[] = [];
-    const worker = await start((call) => ran.push(call.stepId));
-    const isCommit = runs("complete");
-    let errors = 0;
-    proxy.judge = (args) => (isCommit(args) && errors++ < 4 ? error : "pass");
+test.each([
+  "-READONLY You can't write against a read only replica.",
+  "-LOADING Redis is loading the dataset in memory",
+] as const)("a commit answered with %s is sent again: no attempt burnt, no effect repeated", async (error) => {
+  const ran: string[] = [];
+  const worker = await start((call) => ran.push(call.stepId));
+  const isCommit = runs("complete");
+  let errors = 0;
+  proxy.judge = (args) => (isCommit(args) && errors++ < 4 ? error : "pass");
 
-    const plan = await t.submit(aChain(["a", "b"]));
-    await until("the plan to complete", async () => (await t.state(plan)) === "completed");
+  const plan = await t.submit(aChain(["a", "b"]));
+  await until("the plan to complete", async () => (await t.state(plan)) === "completed");
 
-    expect(errors).toBeGreaterThan(4);
-    expect(ran).toEqual(["a", "b"]);
-    expect((await t.store.history(plan)).filter((event) => event.type === "step.failed")).toEqual([]);
-    expect(worker.log.filter((line) => line.level === "warn").length).toBeGreaterThanOrEqual(4);
-    expect(await checkInvariants(t.store, plan)).toEqual([]);
-  },
-);
+  expect(errors).toBeGreaterThan(4);
+  expect(ran).toEqual(["a", "b"]);
+  expect((await t.store.history(plan)).filter((event) => event.type === "step.failed")).toEqual([]);
+  expect(worker.log.filter((line) => line.level === "warn").length).toBeGreaterThanOrEqual(4);
+  expect(await checkInvariants(t.store, plan)).toEqual([]);
+});
 
 test("a store that became a replica takes the record when it is a master again", async () => {
   await privateStore();
@@ -181,12 +185,32 @@ test("a store that is out of memory loses neither the record nor an attempt", as
   await t.redis.config("SET", "maxmemory", "1");
   await expect(t.submit(aChain(["z"]), "refused")).rejects.toThrow(/OOM/);
   passed.open();
-  await until("the first record", async () => Number(await t.redis.hget(t.keys.plan(plan), "done")) > 0 || proxy.seen.filter(runs("complete")).length >= 3);
+  await until(
+    "the first record",
+    async () =>
+      Number(await t.redis.hget(t.keys.plan(plan), "done")) > 0 || proxy.seen.filter(runs("complete")).length >= 3,
+  );
   await t.redis.config("SET", "maxmemory", "0");
 
   await until("the plan to complete", async () => (await t.state(plan)) === "completed");
   expect(ran).toEqual(["a", "b", "c"]);
   expect(await t.redis.exists(t.keys.plan("refused"))).toBe(0);
+  expect(await checkInvariants(t.store, plan)).toEqual([]);
+});
+
+test("scripts that the server forgot are loaded again by the call that misses them", async () => {
+  await privateStore();
+  const ran: string[] = [];
+  await start(async (call) => {
+    ran.push(call.stepId);
+    await t.redis.script("FLUSH");
+    return null;
+  });
+
+  const plan = await t.submit(aChain(["a", "b", "c"]));
+  await until("the plan to complete", async () => (await t.state(plan)) === "completed");
+
+  expect(ran).toEqual(["a", "b", "c"]);
   expect(await checkInvariants(t.store, plan)).toEqual([]);
 });
 
@@ -214,7 +238,10 @@ test("a store that was killed and came back with its data goes on where it was",
   expect(await checkInvariants(t.store, plan)).toEqual([]);
 });
 
-async function start(act: Parameters<typeof runWorker>[1], options: Parameters<typeof runWorker>[2] = {}): Promise<RunningWorker> {
+async function start(
+  act: Parameters<typeof runWorker>[1],
+  options: Parameters<typeof runWorker>[2] = {},
+): Promise<RunningWorker> {
   const worker = await runWorker(t, act, { url: proxy.url, ...options });
   running.push(worker);
   return worker;

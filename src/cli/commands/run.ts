@@ -40,10 +40,10 @@ export async function run(context: CommandContext, args: readonly string[], opti
       const { planId } = submitted;
       const standing = await client.standing(planId);
       if (existing) terminal.talk(`Plan ${printable(planId)} exists already; it is ${standing.plan.state}.`);
-      else
-        terminal.talk(
-          `Plan ${terminal.talkColors.bold(printable(planId))}  ${printable(standing.plan.name)} v${standing.plan.version}`,
-        );
+      // A live tree has it in its title.
+      else if (!context.io.stderr.isTTY) {
+        terminal.talk(`Plan ${printable(planId)}  ${printable(standing.plan.name)} v${standing.plan.version}`);
+      }
       return { planId, epoch: 1 };
     },
   });

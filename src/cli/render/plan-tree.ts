@@ -148,6 +148,7 @@ function describeStep(step: StepDocument, c: Colors): string {
     case "uncertain":
       return c.yellow(`may have happened: worker ${printable(step.worker)} was lost in it`);
     case "delayed": {
+      if (step.unserved !== null) return `waits: ${printable(step.unserved)}`;
       const reason = step.error ? `, after: ${printable(step.error.message)}` : "";
       return `attempt ${step.attempts + 1} at ${localTime(step.dueAt!)}${reason}`;
     }

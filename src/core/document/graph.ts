@@ -1,9 +1,7 @@
 /** The steps of a document as a graph: every name resolved, every order checked, phases given where none was. */
-import { DEFAULT_PHASE, findCycle } from "../definition.js";
+import { defaultPhase, findCycle, impliedPhases } from "../definition.js";
 import type { Located, LocatedDocument } from "./located.js";
 import type { DraftStep } from "./step.js";
-
-export const CONVENTIONAL_PHASES = ["strategize", "execute", "apply"] as const;
 
 export interface StepGraph {
   readonly phases: readonly string[];
@@ -24,9 +22,8 @@ export function linkSteps(
   const needs = steps.map((step, index) => resolveNeeds(document, steps, step, index, indexOf));
   reportCycles(document, steps, needs);
   const order = topologicalOrder(needs);
-  const named = steps.some((step) => (CONVENTIONAL_PHASES as readonly string[]).includes(step.phase?.name ?? ""));
-  const phases = listedPhases ?? (named ? CONVENTIONAL_PHASES : [DEFAULT_PHASE]);
-  const phaseOf = assignPhases(document, steps, needs, order, phases, listedPhases?.[0] ?? DEFAULT_PHASE);
+  const phases = listedPhases ?? impliedPhases(steps.flatMap((step) => step.phase?.name ?? []));
+  const phaseOf = assignPhases(document, steps, needs, order, phases, listedPhases);
   return { phases, needs, phaseOf, indexOf, order };
 }
 
@@ -108,38 +105,32 @@ function topologicalOrder(needs: readonly (readonly number[])[]): number[] {
   return order;
 }
 
-/** A step can't be of an earlier phase than what it needs, so by default it is of the latest one among them. */
 function assignPhases(
   document: LocatedDocument,
   steps: readonly DraftStep[],
   needs: readonly (readonly number[])[],
   order: readonly number[],
   phases: readonly string[],
-  byDefault: string,
+  listedPhases: readonly string[] | null,
 ): string[] {
-  const rank = new Map(phases.map((phase, index) => [phase, index]));
-  const lowest = rank.get(byDefault) ?? 0;
-  const ranks = steps.map((step) => {
-    if (step.phase === null) return undefined;
-    const named = rank.get(step.phase.name);
-    if (named === undefined) reportUnknownPhase(document, step.phase, phases);
-    return named;
-  });
+  for (const { phase } of steps) if (phase && !phases.includes(phase.name)) reportUnknownPhase(document, phase, phases);
+  const phaseOf = steps.map((step) => step.phase?.name ?? defaultPhase(listedPhases, phases, []));
   for (const index of order) {
     const step = steps[index]!;
-    const own = step.phase && ranks[index];
-    if (typeof own === "number") {
+    if (step.phase === null) {
+      const ofNeeds = needs[index]!.map((need) => phaseOf[need]!);
+      phaseOf[index] = defaultPhase(listedPhases, phases, ofNeeds);
+    } else if (phases.includes(step.phase.name)) {
+      const { name, at } = step.phase;
       for (const need of needs[index]!) {
-        if (ranks[need]! <= own) continue;
-        const at = step.needs?.find(({ id }) => id === steps[need]!.id)?.at ?? step.phase!.at;
-        const later = `step "${steps[need]!.id}" of the later phase ${phases[ranks[need]!]}`;
-        document.fault(at, `step "${step.id}" of phase ${phases[own]} needs ${later}`);
+        if (phases.indexOf(phaseOf[need]!) <= phases.indexOf(name)) continue;
+        const later = `step "${steps[need]!.id}" of the later phase ${phaseOf[need]}`;
+        const needAt = step.needs?.find(({ id }) => id === steps[need]!.id)?.at;
+        document.fault(needAt ?? at, `step "${step.id}" of phase ${name} needs ${later}`);
       }
-    } else {
-      ranks[index] = needs[index]!.reduce((latest, need) => Math.max(latest, ranks[need]!), lowest);
     }
   }
-  return ranks.map((at) => phases[at ?? lowest]!);
+  return phaseOf;
 }
 
 function reportUnknownPhase(

@@ -10,3 +10,24 @@ local function step_complete(T, P, plan, step, p, writer, output, checkpoint, ac
   steps_release(T, P, plan, p, successors_free(P, first), cache)
   return fields
 end
+
+-- Takes a step whose job is acknowledged from its holder. Returns whether only a person can say if it happened: then
+-- nobody runs it again. `started` is false where no attempt happened, `delay` in ms is 0 for at once.
+local function attempt_hand_back(q, a, id, p, r, started, delay, now)
+  if started and r.effect == 'i' then
+    r.state = 'u'
+    queue_drop_job(q, id)
+    return true
+  end
+  if p.pausing then
+    r.state = 'h'
+    queue_drop_job(q, id)
+  elseif delay > 0 then
+    r.state, r.due = 'd', str(now - p.created + delay)
+    queue_delay(q, id, now, delay)
+  else
+    r.state = 'q'
+    queue_put_back(q, a, id)
+  end
+  return false
+end

@@ -49,16 +49,8 @@ local function step_enqueue(T, P, plan, step, epoch, r, cache)
   queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now_text)
 end
 
--- A step whose needs are all done: to its queue, or to the backlog once this call has released enough.
--- While the plan is pausing it is held instead.
-local function step_release(T, P, plan, step, epoch, line, queue, phase, effect, cache)
-  local r = { state = 'q', attempts = '0', failures = '0', crashes = '0', line = line, token = '', at = '', due = '',
-    wait = '', queue = queue, phase = phase, fence = '', effect = effect }
-  if cache.held then
-    r.state = 'h'
-    call('HSET', P .. ':open', step, open_encode(r))
-    return
-  end
+-- To its queue, or to the backlog once this call has released enough.
+local function step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
   cache.released = (cache.released or 0) + 1
   if cache.released <= MOST_RELEASED then
     step_enqueue(T, P, plan, step, epoch, r, cache)
@@ -68,6 +60,18 @@ local function step_release(T, P, plan, step, epoch, line, queue, phase, effect,
     call('RPUSH', P .. ':backlog', step)
     cache.backlogged = true
   end
+end
+
+-- A step whose needs are all done. While the plan is pausing it is held.
+local function step_release(T, P, plan, step, epoch, line, queue, phase, effect, cache)
+  local r = { state = 'q', attempts = '0', failures = '0', crashes = '0', line = line, token = '', at = '', due = '',
+    wait = '', queue = queue, phase = phase, fence = '', effect = effect }
+  if cache.held then
+    r.state = 'h'
+    call('HSET', P .. ':open', step, open_encode(r))
+    return
+  end
+  step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
 end
 
 -- Moves steps from the backlog to their queues, as many as one call may.

@@ -34,21 +34,7 @@ else
   plan_record(P, plan, 'r|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|' .. ARGV[10])
 end
 r.at, r.due = str(at), r.wait == 't' and r.due or ''
-local uncertain = r.effect == 'i' and not undo
-if uncertain then
-  -- It may have happened. Only a person can say, so nobody runs it again.
-  r.state = 'u'
-  queue_drop_job(q, id)
-elseif p.pausing then
-  r.state = 'h'
-  queue_drop_job(q, id)
-elseif delay > 0 then
-  r.state, r.due = 'd', str(at + delay)
-  queue_delay(q, id, now, delay)
-else
-  r.state = 'q'
-  queue_put_back(q, a, id)
-end
+local uncertain = attempt_hand_back(q, a, id, p, r, not undo, delay, now)
 call('HSET', P .. ':open', step, open_encode(r))
 plan_settle(T, P, plan, p, { uncertain = uncertain and 1 or nil }, now)
 return fetch_after('OK', T, queue, own, token, worker, lock_ms, now)

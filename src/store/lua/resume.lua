@@ -161,15 +161,7 @@ for i = frontier, #ARGV, 4 do
       r.failures, r.token = '0', ''
       if r.state ~= 'w' then r.due = r.wait == 't' and r.due or '' end
       queued = queued + 1
-      cache.released = (cache.released or 0) + 1
-      if cache.released <= MOST_RELEASED then
-        step_enqueue(T, P, plan, step, epoch, r, cache)
-      else
-        r.state = 'b'
-        call('HSET', P .. ':open', step, open_encode(r))
-        call('RPUSH', P .. ':backlog', step)
-        cache.backlogged = true
-      end
+      step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
     end
   end
 end

@@ -35,6 +35,8 @@ else
 end
 call('HSET', P .. ':open', step, open_encode(r))
 call('HSET', P .. ':out', ':error:' .. step, ARGV[11])
+-- Somebody could run it.
+call('HDEL', P .. ':out', ':unserved:' .. step)
 plan_record(P, plan, 'f|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|0|' .. ARGV[10] .. '|' .. ARGV[11])
 plan_settle(T, P, plan, p, {}, now)
 return fetch_after('OK', T, queue, own, token, worker, lock_ms, now)

@@ -25,18 +25,7 @@ local function takeover_job(T, token, entry, worker, now)
   local at = now - p.created
   plan_record(P, plan, 'x|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. worker)
   r.crashes, r.at, r.token = str(tonumber(r.crashes) + 1), str(at), ''
-  local uncertain = r.effect == 'i'
-  if uncertain then
-    -- It may have happened. Only a person can say, so nobody runs it again.
-    r.state = 'u'
-    queue_drop_job(q, id)
-  elseif p.pausing then
-    r.state = 'h'
-    queue_drop_job(q, id)
-  else
-    r.state = 'q'
-    queue_put_back(q, a, id)
-  end
+  local uncertain = attempt_hand_back(q, a, id, p, r, true, 0, now)
   call('HSET', P .. ':open', step, open_encode(r))
   local state = plan_settle(T, P, plan, p, { uncertain = uncertain and 1 or nil }, now)
   if state == 'running' and queue_is_private(queue) then plan_interrupt(T, P, plan, p, now) end
