@@ -148,8 +148,10 @@ export function parseRedisUrl(url: string): RedisTarget {
 export async function importFile(path: string): Promise<unknown> {
   const url = pathToFileURL(path).href;
   if (!/\.[cm]?ts$/.test(path) || "typescript" in process.features) return import(url);
-  const { tsImport } = await loadTsx(path);
-  return tsImport(url, url);
+  // Not tsImport: its modules get copies of their own of this library, whose errors and plans would not be ours.
+  const { register } = await loadTsx(path);
+  register();
+  return import(url);
 }
 
 /** The user's own tsx: the one that can be seen from the file. */

@@ -212,14 +212,20 @@ export function explainState(view: PlanView, state: PlanState): string {
       const waiting = view.open.find(
         (step) => step.kind === "queued" || step.kind === "delayed" || step.kind === "backlog",
       );
-      if (waiting) return `${waiting.stepId} was handed back and no live worker serves queue ${waiting.queue}`;
+      if (waiting) return `${waiting.stepId} was handed back and ${nobodyServes(view, waiting.queue)}`;
       const timed = view.open.find((step) => step.kind === "waiting" && step.wait === "timer");
-      if (timed) return `${timed.stepId} waits for its timer and no live worker serves queue ${timed.queue}`;
+      if (timed) return `${timed.stepId} waits for its timer and ${nobodyServes(view, timed.queue)}`;
       return "nothing is left that could run it";
     }
     default:
       return state satisfies never;
   }
+}
+
+/** A private queue's name says nothing to people. */
+function nobodyServes(view: PlanView, queue: string): string {
+  if (queue === view.meta.privateQueue) return "the process that executed the plan is gone";
+  return `no live worker serves queue ${queue}`;
 }
 
 export function describePoint(point: ResumePoint): string | null {

@@ -1,4 +1,6 @@
 /** What nobody should write, and somebody will. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Workplace } from "../support/cli.js";
 
@@ -31,16 +33,15 @@ test("ids that could become part of a key, a path or a command are refused befor
     "\u001b[2J",
     "x".repeat(129),
   ];
-  for (const id of hostile) {
-    const run = await place.plan("run", "plan.yaml", `--id=${id}`);
-    expect(run.code, JSON.stringify(id)).toBe(2);
-    expect(run.stderr).toContain("Error: USAGE: ");
+  const runs = await Promise.all(hostile.map((id) => place.plan("run", "plan.yaml", `--id=${id}`)));
+  for (const [i, { code, stderr }] of runs.entries()) {
+    expect(code, JSON.stringify(hostile[i])).toBe(2);
+    expect(stderr).toContain("Error: USAGE: ");
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not get through
-    expect(run.stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f]/);
+    expect(stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f]/);
   }
-  for (const id of hostile.filter((id) => id !== "" && !id.startsWith("-"))) {
-    expect((await place.plan("get", id)).code, JSON.stringify(id)).toBe(4);
-  }
+  const reads = await Promise.all(["a:b", "{}", "..", "__proto__", "a\nb"].map((id) => place.plan("get", id)));
+  expect(reads.map(({ code }) => code)).toEqual([4, 4, 4, 4, 4]);
   expect(await place.json("list")).toEqual([]);
 });
 
@@ -140,18 +141,18 @@ test("the log keeps the end of what a step wrote, and says how much that was", a
 
 test("a hundred steps at once stay within the concurrency", async () => {
   place.env.WAYMARK_CONCURRENCY = "3";
-  const steps = Array.from({ length: 40 }, (_, i) => ({ id: `s${i}`, needs: [], run: ". ./act" }));
+  const run = "echo begin >> log; sleep 0.05; echo end >> log";
+  const steps = Array.from({ length: 100 }, (_, i) => ({ id: `s${i}`, needs: [], run }));
   place.write("plan.json", JSON.stringify({ plan: "wide", steps }));
 
-  const run = await place.plan("run", "plan.json");
+  const ended = await place.plan("run", "plan.json");
 
-  expect(run.code, run.stderr).toBe(0);
+  expect(ended.code, ended.stderr).toBe(0);
   let active = 0;
   let most = 0;
-  for (const { what } of place.ledger()) {
+  for (const what of readFileSync(join(place.directory, "log"), "utf8").trim().split("\n")) {
     active += what === "begin" ? 1 : -1;
     most = Math.max(most, active);
   }
-  expect(most).toBeLessThanOrEqual(3);
-  expect(most).toBeGreaterThan(1);
+  expect(most).toBe(3);
 });

@@ -22,7 +22,7 @@ test("a secret is never stored and never printed, whatever the command does with
     `plan: leaky
 defaults: { retry: { attempts: 1 } }
 steps:
-  - { id: uses, env: { TOKEN: "\${{ secrets.TOKEN }}" }, run: 'test "$TOKEN" = ${SECRET.split("-").join("'-'")} && echo "{\\"length\\": \${#TOKEN}}"' }
+  - { id: uses, env: { TOKEN: "\${{ secrets.TOKEN }}" }, run: 'echo "{\\"length\\": \${#TOKEN}}"' }
   - { id: says, env: { TOKEN: "\${{ secrets.TOKEN }}" }, run: 'echo "the token is $TOKEN"; echo "$TOKEN" >&2' }
   - { id: splits, env: { TOKEN: "\${{ secrets.TOKEN }}" }, run: 'printf "%.9s" "$TOKEN"; sleep 0.5; printf "%s" "\${TOKEN#?????????}"' }
   - { id: outputs, env: { TOKEN: "\${{ secrets.TOKEN }}" }, run: 'echo "{\\"$TOKEN\\": [\\"x$TOKEN\\"]}"' }
@@ -41,6 +41,7 @@ steps:
   expect(await place.json("history", "p1")).toContainEqual(
     expect.objectContaining({ type: "step.failed", step: "fails" }),
   );
+  expect(log).toContain(`{"length": ${SECRET.length}}`);
   expect(log).toContain("the token is ***");
   for (const { stdout, stderr } of said) expect(stdout + stderr).not.toContain(SECRET);
   const redis = await place.redis();

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import { resumePlan } from "../../src/client/resume.js";
 import type { Outcome } from "../../src/core/outcome.js";
+import type { StartedStep } from "../../src/core/ports.js";
 import { checkInvariants } from "../support/invariants.js";
 import { aChain, aDefinition, aStore, type HandWorker, nextOf, stepOf, type TestStore } from "../support/plans.js";
 
@@ -17,6 +18,7 @@ const OUTCOMES: [string, Outcome][] = [
 
 let t: TestStore;
 let zombie: HandWorker;
+let held: StartedStep | null = null;
 
 beforeEach(async () => {
   t = await aStore(inject("redisUrl"));
@@ -95,6 +97,32 @@ describe.each(OUTCOMES)("a late %s", (_, outcome) => {
   });
 });
 
+test("a zombie doesn't touch the job of the worker that has its step now, also where the plan was paused since", async () => {
+  const plan = await t.submit(aChain(["a", "b"]));
+  const stale = await zombie.take();
+  const other = await t.worker();
+  await other.beat([zombie.id]);
+  const taken = await other.take();
+  await t.store.pause(plan, "tester", null, false);
+  const before = await t.dump();
+
+  const late = await zombie.complete(stale, null, false);
+
+  expect(late.verdict).toBe("LOST");
+  expect(await t.dump()).toEqual(before);
+  expect((await other.complete(taken, null, false)).verdict).toBe("FENCED");
+});
+
+test("a commit of a job that is not active is LOST and changes nothing, though the lock is its own", async () => {
+  const plan = await t.submit(aChain(["a", "b"]));
+  const step = await zombie.take();
+  await t.redis.lrem(`${t.keys.base}work:active`, 0, `${plan}/a/1`);
+
+  const refused = await unchanged(plan, () => zombie.complete(step, null, false));
+
+  expect(refused.verdict).toBe("LOST");
+});
+
 test("a takeover removes the zombie's lock", async () => {
   const plan = await t.submit(aChain(["a"]));
   const stale = await zombie.take();
@@ -122,6 +150,42 @@ test("a worker that was taken over gets nothing more under its old name, whateve
   expect([fetched.verdict, beat[0]]).toEqual(["UNREGISTERED", "UNREGISTERED"]);
   expect(await zombie.owned()).toEqual({});
   expect(await t.redis.lrange(`${t.keys.base}work:active`, 0, -1)).toEqual([]);
+});
+
+test("an irreversible step of a dead worker is nobody's to run again, and says whose it was", async () => {
+  const plan = await t.submit(
+    aDefinition([
+      { id: "pay", effect: "irreversible" },
+      { id: "ship", needs: ["pay"] },
+    ]),
+  );
+  const stale = await zombie.take();
+  const other = await t.worker();
+  await other.beat([zombie.id]);
+
+  expect(nextOf(await other.fetch())).toBe("none");
+  expect((await t.store.view(plan)).open[0]).toMatchObject({ kind: "uncertain", workerId: zombie.id });
+  expect((await unchanged(plan, () => zombie.complete(stale, null, false))).verdict).toBe("LOST");
+  await expect(resumePlan(t.store, plan, { actor: "tester" })).rejects.toMatchObject({ code: "ACK_REQUIRED" });
+  expect(await checkInvariants(t.store, plan)).toEqual([]);
+});
+
+test.each<[string, (plan: string) => Promise<unknown>]>([
+  ["its plan was paused", (plan) => t.store.pause(plan, "tester", null, false)],
+  ["its worker drained", () => zombie.settle(held!, { kind: "release", reason: "drain" }, false)],
+  [
+    "another step stopped the plan",
+    async () => zombie.settle(await zombie.take(), { kind: "fail", error: boom }, false),
+  ],
+])("an irreversible step that ran when %s is asked about before it runs again", async (_, cut) => {
+  const plan = await t.submit(aDefinition([{ id: "pay", effect: "irreversible" }, { id: "bad" }], { failFast: true }));
+  const first = await zombie.take();
+  held = first.stepId === "pay" ? first : await zombie.take();
+  if (held !== first) await zombie.settle(first, { kind: "release", reason: "drain" }, false);
+  await cut(plan);
+  if ((await t.state(plan)) === "running") await t.store.pause(plan, "tester", null, false);
+
+  await expect(resumePlan(t.store, plan, { actor: "tester" })).rejects.toMatchObject({ code: "ACK_REQUIRED" });
 });
 
 test("a silent worker is taken over only after DEAD_AFTER, and after as long a watch", async () => {

@@ -141,7 +141,8 @@ async function checkJobs(store: RedisPlanStore, view: PlanView): Promise<string[
   const violations: string[] = [];
   const { redis, keys } = store;
   const { planId, epoch, storedState } = view.meta;
-  const queues = new Set((await queuesOf(store, planId)).concat(view.open.map((step) => step.queue)));
+  const left = new Set(await jobKeysOf(store, planId));
+  const queues = new Set((await queuesOf(store, planId, left)).concat(view.open.map((step) => step.queue)));
   const mine = (ids: readonly string[]) => ids.filter((id) => id.startsWith(`${planId}/`));
   const expected = new Map(view.open.map((step) => [`${planId}/${step.stepId}/${epoch}`, step]));
   const idle = storedState === "paused" || storedState === "cancelled" || storedState === "completed";
@@ -155,6 +156,8 @@ async function checkJobs(store: RedisPlanStore, view: PlanView): Promise<string[
     ]);
     for (const [place, ids] of Object.entries({ wait, delayed, active })) {
       for (const id of mine(ids)) {
+        left.delete(`${q}${id}`);
+        if (place === "active") left.delete(`${q}${id}:lock`);
         const isStale = !expected.has(id) || idle || expected.get(id)!.kind === "held";
         // Stale jobs may wait until somebody meets them, but nobody may hold one and no timer may be set for one.
         if (isStale && place === "wait") continue;
@@ -174,6 +177,7 @@ async function checkJobs(store: RedisPlanStore, view: PlanView): Promise<string[
       violations.push(`the job of ${id}, which is ${step.kind}, is in ${places}`);
   }
   for (const [id, places] of seen) violations.push(`the job ${id} of no open step is in ${places.join(" and ")}`);
+  for (const key of left) violations.push(`${key} is left of a job that is in no queue`);
   if (planState(view) === "running" && view.open.length === 0) violations.push("it runs and nothing is open");
   return violations;
 }
@@ -186,16 +190,21 @@ async function hasLiveOwner({ redis, keys }: RedisPlanStore, queue: string, id: 
   return beat !== null && entry === `${queue} ${id}`;
 }
 
-async function queuesOf(store: RedisPlanStore, planId: string): Promise<string[]> {
+/** Keys of jobs of the plan, and what hangs on them. */
+async function jobKeysOf({ redis, keys }: RedisPlanStore, planId: string): Promise<string[]> {
+  const found: string[] = [];
+  const escaped = keys.base.replace(/[{}]/g, "\\$&");
+  const scan = redis.scanStream({ match: `${escaped}*:${planId}/*`, count: 1_000 });
+  for await (const page of scan) found.push(...(page as string[]));
+  return found;
+}
+
+async function queuesOf(store: RedisPlanStore, planId: string, jobKeys: Iterable<string>): Promise<string[]> {
   const { compiled, view } = await store.detail(planId);
   const { base } = store.keys;
   const named = [...compiled.steps.values()].map((step) => step.queue);
   const privately = view.meta.privateQueue === null ? [] : [view.meta.privateQueue];
-  const jobs: string[] = [];
-  const escaped = base.replace(/[{}]/g, "\\$&");
-  for await (const page of store.redis.scanStream({ match: `${escaped}*:${planId}/*`, count: 1_000 }))
-    jobs.push(...(page as string[]));
-  const held = jobs.map((key) => key.slice(base.length, key.lastIndexOf(`:${planId}/`)));
+  const held = [...jobKeys].map((key) => key.slice(base.length, key.lastIndexOf(`:${planId}/`)));
   return [...new Set([...named, ...privately, ...held])];
 }
 

@@ -24,7 +24,7 @@ local function takeover_job(T, token, entry, worker, now)
   end
   local at = now - p.created
   plan_record(P, plan, 'x|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. worker)
-  r.crashes, r.at, r.token = str(tonumber(r.crashes) + 1), str(at), ''
+  r.crashes, r.at, r.token = str(tonumber(r.crashes) + 1), str(at), worker
   local uncertain = attempt_hand_back(q, a, id, p, r, true, 0, now)
   call('HSET', P .. ':open', step, open_encode(r))
   local state = plan_settle(T, P, plan, p, { uncertain = uncertain and 1 or nil }, now)
