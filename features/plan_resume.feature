@@ -391,6 +391,102 @@ Feature: A plan goes on from where it stopped
       And "test" began twice
       And "report" began twice
 
+    Scenario: Going back to a checkpoint keeps its step
+      Given a plan with the steps "reserve", "charge", "ship", each of which is tried up to 1 times
+      And it failed in "ship"
+      When "ship" is mended
+      And I note the checkpoint after "reserve"
+      And I run `plan resume {plan} --from-checkpoint {checkpoint} --dry-run`
+      Then it says that it would reuse "reserve" and run "charge, ship"
+      And nothing in Redis has changed
+      When I run `plan resume {plan} --from-checkpoint {checkpoint}`
+      Then it exits with 0
+      And "reserve" began once
+      And "charge" began twice
+      # It is no point of the plan's line any more.
+      When I run `plan checkpoints {plan}`
+      Then it says on stdout `superseded`
+
+    Scenario: Going back to a decision takes it anew
+      Given the file "plan.yaml":
+        """
+        plan: orders
+        defaults: { retry: { attempts: 1 } }
+        steps:
+          - { id: reserve, act: }
+          - { id: sign-off, uses: approve, with: { message: "Ship it?" } }
+          - { id: ship, act: }
+        """
+      And "ship" is broken
+      When I start `plan run plan.yaml --id {plan}`
+      And it has said "Answer with: plan approve orders-1 sign-off"
+      And I run `plan approve {plan} sign-off --actor ada`
+      And it ends
+      Then it exits with 1
+      When "ship" is mended
+      And I note the decision of "sign-off"
+      And I start `plan resume {plan} --from-decision {decision}`
+      And it has said "Answer with: plan approve orders-1 sign-off"
+      And I run `plan approve {plan} sign-off --actor grace`
+      And it ends
+      Then it exits with 0
+      And "reserve" began once
+      And "ship" began twice
+
+    Scenario Outline: There is no such point: <option>
+      Given a plan with the steps "reserve", "charge"
+      And its worker was killed in "charge"
+      When I run `plan resume {plan} <option> xyz_1`
+      Then it exits with 4
+      And it says on stderr `Error: <code>: `
+      And it says on stderr `Try: plan <list> orders-1`
+
+      Examples:
+        | option            | code                 | list        |
+        | --from-checkpoint | CHECKPOINT_NOT_FOUND | checkpoints |
+        | --from-decision   | DECISION_NOT_FOUND   | decisions   |
+
+  Rule: What can't be undone is never repeated unasked
+
+    Background:
+      Given the file "plan.yaml":
+        """
+        plan: orders
+        steps:
+          - { id: reserve, act: }
+          - { id: charge, effect: irreversible, act: }
+          - { id: ship, act: }
+        """
+      And its worker was killed in "charge"
+
+    Scenario: It asks whether it happened
+      When I run `plan resume {plan} --dry-run -o json`
+      Then it exits with 3
+      And its "ack_required" is ["charge"]
+      And its "error.code" is "ACK_REQUIRED"
+      And nothing in Redis has changed
+      When I run `plan resume {plan}`
+      Then it exits with 3
+      And it says on stderr `Try: plan resume orders-1 --ack charge=done`
+      And "charge" began once
+      And it was resumed never
+
+    Scenario: It happened
+      When I run `plan resume {plan} --ack charge=done --actor ada`
+      Then it exits with 0
+      And "charge" began once
+      And "ship" began once
+      When I run `plan decisions {plan} -o json`
+      Then its "1.step" is "charge"
+      And its "1.made_by" is "ada"
+
+    Scenario: It did not happen
+      When I run `plan resume {plan} --ack charge=redo`
+      Then it exits with 0
+      And "charge" began twice
+      And "charge" ended once
+      And "ship" began once
+
   Rule: A failure is mended, not started over
 
     Scenario: A step fails, its cause is mended, the plan is resumed

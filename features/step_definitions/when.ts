@@ -121,6 +121,16 @@ When(/^the plan waits for "([\w.-]+)"$/, async function (this: PlanWorld, step: 
   });
 });
 
+When(/^I note the checkpoint after "([\w.-]+)"$/, async function (this: PlanWorld, step: string) {
+  const checkpoints = await this.place.json<{ checkpoint_id: string; step: string }[]>("checkpoints", PLAN_ID);
+  this.words.set("checkpoint", checkpoints.find((one) => one.step === step)!.checkpoint_id);
+});
+
+When(/^I note the decision of "([\w.-]+)"$/, async function (this: PlanWorld, step: string) {
+  const decisions = await this.place.json<{ decision_id: string; step: string | null }[]>("decisions", PLAN_ID);
+  this.words.set("decision", decisions.find((one) => one.step === step)!.decision_id);
+});
+
 When(/^I note its answer$/, function (this: PlanWorld) {
   this.answer = this.last.stdout;
 });

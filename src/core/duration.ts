@@ -18,7 +18,11 @@ export function formatDurationMs(ms: number): string {
   if (ms < 1_000) return `${Math.round(ms)}ms`;
   if (ms < 60_000) return `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0).replace(/\.0$/, "")}s`;
   const parts: [number, string, number, string] =
-    ms < 3_600_000 ? [60_000, "m", 1_000, "s"] : ms < 86_400_000 ? [3_600_000, "h", 60_000, "m"] : [86_400_000, "d", 3_600_000, "h"];
+    ms < 3_600_000
+      ? [60_000, "m", 1_000, "s"]
+      : ms < 86_400_000
+        ? [3_600_000, "h", 60_000, "m"]
+        : [86_400_000, "d", 3_600_000, "h"];
   const [bigMs, big, smallMs, small] = parts;
   const rest = Math.floor((ms % bigMs) / smallMs);
   return rest === 0 ? `${Math.floor(ms / bigMs)}${big}` : `${Math.floor(ms / bigMs)}${big} ${rest}${small}`;

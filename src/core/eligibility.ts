@@ -129,6 +129,7 @@ export function assess(read: ResumeFacts, request: ResumeRequest): ResumeDecisio
     fence: meta.fence,
     definition: meta.definitionDigest,
     from: describePoint(request.from),
+    acks: [...request.acks].sort(([a], [b]) => (a < b ? -1 : 1)),
   };
   return {
     actions,

@@ -14,7 +14,13 @@ interface EventFacts {
 export type PlanEvent = EventFacts &
   (
     | { readonly type: "plan.submitted"; readonly actor: string }
-    | { readonly type: "step.started"; readonly step: string; readonly attempt: number; readonly fence: number; readonly workerId: string }
+    | {
+        readonly type: "step.started";
+        readonly step: string;
+        readonly attempt: number;
+        readonly fence: number;
+        readonly workerId: string;
+      }
     | {
         readonly type: "step.completed";
         readonly step: string;
@@ -36,7 +42,13 @@ export type PlanEvent = EventFacts &
       }
     | { readonly type: "step.released"; readonly step: string; readonly attempt: number; readonly reason: string }
     | { readonly type: "step.crashed"; readonly step: string; readonly attempt: number; readonly workerId: string }
-    | { readonly type: "step.waiting"; readonly step: string; readonly attempt: number; readonly wait: WaitKind; readonly dueAt: number | null }
+    | {
+        readonly type: "step.waiting";
+        readonly step: string;
+        readonly attempt: number;
+        readonly wait: WaitKind;
+        readonly dueAt: number | null;
+      }
     | { readonly type: "decision.recorded"; readonly decisionId: string; readonly step: string; readonly actor: string }
     | { readonly type: "plan.pause_requested"; readonly actor: string; readonly reason: string | null }
     | { readonly type: "plan.paused" }

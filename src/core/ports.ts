@@ -2,7 +2,7 @@
 import type { CompiledDefinition } from "./definition.js";
 import type { ResumeDecision } from "./eligibility.js";
 import type { Checkpoint, Decision, PlanEvent } from "./history.js";
-import type { AttemptError, Ask, Outcome } from "./outcome.js";
+import type { Ask, AttemptError, Outcome } from "./outcome.js";
 import type { PlanMeta, PlanState, PlanView, StepRecord, WorkerView } from "./plan.js";
 
 export interface SubmitRequest {
@@ -125,7 +125,12 @@ export interface SignalAnswer {
   readonly signalId: string | null;
   readonly actor: string;
   /** Recorded as a decision where a person chose. */
-  readonly choice: { readonly question: string; readonly options: readonly string[]; readonly choice: string; readonly rationale: string | null } | null;
+  readonly choice: {
+    readonly question: string;
+    readonly options: readonly string[];
+    readonly choice: string;
+    readonly rationale: string | null;
+  } | null;
 }
 
 /** A step that this worker now holds. */

@@ -31,7 +31,19 @@ export function isRunning(noted: ProcessIdentity): boolean {
 /** True only where it is certain: it was a process of this machine, and its pid is nobody's or somebody else's. */
 export function isProcessGone(noted: ProcessIdentity): boolean {
   if (noted.machine === "" || noted.machine !== machineId() || noted.processStart === "") return false;
-  return identify(noted.pid)?.processStart !== noted.processStart;
+  const found = identify(noted.pid);
+  if (found !== null) return found.processStart !== noted.processStart;
+  return !isHidden(noted.pid);
+}
+
+/** With /proc mounted `hidepid`, processes of other users can't be seen; they still answer that they are not ours. */
+function isHidden(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
 }
 
 function identifyByProc(pid: number): ProcessIdentity | null {

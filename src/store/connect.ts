@@ -13,7 +13,7 @@ export interface ConnectOptions {
 }
 
 /**
- * Connects, or fails within three seconds. Nothing is sent but the handshake: no client name, no INFO, so that a
+ * Connects, or fails within three seconds. Nothing is sent but the handshake and a PING: no client name, no INFO, so that a
  * read-only user can run a dry-run.
  * @throws StoreUnavailableError
  */
@@ -36,10 +36,10 @@ export async function connect(options: ConnectOptions): Promise<Redis> {
   });
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no connection within ${CONNECT_DEADLINE_MS} ms`)), CONNECT_DEADLINE_MS);
+    timer = setTimeout(() => reject(new Error(`no answer within ${CONNECT_DEADLINE_MS} ms`)), CONNECT_DEADLINE_MS);
   });
   try {
-    await Promise.race([redis.connect(), deadline]);
+    await Promise.race([redis.connect().then(() => hearAnswer(redis)), deadline]);
     connected = true;
     return redis;
   } catch (error) {
@@ -50,6 +50,13 @@ export async function connect(options: ConnectOptions): Promise<Redis> {
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** A kernel accepts connections for a server that is stuck. Any answer will do, a refusal too: the user may not ask. */
+async function hearAnswer(redis: Redis): Promise<void> {
+  await redis.ping().catch((error: Error) => {
+    if (error.name !== "ReplyError") throw error;
+  });
 }
 
 /** The URL without its password, for messages. */

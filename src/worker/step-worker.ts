@@ -170,7 +170,9 @@ export class StepWorker {
     } catch (error) {
       return { kind: "defer", delayMs: 1_000, reason: (error as Error).message };
     }
-    const outcome = await attempt.outcomeOf(execute(attempt, compiled, this.environment));
+    const ended = await attempt.outcomeOf(execute(attempt, compiled, this.environment));
+    const outcome: Outcome =
+      this.state === "draining" && isStopSignal(ended) ? { kind: "release", reason: "drain" } : ended;
     const flushed = attempt.flush();
     if (flushed !== null) await flushed;
     if (outcome.kind === "complete") {
@@ -278,6 +280,14 @@ export class StepWorker {
     if (!this.incarnation) throw new Error("This worker has not been started");
     return this.incarnation;
   }
+}
+
+/** A shell gives the signal's number plus 128 where it ends by itself. */
+const STOP_SIGNAL_CODES = new Set(["EXIT_SIGTERM", "EXIT_SIGINT", "EXIT_143", "EXIT_130"]);
+
+/** Service managers send the signal that drains this process to its commands as well: what that ends is no failure. */
+function isStopSignal(outcome: Outcome): boolean {
+  return (outcome.kind === "retry" || outcome.kind === "fail") && STOP_SIGNAL_CODES.has(outcome.error.code);
 }
 
 interface IncarnationOptions extends StepWorkerOptions {

@@ -4,8 +4,10 @@ import {
   compile,
   DEFAULT_RETRY,
   type Definition,
+  defaultPhase,
   descendants,
   findCycle,
+  impliedPhases,
   type StepDefinition,
 } from "../../src/core/definition.js";
 
@@ -74,6 +76,22 @@ test("the descendants of a step are it and all that needs it, in listed order", 
   expect(descendants(compiled, ["b"])).toEqual(["d", "b"]);
   expect(descendants(compiled, ["a"])).toEqual(["d", "c", "b", "a"]);
   expect(descendants(compiled, ["lone", "d"])).toEqual(["lone", "d"]);
+});
+
+test("a plan that lists no phases has one, or the conventional three once a step names one of them", () => {
+  expect(impliedPhases([])).toEqual(["execute"]);
+  expect(impliedPhases(["ship"])).toEqual(["execute"]);
+  expect(impliedPhases(["ship", "apply"])).toEqual(["strategize", "execute", "apply"]);
+});
+
+test("a step that names no phase is of the latest one among its needs, and never before the plan's default", () => {
+  const conventional = impliedPhases(["apply"]);
+
+  expect(defaultPhase(null, conventional, [])).toBe("execute");
+  expect(defaultPhase(null, conventional, ["strategize"])).toBe("execute");
+  expect(defaultPhase(null, conventional, ["apply", "strategize"])).toBe("apply");
+  expect(defaultPhase(["build", "ship"], ["build", "ship"], [])).toBe("build");
+  expect(defaultPhase(["build", "ship"], ["build", "ship"], ["ship", "build"])).toBe("ship");
 });
 
 describe("cycles", () => {

@@ -471,10 +471,17 @@ describe("the token", () => {
     expect(tokenOf(beaten, { ...aRequest(), reason: "another", expect: "wmk1.x" })).toBe(tokenOf());
   });
 
-  test("is that of the refused dry-run once a person has spoken", () => {
+  test("is another for everything that a person may say of a step in doubt", () => {
     const facts = someFacts({ open: IN_DOUBT, doneSteps: BEFORE_PUSH });
+    const said = (ack: Acknowledgement) => tokenOf(facts, aRequest({ kind: "frontier" }, { push: ack }));
+    const tokens = [
+      tokenOf(facts),
+      said({ said: "redo" }),
+      said({ said: "done", output: "1" }),
+      said({ said: "done", output: "2" }),
+    ];
 
-    expect(tokenOf(facts, aRequest({ kind: "frontier" }, { push: { said: "redo" } }))).toBe(tokenOf(facts));
+    expect(new Set(tokens).size).toBe(tokens.length);
   });
 
   test.each<Partial<PlanMeta>>([
@@ -538,6 +545,18 @@ describe("why a plan is in its state", () => {
 
     expect(planState(view)).toBe(state);
     expect(explainState(view, state)).toBe(why);
+  });
+
+  test.each([
+    [
+      anOpenStep("a", "queued", { queue: "run~w1" }),
+      "a was handed back and the process that executed the plan is gone",
+    ],
+    [{ ...timer, queue: "run~w1" }, "nap waits for its timer and the process that executed the plan is gone"],
+  ])("a queue that only one process served is not named: $kind", (step, why) => {
+    const view = aView({ meta: { privateQueue: "run~w1" }, open: [step] });
+
+    expect(explainState(view, planState(view))).toBe(why);
   });
 
   test.each([

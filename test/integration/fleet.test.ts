@@ -69,6 +69,25 @@ test("a fleet that is deployed anew under load loses no step and counts no attem
   }
 });
 
+test("a service manager that sends SIGTERM to a worker and to its commands costs no attempt", async () => {
+  place.write("plan.yaml", `${document([{ id: "long", needs: [] }])}defaults: { retry: { attempts: 1 } }\n`);
+  place.hold("long");
+  const worker = await aWorker();
+  await place.plan("submit", "plan.yaml", "--id", "p1");
+  await place.untilBegun("long");
+
+  worker.signal("SIGTERM");
+  await worker.untilSaid("draining");
+  process.kill(-place.ledger()[0]!.pid, "SIGTERM");
+  expect((await worker.finished).code).toBe(0);
+
+  place.free("long");
+  await aWorker();
+  await untilCompleted("p1");
+  expect((await history("p1")).filter(({ type }) => type === "step.failed")).toEqual([]);
+  expect(place.count("long")).toBe(2);
+});
+
 test("a step that can't end within the grace is handed back, and costs no attempt", async () => {
   place.write("plan.yaml", `${document([{ id: "long", needs: [] }])}defaults: { retry: { attempts: 1 } }\n`);
   place.hold("long");

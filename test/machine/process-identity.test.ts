@@ -2,13 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { expect, test } from "vitest";
-import {
-  identify,
-  identifyByPs,
-  isProcessGone,
-  isRunning,
-  thisProcess,
-} from "../../src/machine/process-identity.js";
+import { identify, identifyByPs, isProcessGone, isRunning, thisProcess } from "../../src/machine/process-identity.js";
 import { until } from "../support/until.js";
 
 const HAS_PROC = existsSync("/proc/self/stat");

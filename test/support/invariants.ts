@@ -117,11 +117,9 @@ function foldHistory(events: readonly PlanEvent[], compiled: CompiledDefinition)
         fold.done.set(event.step, event);
         break;
       case "plan.resumed":
-        if (event.from?.startsWith("step ")) {
-          for (const id of descendants(compiled, [event.from.slice("step ".length)])) {
-            fold.done.delete(id);
-            fold.starts.delete(id);
-          }
+        for (const id of rewound(event.from, events, compiled)) {
+          fold.done.delete(id);
+          fold.starts.delete(id);
         }
         break;
       case "plan.completed":
@@ -134,6 +132,29 @@ function foldHistory(events: readonly PlanEvent[], compiled: CompiledDefinition)
     }
   });
   return fold;
+}
+
+/** The steps that a resume from this point runs again, as far as they had been reached. */
+function rewound(from: string | null, events: readonly PlanEvent[], compiled: CompiledDefinition): string[] {
+  const [kind, id] = from?.split(" ") ?? [];
+  switch (kind) {
+    case undefined:
+      return [];
+    case "step":
+      return descendants(compiled, [id!]);
+    case "checkpoint": {
+      const kept = events.find((event) => event.type === "step.completed" && event.checkpointId === id);
+      const step = (kept as PlanEvent & { type: "step.completed" }).step;
+      return descendants(compiled, [step]).filter((below) => below !== step);
+    }
+    case "decision": {
+      const made = events.find((event) => event.type === "decision.recorded" && event.decisionId === id);
+      // The decision that nobody recorded is the submission: everything rests on it.
+      return made?.type === "decision.recorded" ? descendants(compiled, [made.step]) : [...compiled.steps.keys()];
+    }
+    default:
+      throw new Error(`A plan was resumed from ${from}, and nothing is known of such a point`);
+  }
 }
 
 /** Queued, delayed and timed steps have one job where it belongs, running ones are active and locked, others have none. */
