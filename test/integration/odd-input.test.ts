@@ -1,8 +1,8 @@
 /** What nobody should write, and somebody will. */
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { Workplace } from "../support/cli.js";
+import { ACT_RUN, Workplace } from "../support/cli.js";
 
 let place: Workplace;
 
@@ -137,6 +137,19 @@ test("the log keeps the end of what a step wrote, and says how much that was", a
   expect(log).toMatchObject({ step: "talk", attempt: 1, bytes: 588_903 });
   expect(Buffer.byteLength(log!.text)).toBeLessThanOrEqual(64 * 1024);
   expect(log!.text.endsWith("100000\nthe end\n")).toBe(true);
+});
+
+test("folders with spaces, percent signs and other letters hold a plan, its store and its socket", async () => {
+  const folder = join(place.directory, "été 100%20 'x'");
+  mkdirSync(folder);
+  place.env.TMPDIR = folder;
+  place.furnish("été 100%20 'x'");
+  place.write("été 100%20 'x'/plan.yaml", `plan: odd\nsteps:\n  - { id: one, run: "${ACT_RUN}" }\n`);
+
+  const run = await place.plan("run", join(folder, "plan.yaml"), "--data-dir", join(folder, "data"), "-o", "json");
+
+  expect(run.code, run.stderr).toBe(0);
+  expect(JSON.parse(run.stdout)).toMatchObject({ state: "completed", workdir: folder, output: { by: "one" } });
 });
 
 test("a hundred steps at once stay within the concurrency", async () => {
