@@ -13,6 +13,7 @@ export default defineConfig({
       provider: "v8",
       include: ["src/**/*.ts"],
       reporter: ["text", "json-summary"],
+      reportOnFailure: true,
       thresholds: { lines: 97, branches: 95 },
     },
   },
