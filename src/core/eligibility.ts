@@ -122,11 +122,15 @@ export function assess(read: ResumeFacts, request: ResumeRequest): ResumeDecisio
   const kept = new Set([...reuse, ...settled]);
   const run = actions ? stepsToRun(facts, actions, kept) : [];
   const first = actions ? firstToRun(facts, actions, run, kept) : firstOpen(facts);
+  // What was done and what was begun. Not the revision: the process that resumes may itself be the first to see that a
+  // worker is dead, and give its steps back before it decides.
   const shape = {
     planId: meta.planId,
-    revision: meta.revision,
     epoch: meta.epoch,
     fence: meta.fence,
+    done: meta.done,
+    checkpoint: meta.lastCheckpointId,
+    decision: meta.lastDecisionId,
     definition: meta.definitionDigest,
     from: describePoint(request.from),
     acks: [...request.acks].sort(([a], [b]) => (a < b ? -1 : 1)),

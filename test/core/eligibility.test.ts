@@ -471,6 +471,13 @@ describe("the token", () => {
     expect(tokenOf(beaten, { ...aRequest(), reason: "another", expect: "wmk1.x" })).toBe(tokenOf());
   });
 
+  test("is the same when a dead worker's steps were given back in the meantime", () => {
+    const lost = someFacts({ open: [anOpenStep("push", "running", { workerId: "w-dead" })], meta: { revision: 23 } });
+    const givenBack = someFacts({ open: [anOpenStep("push", "queued", { crashes: 1 })], meta: { revision: 24 } });
+
+    expect(tokenOf(givenBack)).toBe(tokenOf(lost));
+  });
+
   test("is another for everything that a person may say of a step in doubt", () => {
     const facts = someFacts({ open: IN_DOUBT, doneSteps: BEFORE_PUSH });
     const said = (ack: Acknowledgement) => tokenOf(facts, aRequest({ kind: "frontier" }, { push: ack }));
@@ -485,7 +492,9 @@ describe("the token", () => {
   });
 
   test.each<Partial<PlanMeta>>([
-    { revision: 24 },
+    { done: 1 },
+    { lastCheckpointId: "ckp_another" },
+    { lastDecisionId: "dec_another" },
     { epoch: 5 },
     { fence: 171 },
     { definitionDigest: "e".repeat(64) },

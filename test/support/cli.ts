@@ -226,10 +226,13 @@ export class Workplace {
 
   /** The process of the embedded server, or null where none runs. */
   serverPid(): number | null {
+    const pid = this.serverRecord()?.process.pid;
+    return pid !== undefined && /(redis|valkey)-server/.test(commandLine(pid)) ? pid : null;
+  }
+
+  private serverRecord(): { process: { pid: number }; socketPath: string } | null {
     const path = join(this.dataDir, "redis/server.json");
-    if (!existsSync(path)) return null;
-    const { pid } = (JSON.parse(readFileSync(path, "utf8")) as { process: { pid: number } }).process;
-    return /(redis|valkey)-server/.test(commandLine(pid)) ? pid : null;
+    return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : null;
   }
 
   /** Ends commands and steps; the store stays. */
@@ -244,8 +247,9 @@ export class Workplace {
   async close(): Promise<void> {
     await this.endCommands();
     await this.leaveStore();
-    const pid = this.serverPid();
-    if (pid !== null) await this.killEverything();
+    if (this.serverPid() !== null) await this.killEverything();
+    // A server that was killed leaves its socket.
+    rmSync(this.serverRecord()?.socketPath ?? this.dataDir, { recursive: true, force: true });
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
   }
 
