@@ -1,7 +1,7 @@
 /**
  * From the death of a worker to the next start of its step, with one other worker that can take it: on the same machine,
- * where the process can be seen to be gone, and where only its silence tells. Then what a drain, a step that blocks
- * its process, and doing nothing cost.
+ * where the process can be seen to be gone, and where only its silence tells, with its connections closed or, as after
+ * the loss of a machine, still open. Then what a drain, a step that blocks its process, and doing nothing cost.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
@@ -28,17 +28,20 @@ const BEAT_MS = 1_000;
 /** Steps at once of a worker here. */
 const SLOTS = 10;
 
-type Machine = "same host" | "elsewhere";
+/** How a worker ends: killed on this machine; killed on one that can't be looked at; stopped with its connections open. */
+type End = "killed here" | "killed elsewhere" | "frozen";
 
 export const recovery: Scenario = {
   name: "recovery",
   about: "from SIGKILL or SIGTERM of a worker to its step's start in another, and what an idle worker costs",
   async run(size, talk) {
     const { lanes, kills, drains, blockMs, idleMs, twiceKilledPlans } = SIZES[size];
-    const sameHost = await killed("same host", lanes, kills);
+    const sameHost = await takenOver("killed here", lanes, kills);
     talk(`killed ${sameHost.length} workers on the same host`);
-    const elsewhere = await killed("elsewhere", lanes, kills);
+    const elsewhere = await takenOver("killed elsewhere", lanes, kills);
     talk(`killed ${elsewhere.length} workers whose processes could not be seen`);
+    const frozen = await takenOver("frozen", lanes, kills);
+    talk(`stopped ${frozen.length} workers without closing their connections`);
     const drained = await onServer((url) => withLane(url, "drains", (lane) => lane.drainAll(drains)));
     talk(`drained ${drained.length} workers`);
     return [
@@ -46,6 +49,8 @@ export const recovery: Scenario = {
       figure("SIGKILL to restart, same host, p99", "ms", sameHost, { atMost: 1_000 }, 0.99),
       figure("SIGKILL to restart, by silence alone, p50", "ms", elsewhere, { atMost: 4_000 }),
       figure("SIGKILL to restart, by silence alone, p99", "ms", elsewhere, { atMost: 5_000 }, 0.99),
+      figure("SIGSTOP to restart, connections left open, p50", "ms", frozen, { atMost: 4_000 }),
+      figure("SIGSTOP to restart, connections left open, p99", "ms", frozen, { atMost: 5_000 }, 0.99),
       figure("released by a drain to restart, p50", "ms", drained, { atMost: 200 }),
       figure("released by a drain to restart, slowest", "ms", drained, { atMost: 200 }, 1),
       figure(
@@ -66,14 +71,18 @@ export const recovery: Scenario = {
 };
 
 /** Every lane has a victim and a survivor, so that lanes don't help each other; together they save time. */
-function killed(machine: Machine, lanes: number, kills: number): Promise<number[]> {
+function takenOver(end: End, lanes: number, kills: number): Promise<number[]> {
   return onServer(async (url) => {
-    const samples = await Promise.all(
+    // The server is theirs until the last of them has ended, even if one fails.
+    const results = await Promise.allSettled(
       Array.from({ length: lanes }, (_, i) =>
-        withLane(url, `lane-${i + 1}`, (lane) => lane.killAll(kills, (i + 0.5) / lanes), { machine }),
+        withLane(url, `lane-${i + 1}`, (lane) => lane.endAll(kills, (i + 0.5) / lanes), { end }),
       ),
     );
-    return samples.flat();
+    return results.flatMap((result) => {
+      if (result.status === "rejected") throw result.reason;
+      return result.value;
+    });
   });
 }
 
@@ -138,7 +147,7 @@ function idle(ms: number): Promise<Figure[]> {
 }
 
 interface LaneOptions {
-  readonly machine?: Machine;
+  readonly end?: End;
   readonly blockMs?: number;
 }
 
@@ -180,16 +189,17 @@ class Lane {
     await this.addWorker();
   }
 
-  /** @returns ms from each kill to the start of its step in the other worker */
-  async killAll(kills: number, phase: number): Promise<number[]> {
+  /** @returns ms from each end to the start of its step in the other worker */
+  async endAll(kills: number, phase: number): Promise<number[]> {
     const samples: number[] = [];
     for (let kill = 0; kill < kills; kill++) {
       const { victim, survivor } = await this.startPlan();
       await sleep(((kill + phase) / kills) * BEAT_MS);
-      const killedAtMs = performance.now();
-      victim.signal("SIGKILL");
+      const endedAtMs = performance.now();
+      victim.signal(this.options.end === "frozen" ? "SIGSTOP" : "SIGKILL");
       const { heardAtMs } = await survivor.next("started", DEADLINE_MS);
-      samples.push(heardAtMs - killedAtMs);
+      samples.push(heardAtMs - endedAtMs);
+      victim.signal("SIGKILL");
       await this.replace(victim);
     }
     return samples;
@@ -247,11 +257,11 @@ class Lane {
   }
 
   private async addWorker(): Promise<void> {
-    const { machine, blockMs } = this.options;
+    const { end, blockMs } = this.options;
     const settings: HeldConfig = { url: this.url, prefix: this.prefix, graceMs: GRACE_MS, holds: "first" };
     const child = await startChild("held-step", { ...settings, ...(blockMs !== undefined && { blockMs }) });
     this.workers.push(child);
-    if (machine === "elsewhere") await this.moveElsewhere(child);
+    if (end === "killed elsewhere") await this.moveElsewhere(child);
   }
 
   /** Says in the store that a worker runs on a machine of its own, and waits until nobody looks at its process any more. */

@@ -1,6 +1,12 @@
 /** The child's end: its configuration, and what the parent tells it. */
 import type { Message } from "./child.js";
 
+/** How long the end of a process may take whose parent is gone. */
+const ORPHAN_MS = 10_000;
+
+// It may still be starting, and wait for a server that has gone with the parent.
+process.once("disconnect", () => setTimeout(() => process.exit(1), ORPHAN_MS).unref());
+
 export interface Commands {
   /** Told once, when everything to do is there already. */
   start?(): Promise<unknown> | unknown;
