@@ -3,7 +3,15 @@ import { StoreUnsuitableError } from "../core/errors.js";
 import type { PlanEvent } from "../core/history.js";
 import { checkpointId, decisionId } from "../core/ids.js";
 import type { AttemptError } from "../core/outcome.js";
-import { type OpenStep, PLAN_STATES, type PlanMeta, type PlanState, type StepRecord, type WaitKind, type WorkerView } from "../core/plan.js";
+import {
+  type OpenStep,
+  PLAN_STATES,
+  type PlanMeta,
+  type PlanState,
+  type StepRecord,
+  type WaitKind,
+  type WorkerView,
+} from "../core/plan.js";
 import type { FetchReply, StartedStep, Verdict } from "../core/ports.js";
 
 export function pairs(flat: readonly string[]): Map<string, string> {
@@ -108,7 +116,9 @@ export function decodeRecord(stepId: string, text: string, createdAt: number): S
   };
 }
 
-const SETTLED_EVENTS: Readonly<Record<string, "plan.completed" | "plan.failed" | "plan.waiting" | "plan.paused" | "plan.interrupted">> = {
+const SETTLED_EVENTS: Readonly<
+  Record<string, "plan.completed" | "plan.failed" | "plan.waiting" | "plan.paused" | "plan.interrupted">
+> = {
   completed: "plan.completed",
   failed: "plan.failed",
   waiting: "plan.waiting",
@@ -184,7 +194,14 @@ export function decodeEvent({ planId, createdAt, tag }: EventBase, seq: number, 
     case "X":
       return { ...facts, type: "plan.cancelled", actor: step, reason: rest(4) || null };
     case "R":
-      return { ...facts, type: "plan.resumed", actor: step, from: f[4] || null, superseded: int(5), reason: rest(6) || null };
+      return {
+        ...facts,
+        type: "plan.resumed",
+        actor: step,
+        from: f[4] || null,
+        superseded: int(5),
+        reason: rest(6) || null,
+      };
     case "z": {
       const type = SETTLED_EVENTS[step];
       if (!type) throw bad();
@@ -198,7 +215,8 @@ export function decodeEvent({ planId, createdAt, tag }: EventBase, seq: number, 
 export function decodeError(text: string): AttemptError {
   try {
     const value = JSON.parse(text) as Partial<AttemptError>;
-    if (typeof value.code === "string" && typeof value.message === "string") return { code: value.code, message: value.message };
+    if (typeof value.code === "string" && typeof value.message === "string")
+      return { code: value.code, message: value.message };
   } catch {
     // Falls through: a text that isn't ours is shown as it is.
   }
@@ -300,5 +318,8 @@ function integer(text: string, where: string): number {
 }
 
 function corrupt(where: string, what: string): StoreUnsuitableError {
-  return new StoreUnsuitableError(`The store holds something that Waymark did not write: ${where}: ${what.slice(0, 200)}`, { where });
+  return new StoreUnsuitableError(
+    `The store holds something that Waymark did not write: ${where}: ${what.slice(0, 200)}`,
+    { where },
+  );
 }

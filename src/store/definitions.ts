@@ -1,7 +1,8 @@
 /** Definitions in the store: once each, under their digest, one field a step. */
+
+import type { Redis } from "ioredis";
 import { type CompiledDefinition, compile, type Definition, type StepDefinition } from "../core/definition.js";
 import { StoreUnsuitableError } from "../core/errors.js";
-import type { Redis } from "ioredis";
 import type { Keys } from "./keys.js";
 
 /** Fields of one upload, so that no single command blocks the server. */
@@ -60,14 +61,18 @@ export class DefinitionStore {
   decode(digest: string, hash: Readonly<Record<string, string>> | ReadonlyMap<string, string>): CompiledDefinition {
     const fields = hash instanceof Map ? hash : new Map(Object.entries(hash));
     const head = fields.get(HEAD);
-    if (head === undefined || !fields.has(COMPLETE)) throw new StoreUnsuitableError(`Definition ${digest} is not in this store`, { digest });
+    if (head === undefined || !fields.has(COMPLETE))
+      throw new StoreUnsuitableError(`Definition ${digest} is not in this store`, { digest });
     const steps: (StepDefinition & { index: number })[] = [];
     for (const [id, text] of fields) if (!id.startsWith(":")) steps.push(JSON.parse(text));
     steps.sort((a, b) => a.index - b.index);
     const definition = { ...JSON.parse(head), steps: steps.map(({ index: _, ...step }) => step) } as Definition;
     const compiled = compile(definition);
     if (compiled.digest !== digest) {
-      throw new StoreUnsuitableError(`Definition ${digest} was changed in the store: its content has digest ${compiled.digest}`, { digest });
+      throw new StoreUnsuitableError(
+        `Definition ${digest} was changed in the store: its content has digest ${compiled.digest}`,
+        { digest },
+      );
     }
     this.remember(compiled);
     return compiled;

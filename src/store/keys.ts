@@ -86,8 +86,31 @@ export class Keys {
   }
 }
 
-const PLAN_PARTS = ["open", "steps", "out", "needs", "backlog", "history", "decisions", "signals", "requests", "logs"] as const;
-const QUEUE_PARTS = ["wait", "active", "delayed", "prioritized", "events", "meta", "marker", "id", "limiter", "pc", "stalled"];
+const PLAN_PARTS = [
+  "open",
+  "steps",
+  "out",
+  "needs",
+  "backlog",
+  "history",
+  "decisions",
+  "signals",
+  "requests",
+  "logs",
+] as const;
+const QUEUE_PARTS = [
+  "wait",
+  "active",
+  "delayed",
+  "prioritized",
+  "events",
+  "meta",
+  "marker",
+  "id",
+  "limiter",
+  "pc",
+  "stalled",
+];
 
 /** The BullMQ queue that a queue of a definition is. */
 export function bullQueueName(queue: string): string {

@@ -35,7 +35,7 @@ import {
 import { describeUrl, requireSuitable } from "./connect.js";
 import { DefinitionStore } from "./definitions.js";
 import { followAll, followPlan } from "./follow.js";
-import { Keys } from "./keys.js";
+import type { Keys } from "./keys.js";
 import { readScript, runScript } from "./scripts.js";
 import { effectLetter, queueOf, successorArgs } from "./step-log.js";
 
@@ -97,7 +97,13 @@ export class RedisPlanStore implements PlanStore {
       runScript(
         this.redis,
         "submit",
-        [this.keys.plan(planId), this.keys.definition(compiled.digest), ...this.keys.planKeys(planId), this.keys.plans, ...jobKeys],
+        [
+          this.keys.plan(planId),
+          this.keys.definition(compiled.digest),
+          ...this.keys.planKeys(planId),
+          this.keys.plans,
+          ...jobKeys,
+        ],
         [
           this.keys.base,
           planId,
@@ -150,7 +156,10 @@ export class RedisPlanStore implements PlanStore {
     const small = meta.total <= FULL_LIST_LIMIT;
     let compiled: CompiledDefinition | null = null;
     if (full || small) {
-      compiled = reply[6].length > 0 ? this.definitions.decode(meta.definitionDigest, pairs(reply[6])) : await this.definitions.get(meta.definitionDigest);
+      compiled =
+        reply[6].length > 0
+          ? this.definitions.decode(meta.definitionDigest, pairs(reply[6]))
+          : await this.definitions.get(meta.definitionDigest);
       this.lastDefinition = meta.definitionDigest;
     }
     const records = new Map<string, StepRecord>();
@@ -179,7 +188,11 @@ export class RedisPlanStore implements PlanStore {
     const errors = new Map<string, AttemptError>();
     const asks = new Map<string, Ask>();
     const unserved = new Map<string, { since: number; reason: string }>();
-    const fields = view.open.flatMap((step) => [`:error:${step.stepId}`, `:ask:${step.stepId}`, `:unserved:${step.stepId}`]);
+    const fields = view.open.flatMap((step) => [
+      `:error:${step.stepId}`,
+      `:ask:${step.stepId}`,
+      `:unserved:${step.stepId}`,
+    ]);
     if (fields.length > 0) {
       const values = await this.redis.hmget(this.keys.planPart(planId, "out"), ...fields);
       view.open.forEach((step, i) => {
@@ -192,7 +205,16 @@ export class RedisPlanStore implements PlanStore {
         }
       });
     }
-    return { view, state, why: explainState(view, state), compiled: preview.compiled!, records, errors, asks, unserved };
+    return {
+      view,
+      state,
+      why: explainState(view, state),
+      compiled: preview.compiled!,
+      records,
+      errors,
+      asks,
+      unserved,
+    };
   }
 
   definition(digest: string): Promise<CompiledDefinition> {
@@ -210,8 +232,16 @@ export class RedisPlanStore implements PlanStore {
   }
 
   /** Input, folder and outputs that a worker lacks, in one read. */
-  async payloads(planId: string, stepIds: readonly string[]): Promise<{ input: string; workdir: string | null; outputs: string[] }> {
-    const [input, workdir, ...outputs] = await this.redis.hmget(this.keys.planPart(planId, "out"), ":input", ":workdir", ...stepIds);
+  async payloads(
+    planId: string,
+    stepIds: readonly string[],
+  ): Promise<{ input: string; workdir: string | null; outputs: string[] }> {
+    const [input, workdir, ...outputs] = await this.redis.hmget(
+      this.keys.planPart(planId, "out"),
+      ":input",
+      ":workdir",
+      ...stepIds,
+    );
     return { input: input ?? "null", workdir: workdir ?? null, outputs: outputs.map((output) => output ?? "null") };
   }
 
@@ -311,23 +341,33 @@ export class RedisPlanStore implements PlanStore {
   }
 
   async logs(planId: string, stepId?: string): Promise<LogChunk[]> {
-    const [exists, hash] = await Promise.all([
-      this.redis.exists(this.keys.plan(planId)),
+    const [digest, hash] = await Promise.all([
+      this.redis.hget(this.keys.plan(planId), "definition"),
       this.redis.hgetall(this.keys.planPart(planId, "logs")),
     ]);
-    if (!exists) throw new PlanNotFoundError(planId);
+    if (digest === null) throw new PlanNotFoundError(planId);
+    const { steps } = await this.definitions.get(digest);
+    const place = (id: string) => steps.get(id)?.index ?? steps.size;
     const all = new Map(Object.entries(hash));
     const chunks: LogChunk[] = [];
     for (const [field, text] of all) {
       const match = /^([^/]+)\/(\d+)$/.exec(field);
       if (!match || (stepId !== undefined && match[1] !== stepId)) continue;
-      chunks.push({ step: match[1]!, attempt: Number(match[2]), text, bytes: Number(all.get(`${field}:bytes`) ?? text.length) });
+      chunks.push({
+        step: match[1]!,
+        attempt: Number(match[2]),
+        text,
+        bytes: Number(all.get(`${field}:bytes`) ?? text.length),
+      });
     }
-    return chunks.sort((a, b) => (a.step < b.step ? -1 : a.step > b.step ? 1 : a.attempt - b.attempt));
+    return chunks.sort((a, b) => place(a.step) - place(b.step) || a.attempt - b.attempt);
   }
 
   async workers(): Promise<WorkerView[]> {
-    const [time, flat] = await Promise.all([this.redis.time(), this.redis.zrange(this.keys.workers, "0", "-1", "WITHSCORES")]);
+    const [time, flat] = await Promise.all([
+      this.redis.time(),
+      this.redis.zrange(this.keys.workers, "0", "-1", "WITHSCORES"),
+    ]);
     const now = Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000);
     const beats = [...pairs(flat.map(String))];
     const infos = await Promise.all(beats.map(([id]) => this.redis.hgetall(this.keys.worker(id))));
@@ -346,7 +386,9 @@ export class RedisPlanStore implements PlanStore {
     const frontier: string[] = [];
     const jobKeys = new Set<string>();
     const superseded = new Set(actions.superseded);
-    const waiting = view.open.filter((step) => step.kind === "waiting" && !superseded.has(step.stepId)).map((step) => step.stepId);
+    const waiting = view.open
+      .filter((step) => step.kind === "waiting" && !superseded.has(step.stepId))
+      .map((step) => step.stepId);
     for (const id of new Set([...actions.restart, ...waiting])) {
       const step = compiled.steps.get(id)!;
       const queue = queueOf(step, write.privateQueue);
@@ -391,11 +433,7 @@ export class RedisPlanStore implements PlanStore {
         String(this.deadAfterMs),
         gone.map((id) => `${id} `).join(""),
         superseded.size > 0 ? (last?.stepId ?? "") : (meta.lastCompletedStep ?? ""),
-        superseded.size > 0
-          ? last
-            ? checkpointId(meta.tag, last.fence)
-            : ""
-          : (meta.lastCheckpointId ?? ""),
+        superseded.size > 0 ? (last ? checkpointId(meta.tag, last.fence) : "") : (meta.lastCheckpointId ?? ""),
         String(superseded.size),
         String(actions.recount.size),
         String(actions.acknowledged.length),
@@ -479,7 +517,9 @@ export class RedisPlanStore implements PlanStore {
   /** Workers of this view whose process this machine knows to be gone. */
   private goneWorkers(view: PlanView): string[] {
     const seen = [...view.owners.values(), ...[...view.servers.values()].filter((worker) => worker !== null)];
-    return [...new Set([...seen.filter((worker) => !worker.alive).map((worker) => worker.workerId), ...view.goneWorkers])];
+    return [
+      ...new Set([...seen.filter((worker) => !worker.alive).map((worker) => worker.workerId), ...view.goneWorkers]),
+    ];
   }
 
   private async readView(planId: string, what: "none" | "resume" | "full" | "list", known: string): Promise<ViewReply> {

@@ -40,12 +40,22 @@ export function scriptText(name: ScriptName): string {
 }
 
 /** Runs a transition. */
-export function runScript(redis: Redis, name: ScriptName, keys: readonly string[], args: readonly string[]): Promise<unknown> {
+export function runScript(
+  redis: Redis,
+  name: ScriptName,
+  keys: readonly string[],
+  args: readonly string[],
+): Promise<unknown> {
   return evaluate(redis, "evalsha", "eval", name, keys, args);
 }
 
 /** Runs a read so that no write command can be in it: a read-only user may call it, and nothing is loaded into the server. */
-export function readScript(redis: Redis, name: ScriptName, keys: readonly string[], args: readonly string[]): Promise<unknown> {
+export function readScript(
+  redis: Redis,
+  name: ScriptName,
+  keys: readonly string[],
+  args: readonly string[],
+): Promise<unknown> {
   return evaluate(redis, "evalsha_ro", "eval_ro", name, keys, args);
 }
 

@@ -182,7 +182,10 @@ test("another client keeps the server up, and a closing one doesn't", async () =
 
 test("a lock of a dead process is removed by one of those who wait for it", async () => {
   mkdirSync(join(dataDir, "redis"), { recursive: true });
-  symlinkSync(JSON.stringify({ pid: 2 ** 22 + 1, machine: "x", processStart: "1", token: "t" }), join(dataDir, "redis/lock"));
+  symlinkSync(
+    JSON.stringify({ pid: 2 ** 22 + 1, machine: "x", processStart: "1", token: "t" }),
+    join(dataDir, "redis/lock"),
+  );
 
   await Promise.all(Array.from({ length: 5 }, () => open()));
 
