@@ -2,10 +2,11 @@
 import { createInterface, type Interface } from "node:readline";
 import type { EventDocument } from "../client/documents.js";
 import type { PlanUpdate } from "../client/follow-plan.js";
-import { WaymarkError } from "../core/errors.js";
+import { asStoreUnavailable, isStoreOutage } from "../client/store-outage.js";
 import type { CommandContext } from "./context.js";
 import type { ProgressView } from "./progress.js";
 import { printable } from "./render/printable.js";
+import { errorDocument } from "./render/terminal.js";
 import { planCommand } from "./shell-words.js";
 
 export class ApprovalPrompt {
@@ -67,9 +68,12 @@ export class ApprovalPrompt {
   }
 
   private async question(step: string): Promise<void> {
-    const { steps } = await this.context.client.get(this.planId);
-    const asked = steps.find((known) => known.id === step)?.ask?.question ?? "Go on?";
-    if (this.asking?.step === step) this.write(`${printable(step)}: ${printable(asked)} [approve/reject] `);
+    const asked = await this.context.client.get(this.planId).then(
+      ({ steps }) => steps.find((known) => known.id === step)?.ask?.question,
+      // The step can be answered without its question; an outage shows when that is tried.
+      () => undefined,
+    );
+    if (this.asking?.step === step) this.write(`${printable(step)}: ${printable(asked ?? "Go on?")} [approve/reject] `);
   }
 
   private async answer(step: string, line: string): Promise<void> {
@@ -81,9 +85,12 @@ export class ApprovalPrompt {
     try {
       await this.context.client.approve(this.planId, step, { reject });
     } catch (error) {
-      // Somebody else was faster, or the plan has ended: the next update says so.
-      if (!(error instanceof WaymarkError)) throw error;
-      this.write(`${printable(error.message)}\n`);
+      this.write(`${printable(errorDocument(asStoreUnavailable(error)).message)}\n`);
+      // The answer has not arrived. Any other refusal means that the step is over: the next update says so.
+      if (isStoreOutage(error)) {
+        this.write("Type approve or reject: ");
+        return;
+      }
     }
     this.drop(step);
   }

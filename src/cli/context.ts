@@ -2,7 +2,7 @@
 import { defaultActor } from "../client/actor.js";
 import { Client } from "../client/client.js";
 import { type Config, type ConfigInput, readConfig } from "../config.js";
-import { WaymarkError } from "../core/errors.js";
+import { StoreUnsuitableError, UsageError, WaymarkError } from "../core/errors.js";
 import type { RedisPlanStore } from "../store/redis-plan-store.js";
 import type { Io } from "./io.js";
 import type { GlobalOptions } from "./program.js";
@@ -20,6 +20,7 @@ export class CommandContext {
     readonly terminal: Terminal,
     private readonly globals: GlobalOptions,
   ) {
+    if (globals.actor?.trim() === "") throw new UsageError("--actor is empty");
     this.actor = globals.actor ?? defaultActor();
   }
 
@@ -66,7 +67,11 @@ export class CommandContext {
   }
 
   private async openStore(): Promise<RedisPlanStore> {
-    const [{ prefix, deadAfterMs }, url] = [await this.config(), await this.storeUrl()];
+    const { prefix, shards, deadAfterMs } = await this.config();
+    if (shards !== 1) {
+      throw new StoreUnsuitableError(`This version keeps all plans in one shard; ${shards} are configured`, { shards });
+    }
+    const url = await this.storeUrl();
     const { openStore } = await import("../store/open-store.js");
     return openStore({ url, prefix, deadAfterMs });
   }

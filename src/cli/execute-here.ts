@@ -46,10 +46,8 @@ export async function executeHere(context: CommandContext, execution: Execution)
       return;
     }
     terminal.talk(`Stopping: active steps have ${formatDurationMs(graceMs)} to end. Once more stops them now.`);
-    draining = worker.drain({ graceMs }).then(
-      () => stop.abort(),
-      () => stop.abort(),
-    );
+    const end = () => stop.abort();
+    draining = worker.drain({ graceMs }).then(end, end);
   });
   try {
     await worker.start();

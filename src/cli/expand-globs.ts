@@ -23,12 +23,12 @@ async function expand(pattern: string, cwd: string): Promise<string[]> {
 }
 
 async function walk(folder: string, parts: readonly string[]): Promise<string[]> {
-  const [part, ...rest] = parts;
-  if (part === undefined) return [];
+  // A pattern that ends with ** means every file below.
+  const [part = "*", ...rest] = parts;
   const entries = await readdir(folder, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     // A folder that isn't there matches nothing; the caller says so.
     if (error.code === "ENOENT" || error.code === "ENOTDIR") return [];
-    throw error;
+    throw new UsageError(`Can't read the folder ${folder}: ${error.code}`, { details: { folder }, cause: error });
   });
   const visible = entries.filter((entry) => !entry.name.startsWith(".") && entry.name !== "node_modules");
   if (part === "**") {

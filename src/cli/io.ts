@@ -9,6 +9,8 @@ export interface Io {
   readonly cwd: string;
   /** Calls `listener` for each SIGINT and SIGTERM until the returned function is called. */
   onSignal(listener: (signal: StopSignal) => void): () => void;
+  /** Calls `listener` when whoever reads stdout has left, until the returned function is called. */
+  onReaderGone(listener: () => void): () => void;
 }
 
 export type StopSignal = "SIGINT" | "SIGTERM";

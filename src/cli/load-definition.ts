@@ -101,7 +101,7 @@ async function readDocument(path: string, shown: string): Promise<string> {
     const { code } = cause as NodeJS.ErrnoException;
     const reason = code === "ENOENT" ? "there is no such file" : code === "EISDIR" ? "it is a directory" : String(code);
     throw new UsageError(`Can't read ${shown}: ${reason}`, {
-      details: { file: shown, reason: code ?? null },
+      details: { file: shown, reason: code },
       cause,
     });
   }

@@ -9,7 +9,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
   try {
     const parsed = parseCommandLine(argv, VERSION);
     if (parsed.kind === "text") {
-      io.stdout.write(parsed.text.endsWith("\n") ? parsed.text : `${parsed.text}\n`);
+      io.stdout.write(parsed.text);
       return 0;
     }
     return await runCommand(parsed.invocation, io);

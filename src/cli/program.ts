@@ -35,7 +35,7 @@ export type CommandRun = (context: CommandContext, args: any, options: any) => P
 
 export type Parsed =
   | { readonly kind: "run"; readonly invocation: Invocation }
-  /** Help or version: text for stdout, nothing to do. */
+  /** Help or version: whole lines for stdout, nothing to do. */
   | { readonly kind: "text"; readonly text: string };
 
 interface CommandSpec {
@@ -310,10 +310,11 @@ export function parseCommandLine(argv: readonly string[], version: string): Pars
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return { kind: "text", text };
+    // Options, and no command that they are for.
+    if (error.code === "commander.help") return { kind: "text", text: program.helpInformation() };
     throw usageError(error, program, argv);
   }
-  if (invocation === undefined) return { kind: "text", text: program.helpInformation() };
-  return { kind: "run", invocation };
+  return { kind: "run", invocation: invocation! };
 }
 
 /** The format that the command line asks for, also where the rest of it can't be parsed. */
@@ -461,7 +462,7 @@ function unknownOption(
   argv: readonly string[],
 ): UsageError {
   const where = command ? `plan ${command.name()}` : "plan";
-  const options = [...(command?.options ?? []), ...program.options].map((option) => option.long ?? "").filter(Boolean);
+  const options = [...(command?.options ?? []), ...program.options].map((option) => option.long!);
   const meant = flag.startsWith("--") ? suggestOption(flag, [...options, "--help"]) : null;
   const retyped = argv.map((w) =>
     w === flag ? meant! : w.startsWith(`${flag}=`) ? `${meant}${w.slice(flag.length)}` : w,

@@ -45,6 +45,7 @@ export async function showProgress(
     return null;
   } finally {
     prompt?.close();
+    context.terminal.talkAbove(null);
     view.close();
   }
 }
@@ -65,7 +66,9 @@ async function openView(context: CommandContext, planId: string, to: "stdout" | 
   const colors = sink === io.stdout ? terminal.colors : terminal.talkColors;
   if (sink.isTTY && io.env.TERM !== "dumb") {
     const { LiveTree: Tree } = await import("./render/live-tree.js");
-    return new Tree(sink, colors, await client.get(planId), Date.now()) satisfies LiveTree;
+    const tree: LiveTree = new Tree(sink, colors, await client.get(planId), Date.now());
+    if (io.stderr.isTTY) terminal.talkAbove((text) => tree.print(text));
+    return tree;
   }
   const lines = new StepLines(colors);
   const print = (text: string) => void sink.write(`${text}\n`);

@@ -106,7 +106,7 @@ export class Client {
     const planId = options.planId ?? newPlanId(compiled.definition.name, Date.now());
     if (!isId(planId)) {
       throw new UsageError(
-        `"${planId}" can't be the id of a plan: ids are letters, digits, '.', '_' and '-', at most 128`,
+        `"${planId}" can't be the id of a plan: ids are letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit`,
         {
           details: { plan_id: planId },
         },

@@ -97,8 +97,9 @@ async function decide(
     reason: options.reason ?? null,
     expect: options.expect ?? null,
   });
-  if (decision.summary.eligible) requireNeeded(decision, options.acks ?? {});
   if (!decision.summary.eligible) return { read, decision };
+  const needless = needlessAcks(decision, options.acks ?? {});
+  if (needless.length > 0) return { read, decision: refused(decision, needlessError(planId, needless)) };
   const workers = here === null ? await countWorkers(store, read, decision) : decision.summary.workers;
   return { read, decision: expected({ ...decision, summary: { ...decision.summary, workers } }, options.expect) };
 }
@@ -144,14 +145,18 @@ function acknowledgements(acks: Readonly<Record<string, Ack>>): ReadonlyMap<stri
   );
 }
 
-/** @throws UsageError where an acknowledgement is about a step that needs none: it may be a slip */
-function requireNeeded({ summary }: ResumeDecision, acks: Readonly<Record<string, Ack>>): void {
-  const needless = Object.keys(acks).filter((stepId) => !summary.ackRequired.includes(stepId));
-  if (needless.length === 0) return;
-  throw new UsageError(`${needless.join(", ")} of plan ${summary.planId} needs no acknowledgement`, {
-    details: { plan_id: summary.planId, steps: needless },
-    try: `plan resume ${summary.planId} --dry-run`,
-  });
+/** Steps of which something is said and that need nothing said: it may be a slip, or the repetition of a request. */
+function needlessAcks({ summary }: ResumeDecision, acks: Readonly<Record<string, Ack>>): string[] {
+  return Object.keys(acks).filter((stepId) => !summary.ackRequired.includes(stepId));
+}
+
+function needlessError(planId: string, steps: readonly string[]): ErrorDocument {
+  return {
+    code: "USAGE",
+    message: `${steps.join(", ")} of plan ${planId} ${steps.length === 1 ? "needs" : "need"} no acknowledgement`,
+    details: { plan_id: planId, steps },
+    try: `plan resume ${planId} --dry-run`,
+  };
 }
 
 /** Refuses what differs from the dry-run that was looked at. A dry-run with `expect` says so as well. */
@@ -164,6 +169,10 @@ function expected(decision: ResumeDecision, token: string | undefined): ResumeDe
     details: { plan_id: summary.planId, expected: token, current: summary.resumeToken },
     try: `plan resume ${summary.planId} --dry-run`,
   };
+  return refused(decision, error);
+}
+
+function refused({ summary }: ResumeDecision, error: ErrorDocument): ResumeDecision {
   return { actions: null, summary: { ...summary, eligible: false, error } };
 }
 

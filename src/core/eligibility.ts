@@ -176,7 +176,7 @@ export function explainState(view: PlanView, state: PlanState): string {
   const { meta } = view;
   switch (state) {
     case "completed":
-      return `all ${meta.total} steps are done`;
+      return meta.total === 1 ? "its step is done" : `all ${meta.total} steps are done`;
     case "cancelled":
       return "it was cancelled";
     case "paused":

@@ -1,6 +1,6 @@
 /** Makes the directory in which Waymark keeps its things: readable by its owner only, and invisible to git. */
-import { chmodSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 
 const IGNORE_EVERYTHING = "*\n";
 
@@ -10,13 +10,26 @@ const IGNORE_EVERYTHING = "*\n";
  * @returns its real path
  */
 export function ensureDataDir(dataDir: string): string {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  makeDirectories(dataDir);
   const path = realpathSync(dataDir);
   const entries = readdirSync(path);
   if (entries.length === 0) writeFileSync(join(path, ".gitignore"), IGNORE_EVERYTHING);
   else if (!entries.includes(".gitignore") || !isOurs(join(path, ".gitignore"))) return path;
   chmodSync(path, 0o700);
   return path;
+}
+
+// Not `recursive`: Node 20 never returns where an existing parent, such as /proc, answers that it does not exist.
+function makeDirectories(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return;
+    if (code !== "ENOENT" || existsSync(dirname(path))) throw error;
+    makeDirectories(dirname(path));
+    makeDirectories(path);
+  }
 }
 
 function isOurs(path: string): boolean {

@@ -18,7 +18,7 @@ import type { Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { kill } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { StoreUnavailableError, StoreUnsuitableError } from "../core/errors.js";
+import { StoreUnavailableError, StoreUnsuitableError, WaymarkError } from "../core/errors.js";
 import { identify, isRunning } from "../machine/process-identity.js";
 import { ensureDataDir } from "./data-directory.js";
 import { withLock } from "./exclusive-lock.js";
@@ -77,6 +77,14 @@ const LAUNCH = [
  * @throws WaymarkError REDIS_NOT_FOUND, StoreUnsuitableError for a store of a newer server, StoreUnavailableError with the end of the log
  */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedStore> {
+  try {
+    return await startOrJoin(options);
+  } catch (error) {
+    throw isFileError(error) ? unusable(options.dataDir, error) : error;
+  }
+}
+
+async function startOrJoin(options: EmbeddedOptions): Promise<EmbeddedStore> {
   const dataDir = ensureDataDir(options.dataDir);
   const files = serverFiles(dataDir);
   const deadlineMs = options.startDeadlineMs ?? START_DEADLINE_MS;
@@ -95,6 +103,18 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
       return released;
     },
   };
+}
+
+function isFileError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "syscall" in error && "code" in error && "path" in error;
+}
+
+/** A directory of somebody else, a read-only disk, a full one. */
+function unusable(dataDir: string, cause: NodeJS.ErrnoException): WaymarkError {
+  return new WaymarkError("STORE_UNAVAILABLE", `The data directory ${dataDir} can't be used: ${cause.message}`, {
+    details: { data_dir: dataDir, reason: cause.code ?? null },
+    cause,
+  });
 }
 
 interface Joined {

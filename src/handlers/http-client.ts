@@ -105,7 +105,10 @@ export function guardedLookup(allow: readonly AllowEntry[], resolve: Resolve = s
 }
 
 function forbidden(what: string, kind: string, host: string): Error {
-  return refusal(`${what}, a ${kind} address; list ${host} in allow if that is meant`, "HTTP_ADDRESS");
+  return refusal(
+    `${what}, ${kind === "unspecified" ? "an" : "a"} ${kind} address; list ${host} in allow if that is meant`,
+    "HTTP_ADDRESS",
+  );
 }
 
 function refusal(message: string, code: string): NonRetryableError {

@@ -56,7 +56,11 @@ export function decodeMeta(planId: string, hash: ReadonlyMap<string, string>, wo
   };
 }
 
-const WAITS: Readonly<Record<string, WaitKind>> = { a: "approval", s: "signal", t: "timer" };
+const WAITS: ReadonlyMap<string, WaitKind> = new Map([
+  ["a", "approval"],
+  ["s", "signal"],
+  ["t", "timer"],
+]);
 export const WAIT_LETTERS: Readonly<Record<WaitKind, string>> = { approval: "a", signal: "s", timer: "t" };
 
 /** `text` is state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|effect; see lua/plan-core.lua. */
@@ -89,8 +93,11 @@ export function decodeOpenStep(stepId: string, text: string, createdAt: number):
       return { ...facts, kind: "uncertain", workerId: tokenWorker(f[5]!), since: at };
     case "r":
       return { ...facts, kind: "running", workerId: tokenWorker(f[5]!), startedAt: at };
-    case "w":
-      return { ...facts, kind: "waiting", wait: WAITS[f[8]!] ?? "signal", dueAt, since: at };
+    case "w": {
+      const wait = WAITS.get(f[8]!);
+      if (!wait) throw corrupt(`open step ${stepId}`, text);
+      return { ...facts, kind: "waiting", wait, dueAt, since: at };
+    }
     case "f":
       return { ...facts, kind: "failed", failedAt: at };
     default:
@@ -136,15 +143,20 @@ export interface EventBase {
 export function decodeEvent({ planId, createdAt, tag }: EventBase, seq: number, text: string): PlanEvent {
   const f = text.split("|");
   const bad = () => corrupt(`event ${seq} of plan ${planId}`, text);
-  const int = (i: number) => integer(f[i] ?? "", `event ${seq} of plan ${planId}`);
+  const field = (i: number) => {
+    const value = f[i];
+    if (value === undefined) throw bad();
+    return value;
+  };
+  const int = (i: number) => integer(field(i), `event ${seq} of plan ${planId}`);
   const rest = (i: number) => f.slice(i).join("|");
   const facts = { seq, at: createdAt + int(1), planId, epoch: int(2) };
-  const step = f[3] ?? "";
+  const step = field(3);
   switch (f[0]) {
     case "S":
       return { ...facts, type: "plan.submitted", actor: rest(3) };
     case "s":
-      return { ...facts, type: "step.started", step, attempt: int(4), fence: createdAt + int(5), workerId: f[6] ?? "" };
+      return { ...facts, type: "step.started", step, attempt: int(4), fence: createdAt + int(5), workerId: field(6) };
     case "c": {
       const fence = createdAt + int(5);
       return {
@@ -171,23 +183,20 @@ export function decodeEvent({ planId, createdAt, tag }: EventBase, seq: number, 
     case "r":
       return { ...facts, type: "step.released", step, attempt: int(4), reason: rest(5) };
     case "x":
-      return { ...facts, type: "step.crashed", step, attempt: int(4), workerId: f[5] ?? "" };
-    case "w":
-      return {
-        ...facts,
-        type: "step.waiting",
-        step,
-        attempt: int(4),
-        wait: WAITS[f[5] ?? ""] ?? "signal",
-        dueAt: f[6] ? createdAt + int(6) : null,
-      };
+      return { ...facts, type: "step.crashed", step, attempt: int(4), workerId: field(5) };
+    case "w": {
+      const wait = WAITS.get(field(5));
+      if (!wait) throw bad();
+      const dueAt = field(6) === "" ? null : createdAt + int(6);
+      return { ...facts, type: "step.waiting", step, attempt: int(4), wait, dueAt };
+    }
     case "d":
       return {
         ...facts,
         type: "decision.recorded",
         step,
         decisionId: decisionId(tag, createdAt, int(4)),
-        actor: f[5] ?? "",
+        actor: field(5),
       };
     case "p":
       return { ...facts, type: "plan.pause_requested", actor: step, reason: rest(4) || null };

@@ -20,8 +20,9 @@ export interface ConnectOptions {
 export async function connect(options: ConnectOptions): Promise<Redis> {
   let lastError: Error | null = null;
   let connected = false;
+  const address = addressOf(options.url);
   const settings = {
-    ...addressOf(options.url),
+    ...address,
     lazyConnect: true,
     enableReadyCheck: false,
     disableClientInfo: true,
@@ -39,7 +40,7 @@ export async function connect(options: ConnectOptions): Promise<Redis> {
     timer = setTimeout(() => reject(new Error(`no answer within ${CONNECT_DEADLINE_MS} ms`)), CONNECT_DEADLINE_MS);
   });
   try {
-    await Promise.race([redis.connect().then(() => hearAnswer(redis)), deadline]);
+    await Promise.race([redis.connect().then(() => hearAnswer(redis, address.db ?? 0)), deadline]);
     connected = true;
     return redis;
   } catch (error) {
@@ -52,11 +53,15 @@ export async function connect(options: ConnectOptions): Promise<Redis> {
   }
 }
 
-/** A kernel accepts connections for a server that is stuck. Any answer will do, a refusal too: the user may not ask. */
-async function hearAnswer(redis: Redis): Promise<void> {
+/**
+ * A kernel accepts connections for a server that is stuck. Any answer will do, but a demand for a password: a user may
+ * lack the right to ask. The client goes on in database 0 where it can't have the one it wants, so it is asked again.
+ */
+async function hearAnswer(redis: Redis, database: number): Promise<void> {
   await redis.ping().catch((error: Error) => {
-    if (error.name !== "ReplyError") throw error;
+    if (error.name !== "ReplyError" || error.message.startsWith("NOAUTH")) throw error;
   });
+  if (database !== 0) await redis.select(database);
 }
 
 /** The URL without its password, for messages. */

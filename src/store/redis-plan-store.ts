@@ -479,6 +479,10 @@ export class RedisPlanStore implements PlanStore {
     if (step.uses !== "approve" && step.uses !== "wait") {
       throw notWaiting(planId, stepId, `it runs ${step.uses} and never waits for an answer`);
     }
+    // An approval is a person's decision: data without one must not open the gate.
+    if (step.uses === "approve" && answer.choice === null) {
+      throw notWaiting(planId, stepId, "it asks for an approval, not for a signal", `plan approve ${planId} ${stepId}`);
+    }
     const { args, jobKeys } = successorArgs(this.keys, compiled!, stepId, meta);
     const decision =
       answer.choice === null
@@ -494,7 +498,8 @@ export class RedisPlanStore implements PlanStore {
           planId,
           stepId,
           step.uses === "approve" ? "a" : "s",
-          answer.signalId ?? "",
+          // An id stands for one signal to one step.
+          answer.signalId === null ? "" : `${stepId}/${answer.signalId}`,
           answer.cancels ? "cancel" : "",
           oneField(answer.actor),
           decision,
@@ -505,7 +510,9 @@ export class RedisPlanStore implements PlanStore {
     );
     if (reply.startsWith("NOTWAITING ")) throw notWaiting(planId, stepId, reply.slice("NOTWAITING ".length));
     if (reply === "KEPT") return { kept: true };
-    if (reply === "REPEATED") return { kept: false };
+    if (reply === "REPEATED") {
+      return { kept: (await this.redis.hexists(this.keys.planPart(planId, "steps"), stepId)) === 0 };
+    }
     this.requireOk("signal", planId, reply);
     return { kept: false };
   }
@@ -580,10 +587,10 @@ export class RedisPlanStore implements PlanStore {
   }
 }
 
-function notWaiting(planId: string, stepId: string, why: string): WaymarkError {
+function notWaiting(planId: string, stepId: string, why: string, next = `plan get ${planId}`): WaymarkError {
   return new WaymarkError("NOT_WAITING", `Step ${stepId} of plan ${planId} takes no answer: ${why}`, {
     details: { plan_id: planId, step: stepId },
-    try: `plan get ${planId}`,
+    try: next,
   });
 }
 

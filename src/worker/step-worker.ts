@@ -180,7 +180,9 @@ export class StepWorker {
       if (compiled.steps.get(step.stepId)?.next.length === 0) this.cache.drop(step.planId);
       else this.cache.keep(step, outcome.output);
     }
-    if (outcome.kind === "release") this.released.push({ planId: step.planId, stepId: step.stepId });
+    // What a pause or a cancel ended before is not handed back by a drain.
+    if (outcome.kind === "release" && this.state !== "accepting")
+      this.released.push({ planId: step.planId, stepId: step.stepId });
     log.debug(step, `step ended: ${outcome.kind}`);
     return outcome;
   }

@@ -71,6 +71,7 @@ export class Running {
   readonly stdin = new PassThrough();
   readonly ended: Promise<Finished>;
   private readonly listeners = new Set<(signal: StopSignal) => void>();
+  private readonly readerGone = new Set<() => void>();
 
   constructor(argv: readonly string[], cwd: string, env: Record<string, string>, isTTY: boolean) {
     const sink = (name: "stdout" | "stderr") => ({
@@ -90,6 +91,10 @@ export class Running {
         this.listeners.add(listener);
         return () => this.listeners.delete(listener);
       },
+      onReaderGone: (listener) => {
+        this.readerGone.add(listener);
+        return () => this.readerGone.delete(listener);
+      },
     };
     this.ended = main(argv, io).then((code) => ({ code, stdout: this.stdout, stderr: this.stderr }));
   }
@@ -98,6 +103,16 @@ export class Running {
   signal(signal: StopSignal): void {
     if (this.listeners.size === 0) throw new Error(`Nobody listens for ${signal}`);
     for (const listener of this.listeners) listener(signal);
+  }
+
+  /** Whether it goes on until somebody ends it. */
+  get isFollowing(): boolean {
+    return this.readerGone.size > 0;
+  }
+
+  /** Whoever reads stdout, such as `head`, leaves. */
+  readerLeaves(): void {
+    for (const listener of this.readerGone) listener();
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -34,4 +34,14 @@ test("a star stands for a name, two for any folders; hidden ones and node_module
 test("a pattern that matches nothing is refused; a plain name is taken as it is", async () => {
   await expect(expandGlobs(["nosuch/*.ts"], folder)).rejects.toMatchObject({ code: "USAGE" });
   expect(names(await expandGlobs(["plain.ts"], folder))).toEqual(["plain.ts"]);
+});
+
+test("two stars at the end stand for every file below", async () => {
+  expect(names(await expandGlobs(["plans/deep/**"], folder))).toEqual(["plans/deep/c.ts", "plans/deep/er/d.ts"]);
+});
+
+test("a file is no folder to look into, and a folder that can't be read is named", async () => {
+  await expect(expandGlobs(["plans/a.ts/*.ts"], folder)).rejects.toThrow("No file matches plans/a.ts/*.ts");
+  symlinkSync("loop", join(folder, "loop"));
+  await expect(expandGlobs(["loop/*.ts"], folder)).rejects.toMatchObject({ code: "USAGE", message: /loop: ELOOP/ });
 });

@@ -322,8 +322,13 @@ describe("pause, cancel, signal", () => {
     const running = cli.start("run", "sig.yaml", "--id", "sig-1");
     await until("the approval", () => running.stderr.includes("plan approve sig-1 hold"));
 
-    const early = await cli.json("signal", "sig-1", "ci", "--data", '{"buildId":7}', "--signal-id", "s1");
-    expect(early).toEqual({ plan_id: "sig-1", step: "ci", kept: true });
+    for (const data of ['{"buildId":7}', '{"buildId":8}']) {
+      const early = await cli.json("signal", "sig-1", "ci", "--data", data, "--signal-id", "s1");
+      expect(early).toEqual({ plan_id: "sig-1", step: "ci", kept: true });
+    }
+    const forged = await cli.run("signal", "sig-1", "hold", "--data", '{"choice":"approve"}');
+    expect(forged.code).toBe(3);
+    expect(forged.stderr).toMatch(/^Error: NOT_WAITING: .*\nTry: plan approve sig-1 hold\n$/);
     await cli.run("approve", "sig-1", "hold");
     expect((await running.ended).code).toBe(0);
     expect((await cli.json("get", "sig-1")).state).toBe("completed");
@@ -342,8 +347,27 @@ describe("pause, cancel, signal", () => {
     expect(logs.stdout).toBe("── one  attempt 1\nfirst\nsecond\n");
 
     await until("an event", () => all.stdout.includes("plan.completed"));
+    const piped = cli.start("history", "--all", "--follow");
+    await until("it to follow", () => piped.isFollowing);
+    piped.readerLeaves();
+    expect((await piped.ended).code).toBe(0);
     all.signal("SIGINT");
     expect((await all.ended).code).toBe(130);
+  });
+
+  test("a followed log goes on in the line in which it paused", async () => {
+    cli.file(
+      "dots.yaml",
+      aDocument("dots", { a: "printf one; while ! test -e dots.go; do sleep 0.05; done; printf ' two'" }),
+    );
+    const running = cli.start("run", "dots.yaml", "--id", "dots-1");
+    await until("the plan", async () => (await cli.run("get", "dots-1")).code === 0);
+    const logs = cli.start("logs", "dots-1", "--follow");
+    await until("the first piece", () => logs.stdout.includes("one"));
+    cli.file("dots.go", "");
+    await running.ended;
+
+    expect((await logs.ended).stdout).toBe("── a  attempt 1\none two\n");
   });
 });
 
@@ -363,8 +387,17 @@ describe("acknowledging", () => {
     expect(refused.code).toBe(3);
     expect(refused.stderr).toMatch(/^Error: ACK_REQUIRED: .*\nTry: plan resume pay-1 --ack pay=done\n$/);
     cli.file("receipt.json", '{"id":7}');
-    const done = await cli.run("resume", "pay-1", "--here", "--allow-shell", "--ack", "pay=done:@receipt.json");
+    const both = await cli.run("resume", "pay-1", "--ack", "pay=redo", "--ack", "pay=done");
+    expect(both.code).toBe(2);
+    expect(both.stderr).toContain("--ack says twice what happened to pay");
+    const said = ["--here", "--allow-shell", "--ack", "pay=done:@receipt.json", "--request-id", "pay-r1"];
+    const done = await cli.run("resume", "pay-1", ...said);
     expect(done.code).toBe(0);
+    // Its answer was lost, and it is sent again.
+    expect((await cli.run("resume", "pay-1", ...said)).stderr).toContain(
+      "was resumed by an earlier request of this id",
+    );
+    expect((await cli.run("resume", "pay-1", "--ack", "pay=done")).code).toBe(3);
     expect((await cli.json("decisions", "pay-1")).some((d: { step: string }) => d.step === "pay")).toBe(true);
   });
 });
@@ -391,7 +424,41 @@ test("@latest of an empty store is a plan that isn't there", async () => {
   );
 });
 
+test.each([
+  [["worker", "--queues", ","], "--queues names no queue"],
+  [["resume", "x", "--request-id", ""], "--request-id is empty"],
+  [["list", "--actor", " "], "--actor is empty"],
+])("%j is refused: nothing stands where a value belongs", async (argv, message) => {
+  expect(await cli.run(...argv)).toMatchObject({ code: 2, stderr: expect.stringContaining(message) });
+});
+
 describe("stores that can't be used", () => {
+  test("several shards are refused, not ignored", async () => {
+    const sharded = new Cli({ redisUrl: inject("redisUrl"), env: { WAYMARK_SHARDS: "3" } });
+    const { code, stderr } = await sharded.run("list");
+    sharded.remove();
+
+    expect(code).toBe(6);
+    expect(stderr).toContain("STORE_UNSUITABLE: This version keeps all plans in one shard; 3 are configured.");
+  });
+
+  test("doctor doesn't send to doctor", async () => {
+    const { code, stderr } = await cli.run("doctor", "--redis-url", "redis://127.0.0.1:1");
+
+    expect(code).toBe(6);
+    expect(stderr).not.toContain("Try:");
+  });
+
+  test("a data directory that can't be one is exit 6, with the reason", async () => {
+    const local = new Cli();
+    local.file("taken", "");
+    const { code, stderr } = await local.run("list", "--data-dir", "taken");
+    local.remove();
+
+    expect(code).toBe(6);
+    expect(stderr).toMatch(/^Error: STORE_UNAVAILABLE: The data directory .*taken can't be used: ENOTDIR: /);
+  });
+
   test("a store that doesn't answer is exit 6 within seconds", async () => {
     const { code, stderr } = await cli.run("get", "x", "--redis-url", "redis://127.0.0.1:1");
 

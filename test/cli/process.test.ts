@@ -50,16 +50,50 @@ test("the worker process drains at SIGTERM and exits 0", async () => {
   expect(seen.stdout).toBe("");
 });
 
-test("a reader that has left is no error; anything else on a stream is", async () => {
-  const { fake, exits } = aFakeProcess();
+test.each(["EPIPE", "EIO"])(
+  "a reader that has left (%s) is no error, and those who follow hear of it",
+  async (code) => {
+    const { fake, exits } = aFakeProcess();
+    const io = processIo(fake);
+    let heard = 0;
+    const unsubscribe = io.onReaderGone(() => {
+      heard += 1;
+    });
+
+    fake.stdout.emit("error", Object.assign(new Error("gone"), { code }));
+    unsubscribe();
+    fake.stdout.emit("error", Object.assign(new Error("gone"), { code }));
+    await finish(fake, 3);
+
+    expect(exits).toEqual([3]);
+    expect(heard).toBe(1);
+  },
+);
+
+test.each([
+  [0, 1],
+  [3, 3],
+])("a full disk ends a command that would exit %i with %i, when its work is done", async (code, exit) => {
+  const { fake, exits, written } = aFakeProcess();
+  processIo(fake);
+
+  fake.stdout.emit("error", Object.assign(new Error("no space left on device"), { code: "ENOSPC" }));
+  await finish(fake, code);
+
+  expect(exits).toEqual([exit]);
+  expect(written()).toBe("Error: INTERNAL: Not everything could be written: no space left on device.\n");
+});
+
+test("the current directory is looked up when it is needed, and its loss is an error that a person can read", () => {
+  const { fake } = aFakeProcess();
   const io = processIo(fake);
-
-  fake.stdout.emit("error", Object.assign(new Error("gone"), { code: "EPIPE" }));
-  expect(() => fake.stderr.emit("error", new Error("disk full"))).toThrow("disk full");
-  await finish(fake, 3);
-
-  expect(exits).toEqual([3]);
   expect(io.cwd).toBe("/somewhere");
+
+  fake.cwd = () => {
+    throw new Error("ENOENT: no such file or directory, uv_cwd");
+  };
+
+  expect(() => io.cwd).toThrow("The current directory does not exist any more");
 });
 
 test("signals are heard only while somebody listens", () => {
@@ -76,7 +110,14 @@ test("signals are heard only while somebody listens", () => {
 });
 
 function aFakeProcess() {
-  const stream = () => Object.assign(new EventEmitter(), { write: (_text: string, done: () => void) => done() });
+  let text = "";
+  const stream = () =>
+    Object.assign(new EventEmitter(), {
+      write: (part: string, done?: () => void) => {
+        text += part;
+        done?.();
+      },
+    });
   const exits: number[] = [];
   const fake = Object.assign(new EventEmitter(), {
     stdout: stream(),
@@ -84,7 +125,9 @@ function aFakeProcess() {
     stdin: stream(),
     env: {},
     cwd: () => "/somewhere",
-    exit: (code: number) => exits.push(code),
+    exit: (code: number) => {
+      exits.push(code);
+    },
   });
-  return { fake: fake as unknown as NodeJS.Process, exits };
+  return { fake: fake as unknown as NodeJS.Process, exits, written: () => text };
 }

@@ -56,6 +56,12 @@ describe("commands", () => {
   });
 });
 
+test("options without a command, and help about nothing, show the commands", () => {
+  for (const argv of [["--debug"], ["--prefix", "p"], ["help"]]) {
+    expect(parseCommandLine(argv, "1")).toMatchObject({ kind: "text", text: /^Usage: plan <command>/ });
+  }
+});
+
 describe("refusals", () => {
   const refusal = (...argv: string[]): UsageError => {
     try {
@@ -104,6 +110,14 @@ describe("refusals", () => {
     expect(refusal("get", "a", "b").message).toMatch(/too many arguments/i);
     expect(refusal("resume", "a", "--here", "--detach").message).toMatch(/cannot be used with/i);
     expect(refusal("logs", "a", "--attempt").message).toMatch(/argument missing/i);
+  });
+
+  test("without a command it is the program that is named", () => {
+    expect(refusal("--dryrun")).toMatchObject({ message: "plan has no option --dryrun", try: "plan --help" });
+    expect(refusal("--debgu").try).toBe("plan --debug");
+    expect(refusal("get", "-x").message).toBe("plan get has no option -x");
+    expect(refusal("--prefix")).toMatchObject({ message: /argument missing/, try: "plan --help" });
+    expect(refusal("help", "resmue").try).toBe("plan resume");
   });
 
   test("a format that a command lacks is refused with those it has", () => {

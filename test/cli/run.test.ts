@@ -283,6 +283,22 @@ describe("interruption", () => {
     expect((await cli.run("resume", "slow-1")).code).toBe(0);
   });
 
+  test("at a terminal it says so above the live tree, where the next frame doesn't wipe it", async () => {
+    const file = cli.file(
+      "above.yaml",
+      aDocument("above", { a: "touch above.started; while ! test -e above.go; do sleep 0.05; done", b: "echo b" }),
+    );
+    const running = cli.startAtTerminal("run", file, "--id", "above-1");
+    await until("the step to run", () => safeExists("above.started"));
+    await until("the tree", () => running.stderr.includes("above-1"));
+
+    running.signal("SIGINT");
+    cli.file("above.go", "");
+
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: the frame is erased before the line
+    expect((await running.ended).stderr).toMatch(/\u001b\[\d+A\r\u001b\[JStopping: active steps have 25s to end/);
+  });
+
   test("a second signal hands the active step back at once, and costs it no attempt", async () => {
     const file = cli.file("stuck.yaml", aDocument("stuck", { b: "touch stuck.started; sleep 60", c: "echo c" }));
     const running = cli.start("run", file, "--id", "stuck-1");

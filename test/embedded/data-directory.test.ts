@@ -47,3 +47,7 @@ test("a directory with other people's things is left as it is", () => {
 function modeOf(path: string): number {
   return statSync(path).mode & 0o777;
 }
+
+test.skipIf(process.platform !== "linux")("a place where nothing can be made is an error, not a loop", () => {
+  expect(() => ensureDataDir("/proc/waymark/deep")).toThrow("ENOENT");
+});

@@ -518,7 +518,8 @@ describe("waiting", () => {
 
   test("an approval that was refused as too early counts when it is sent again", async () => {
     const plan = await submitted(asks);
-    const early = answer("approve", { signalId: "click-1" });
+    const choice = { question: "Publish?", options: ["approve", "reject"], choice: "approve", rationale: null };
+    const early = answer("approve", { signalId: "click-1", choice });
     await expect(t.store.signal(plan, "ok", early)).rejects.toMatchObject({ code: "NOT_WAITING" });
     await worker.settle(await worker.take(), forApproval, false);
 
@@ -526,6 +527,42 @@ describe("waiting", () => {
 
     expect(await t.state(plan)).toBe("running");
     expect(await worker.take()).toMatchObject({ stepId: "z" });
+  });
+
+  test("data without a choice does not answer what asks for an approval", async () => {
+    const plan = await submitted(asks);
+    await worker.settle(await worker.take(), forApproval, false);
+    const before = await t.dumpPlan(plan);
+
+    await expect(t.store.signal(plan, "ok", answer({ ok: true }))).rejects.toMatchObject({
+      code: "NOT_WAITING",
+      try: `plan approve ${plan} ok`,
+    });
+
+    expect(await t.dumpPlan(plan)).toEqual(before);
+  });
+
+  test("a repeated signal that came early is still said to be kept", async () => {
+    const plan = await submitted(waits);
+    await t.store.signal(plan, "w", answer(1, { signalId: "s1" }));
+
+    expect(await t.store.signal(plan, "w", answer(2, { signalId: "s1" }))).toEqual({ kept: true });
+
+    await worker.settle(await worker.take(), forSignal);
+    expect(await t.store.output(plan, "w")).toBe("1");
+  });
+
+  test("one signal id to two steps is two signals", async () => {
+    const plan = await submitted(
+      aDefinition([
+        { id: "v", uses: "wait" },
+        { id: "w", uses: "wait", needs: ["v"] },
+      ]),
+    );
+    await worker.settle(await worker.take(), forSignal, false);
+    await t.store.signal(plan, "v", answer(1, { signalId: "build-1" }));
+
+    expect(await t.store.signal(plan, "w", answer(2, { signalId: "build-1" }))).toEqual({ kept: true });
   });
 
   test("an approval is recorded as a decision and stands in force from then on", async () => {

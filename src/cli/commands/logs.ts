@@ -71,36 +71,56 @@ async function followLogs(
   planId: string,
   read: () => Promise<LogChunk[]>,
 ): Promise<number> {
-  const shown = new Map<string, number>();
+  const shown = new Map<string, LogChunk>();
   let heading = "";
+  // A piece may end within a line: what comes next goes on there.
+  let midLine = false;
+  const print = (chunk: LogChunk, key: string, text: string) => {
+    if (heading !== key) {
+      if (midLine) terminal.line();
+      terminal.line(headingOf(chunk, terminal));
+      heading = key;
+    }
+    io.stdout.write(printableText(text));
+    midLine = !text.endsWith("\n");
+  };
   return untilStopped(io, async (signal) => {
-    for (;;) {
-      const stopped = (await client.standing(planId)).stopped;
-      for (const chunk of await read()) {
-        const key = `${chunk.step}/${chunk.attempt}`;
-        const text = unseen(chunk, shown.get(key) ?? 0);
-        if (text === "") continue;
-        shown.set(key, chunk.bytes);
-        if (!terminal.human) terminal.item({ ...chunk, text });
-        else printChunk(terminal, { ...chunk, text }, heading === key);
-        heading = key;
+    try {
+      for (;;) {
+        const stopped = (await client.standing(planId)).stopped;
+        for (const chunk of await read()) {
+          const key = `${chunk.step}/${chunk.attempt}`;
+          const text = unseen(chunk, shown.get(key));
+          if (text === "") continue;
+          shown.set(key, chunk);
+          if (terminal.human) print(chunk, key, text);
+          else terminal.item({ ...chunk, text });
+        }
+        if (stopped || signal.aborted) return;
+        await sleep(READ_EVERY_MS, undefined, { signal });
       }
-      if (stopped || signal.aborted) return;
-      await sleep(READ_EVERY_MS, undefined, { signal });
+    } finally {
+      if (midLine) terminal.line();
     }
   });
 }
 
-/** What came after the first `seen` bytes, as far as it is still kept. */
-function unseen(chunk: LogChunk, seen: number): string {
+/** What was added since, as far as it is still kept. */
+function unseen(chunk: LogChunk, before: LogChunk | undefined): string {
+  if (before === undefined) return chunk.text;
+  if (chunk.text.startsWith(before.text)) return chunk.text.slice(before.text.length);
+  // Its beginning was dropped. Bytes that were hidden count as written, so this may repeat a few.
   const kept = Buffer.from(chunk.text);
-  return kept.subarray(Math.max(0, kept.length - (chunk.bytes - seen))).toString();
+  return kept.subarray(Math.max(0, kept.length - (chunk.bytes - before.bytes))).toString();
 }
 
-function printChunk(terminal: Terminal, chunk: LogChunk, goesOn = false): void {
-  const c = terminal.colors;
+function printChunk(terminal: Terminal, chunk: LogChunk): void {
   const kept = Buffer.byteLength(chunk.text);
-  const cut = !goesOn && chunk.bytes > kept ? c.dim(`  (the last ${kept} of ${chunk.bytes} bytes)`) : "";
-  if (!goesOn) terminal.line(`${c.bold(`── ${printable(chunk.step)}`)}${c.dim(`  attempt ${chunk.attempt}`)}${cut}`);
+  const cut = chunk.bytes > kept ? terminal.colors.dim(`  (the last ${kept} of ${chunk.bytes} bytes)`) : "";
+  terminal.line(`${headingOf(chunk, terminal)}${cut}`);
   terminal.line(printableText(chunk.text).replace(/\n$/, ""));
+}
+
+function headingOf({ step, attempt }: LogChunk, { colors: c }: Terminal): string {
+  return `${c.bold(`── ${printable(step)}`)}${c.dim(`  attempt ${attempt}`)}`;
 }

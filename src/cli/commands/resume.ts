@@ -181,6 +181,7 @@ async function acknowledgements({ io }: CommandContext, given: readonly string[]
       );
     }
     const [, step, said, output] = match;
+    if (acks.has(step!)) throw new UsageError(`--ack says twice what happened to ${printable(step!)}`);
     if (said === "redo") acks.set(step!, { said });
     else acks.set(step!, { said: "done", output: output === undefined ? null : await jsonValue("--ack", output, io) });
   }
@@ -224,5 +225,6 @@ function checkFlags(args: readonly string[], ids: readonly string[], flags: Resu
     ].filter(Boolean);
     if (single.length > 0) throw usage(`${single.join(" and ")} ${single.length === 1 ? "is" : "are"} for one plan`);
   }
+  if (flags.requestId === "") throw usage("--request-id is empty");
   if (flags.allowShell && !flags.here) throw usage("--allow-shell goes with --here");
 }

@@ -2,6 +2,7 @@
 import { relative } from "node:path";
 import { pino } from "pino";
 import { DOCUMENT_QUEUE } from "../../core/definition.js";
+import { UsageError } from "../../core/errors.js";
 import type { CommandContext } from "../context.js";
 import { expandGlobs } from "../expand-globs.js";
 import { type LoadedDefinition, loadFile, loadModule, type PlanModule } from "../load-definition.js";
@@ -30,6 +31,7 @@ export async function worker(
     local: documents.map((document) => document.compiled),
   });
   const queues = options.queues?.flatMap((names) => names.split(",")).filter(Boolean) ?? queuesOf(modules, documents);
+  if (queues.length === 0) throw new UsageError("--queues names no queue");
   const running = await makeWorker(context, { queues, modules, trust, concurrency: config.concurrency, log });
   let drain = () => {};
   const asked = new Promise<void>((resolve) => {

@@ -12,6 +12,7 @@ export class Terminal {
   /** For text on stdout and on stderr: each is a terminal or not by itself. */
   readonly colors: Colors;
   readonly talkColors: Colors;
+  private above: ((text: string) => void) | null = null;
 
   constructor(
     private readonly io: Io,
@@ -32,7 +33,13 @@ export class Terminal {
   }
 
   talk(text: string): void {
-    this.io.stderr.write(`${text}\n`);
+    if (this.above === null) this.io.stderr.write(`${text}\n`);
+    else this.above(text);
+  }
+
+  /** While something is drawn in place, talk goes above it: written below, it would be wiped with the next frame. */
+  talkAbove(print: ((text: string) => void) | null): void {
+    this.above = print;
   }
 
   /** The one document of `-o json`, in snake_case. */

@@ -1,0 +1,102 @@
+import pc from "picocolors";
+import { expect, test } from "vitest";
+import { renderDecisions } from "../../../src/cli/commands/decisions.js";
+import { renderPlan } from "../../../src/cli/render/plan-tree.js";
+import { renderResumeSummary } from "../../../src/cli/render/resume-summary.js";
+import type { DecisionDocument } from "../../../src/client/documents.js";
+import type { ResumeSummary } from "../../../src/core/eligibility.js";
+import { AT, aPlan, aStep } from "./a-plan.js";
+
+const plain = pc.createColors(false);
+const render = (...args: Parameters<typeof aPlan>) => renderPlan(aPlan(...args), Date.parse(AT), plain).split("\n");
+
+test("a plan that was resumed once says so in words", () => {
+  expect(render([aStep("a", "queued")], { resumeCount: 1 })).toContain("State      running  (epoch 2, resumed once)");
+});
+
+test("a step that nobody may run says why instead of when it is tried again", () => {
+  const [row] = render([aStep("a", "delayed", { dueAt: AT, unserved: "no worker here may run shell steps" })]).slice(
+    -1,
+  );
+
+  expect(row).toBe("└─ ◷ a  waits: no worker here may run shell steps");
+});
+
+test("what was not recorded is left out, and no gap is shown for it", () => {
+  const rows = render([
+    aStep("a", "failed"),
+    aStep("b", "delayed", { needs: ["a"], dueAt: AT, attempts: 1 }),
+    aStep("c", "waiting", { needs: ["b"], wait: "approval" }),
+    aStep("d", "completed", { needs: ["c"] }),
+    aStep("e", "running", { needs: ["d"], worker: "vm:1" }),
+    aStep("f", "pending", { needs: ["a", "b"] }),
+  ]).slice(-6);
+
+  expect(rows[0]).toBe("├─ ✖ a  failed after 1 attempt");
+  expect(rows[1]).toMatch(/^├─ ◷ b {2}attempt 2 at \S+ \S+$/);
+  expect(rows.slice(2)).toEqual([
+    "├─ ◷ c  waits for an approval:",
+    "├─ ✔ d  0ms",
+    "├─ ● e  0ms on vm:1",
+    "└─ ○ f  needs a, b",
+  ]);
+});
+
+test("a big plan with two places at work is shortened between them", () => {
+  const steps = Array.from({ length: 200 }, (_, i) =>
+    aStep(`s${i}`, i === 50 || i === 100 ? "running" : "pending", { worker: "vm:1" }),
+  );
+
+  const rows = render(steps).filter((row) => row.includes("┆"));
+
+  expect(rows).toEqual(["├─ ┆ 42 pending", "├─ ┆ 49 pending", "├─ ┆ 91 pending"]);
+});
+
+test("decisions hang below the one that they follow, with options and reasons where there are any", () => {
+  const aDecision = (
+    decisionId: string,
+    parent: string | null,
+    facts: Partial<DecisionDocument>,
+  ): DecisionDocument => ({
+    decisionId,
+    parent,
+    step: "s",
+    question: "how?",
+    options: [],
+    choice: "x",
+    rationale: null,
+    madeBy: "sam",
+    at: AT,
+    ...facts,
+  });
+
+  const lines = renderDecisions(
+    [
+      aDecision("dec_1", null, { step: null }),
+      aDecision("dec_2", "dec_1", {}),
+      aDecision("dec_3", "dec_2", { options: ["x", "y"], rationale: "cheaper" }),
+      aDecision("dec_4", "dec_gone", {}),
+    ],
+    plain,
+  ).map((line) => line.replace(/ {2}\S+ \S+ by sam$/, ""));
+
+  expect(lines).toEqual([
+    "dec_1  submission",
+    '└─ dec_2  s: how? "x"',
+    '   └─ dec_3  s: how? "x" of x, y (cheaper)',
+    '└─ dec_4  s: how? "x"',
+  ]);
+});
+
+test("a summary lists no more steps than a dry-run keeps, and counts the others", () => {
+  const reuse = Array.from({ length: 150 }, (_, i) => `r${i}`);
+  const summary = {
+    ...{ planId: "p", name: "n", version: 1, state: "failed", why: "w", phase: "execute", step: null, total: 150 },
+    ...{ decisionId: "dec", lastCompletedStep: null, lastCheckpointId: null, run: [], runCount: 0, ackRequired: [] },
+    ...{ reuse, reuseCount: 150, newKey: [], from: null, reason: null, resumeToken: "t", epoch: 1, eligible: false },
+  } as unknown as ResumeSummary;
+
+  const text = renderResumeSummary(summary, { choice: undefined }, plain);
+
+  expect(text).toMatch(/r99 and 50 more\n/);
+});

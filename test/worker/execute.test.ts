@@ -1,0 +1,436 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: that is what an expression looks like
+/** What one attempt comes to, whatever the code that it runs does. */
+import { expect, test } from "vitest";
+import { z } from "zod";
+import type { CompiledDefinition } from "../../src/core/definition.js";
+import { NonRetryableError, RetryAfterError, UsageError } from "../../src/core/errors.js";
+import type { HandlerCall, StepHandler } from "../../src/core/handler.js";
+import type { StartedStep } from "../../src/core/ports.js";
+import { defineHandler } from "../../src/define/define-handler.js";
+import { definePlan } from "../../src/define/define-plan.js";
+import type { AnyPlan } from "../../src/define/typed-plan.js";
+import { Attempt } from "../../src/worker/attempt.js";
+import { type ExecuteEnvironment, execute } from "../../src/worker/execute.js";
+import { PlanCache } from "../../src/worker/plan-cache.js";
+import { aDefinition } from "../support/plans.js";
+import { gate } from "../support/step-workers.js";
+
+test("a function sees everything above it by name, and nothing else", async () => {
+  const plan = definePlan("web", { input: z.object({ since: z.coerce.date() }) })
+    .step("scan", async () => ({ findings: 2 }))
+    .step("choose", async () => "patch")
+    .step("aside", { needs: ["scan"] }, async () => 1)
+    .step("fix", { needs: ["choose"] }, async ({ input, outputs }) => ({
+      year: input.since.getUTCFullYear(),
+      all: { ...outputs },
+      names: Object.keys(outputs),
+      has: ["scan", "aside", "fix", "later", "toString"].filter((id) => id in outputs),
+      beside: String(Reflect.get(outputs, "aside")),
+      symbol: String(Reflect.get(outputs, Symbol.iterator)),
+      described: String(Object.getOwnPropertyDescriptor(outputs, "aside")),
+    }))
+    .step("later", async () => null);
+
+  const outcome = await run(plan, "fix", {
+    input: { since: "2026-01-01" },
+    outputs: { scan: { findings: 2 }, choose: "patch", aside: 1 },
+  });
+
+  expect(completed(outcome)).toEqual({
+    year: 2026,
+    all: { scan: { findings: 2 }, choose: "patch" },
+    names: ["scan", "choose"],
+    has: ["scan"],
+    beside: "undefined",
+    symbol: "undefined",
+    described: "undefined",
+  });
+});
+
+test("of two ways up to a step, each step on them is looked at once", async () => {
+  const plan = definePlan("diamond", { input: z.object({}) })
+    .step("unrelated", async () => 0)
+    .step("top", { needs: [] }, async () => 1)
+    .step("left", { needs: ["top"] }, async () => 2)
+    .step("right", { needs: ["top"] }, async () => 3)
+    .step("bottom", { needs: ["left", "right"] }, async ({ outputs }) => ({
+      ...outputs,
+      unrelated: String(Reflect.get(outputs, "unrelated")),
+    }));
+
+  const outcome = await run(plan, "bottom", { outputs: { unrelated: 0, top: 1, left: 2, right: 3 } });
+
+  expect(completed(outcome)).toEqual({ top: 1, left: 2, right: 3, unrelated: "undefined" });
+});
+
+test("a signal is seen as its schema gives it out, and one that doesn't fit fails the steps below at once", async () => {
+  const plan = definePlan("ci", { input: z.object({}) })
+    .waitFor("early", { signal: z.object({ at: z.coerce.date() }) })
+    .step("below", async ({ outputs }) => outputs.early.at.getUTCFullYear())
+    .waitFor("late", { signal: z.object({ ok: z.boolean() }) });
+
+  expect(await run(plan, "early")).toEqual({ kind: "park", wait: "signal", dueInMs: null, ask: null });
+  expect(completed(await run(plan, "below", { outputs: { early: { at: "2026-05-01" } } }))).toBe(2026);
+  expect(await run(plan, "below", { outputs: { early: { at: "never" } } })).toMatchObject({
+    kind: "fail",
+    error: { code: "INVALID_INPUT", message: expect.stringContaining("The signal of early") as string },
+  });
+});
+
+test("an approval asks what its function says, of the input and the steps above", async () => {
+  const plan = definePlan("push", { input: z.object({ repo: z.string() }) })
+    .step("count", async () => 3)
+    .approve("sign-off", { message: ({ input, outputs }) => `Push ${outputs.count} fixes to ${input.repo}?` });
+
+  expect(await run(plan, "sign-off", { input: { repo: "acme/web" }, outputs: { count: 3 } })).toEqual({
+    kind: "park",
+    wait: "approval",
+    dueInMs: null,
+    ask: {
+      question: "Push 3 fixes to acme/web?",
+      options: ["approve", "reject"],
+      onReject: "cancel",
+      schema: null,
+    },
+  });
+});
+
+test("a handler is called with what the plan makes of the steps above, and with the facts of the attempt", async () => {
+  const tell = defineHandler("tell", { with: z.object({ text: z.string() }) }, async (context) => {
+    context.log.info("telling");
+    const { attempt, fence, idempotencyKey } = context;
+    return { said: context.with.text, attempt, fence, idempotencyKey, aborted: context.signal.aborted };
+  });
+  const plan = definePlan("web", { input: z.object({}) })
+    .step("name", async () => "Ada")
+    .use("tell", tell, { with: ({ outputs }) => ({ text: `hello ${outputs.name}` }) });
+  const written: string[] = [];
+
+  const outcome = await run(plan, "tell", { outputs: { name: "Ada" }, written });
+
+  expect(completed(outcome)).toEqual({
+    said: "hello Ada",
+    attempt: 1,
+    fence: 41,
+    idempotencyKey: "p-1/tell/1",
+    aborted: false,
+  });
+  expect(written).toEqual(["info telling\n"]);
+});
+
+test("a function gets its services, a signal, a log, and a progress that can be taken out of its context", async () => {
+  const told: [string, number, string | null][] = [];
+  const plan = definePlan("web", { input: z.object({}) }).step("act", async (context) => {
+    const { progress, log } = context;
+    progress(0.5, "half");
+    progress(1);
+    log.warn({ left: 1 }, "nearly");
+    log.info("done");
+    const { attempt, fence, idempotencyKey, signal } = context;
+    return { attempt, fence, idempotencyKey, aborted: signal.aborted, services: context.services as object as never };
+  });
+  const written: string[] = [];
+
+  const outcome = await run(plan, "act", {
+    written,
+    environment: {
+      services: { model: "m" },
+      onProgress: (step, fraction, note) => told.push([step.stepId, fraction, note]),
+    },
+  });
+
+  expect(completed(outcome)).toEqual({
+    attempt: 1,
+    fence: 41,
+    idempotencyKey: "p-1/act/1",
+    aborted: false,
+    services: { model: "m" },
+  });
+  expect(told).toEqual([
+    ["act", 0.5, "half"],
+    ["act", 1, null],
+  ]);
+  expect(written.join("")).toBe('warn nearly {"left":1}\ninfo done\n');
+});
+
+test("another version runs exactly those steps that it declares the same", async () => {
+  const first = definePlan("web", { version: 1, input: z.object({}) })
+    .step("same", async () => "by 1")
+    .step("changed", { rev: "1" }, async () => "by 1")
+    .step("dropped", async () => "by 1");
+  const second = definePlan("web", { version: 2, input: z.object({}) })
+    .step("same", async () => "by 2")
+    .step("changed", { rev: "2" }, async () => "by 2");
+  const plans = new Map<string, AnyPlan>([["web", second]]);
+
+  expect(completed(await run(first, "same", { environment: { plans } }))).toBe("by 2");
+  const deferred = { kind: "defer", delayMs: 1_000, reason: "no worker has web v1" };
+  expect(await run(first, "changed", { environment: { plans } })).toEqual(deferred);
+  expect(await run(first, "dropped", { environment: { plans } })).toEqual(deferred);
+  expect(await run(first, "same", { environment: { plans: new Map() } })).toEqual(deferred);
+});
+
+test("a document's step is left to a worker that has its handler", async () => {
+  const compiled = aDefinition([{ id: "a", uses: "deploy" }]);
+  expect(await runStep(compiled, "a", {})).toEqual({
+    kind: "defer",
+    delayMs: 1_000,
+    reason: "no worker has the handler deploy",
+  });
+});
+
+test("a shell step runs where all are trusted or its definition is named, and is left alone elsewhere", async () => {
+  const compiled = aDefinition([{ id: "a", uses: "shell", with: { run: "true" } }]);
+  const handlers = new Map([handler("shell", () => "ran")]);
+
+  const nobody = await runStep(compiled, "a", { environment: { handlers } });
+  expect(nobody).toMatchObject({ kind: "defer", reason: expect.stringContaining("--allow-shell") as string });
+  for (const trust of [{ kind: "all" } as const, { kind: "digests", digests: new Set([compiled.digest]) } as const]) {
+    expect(completed(await runStep(compiled, "a", { environment: { handlers, trust } }))).toBe("ran");
+  }
+});
+
+test("a step that its definition doesn't have fails, and names the step", async () => {
+  expect(await runStep(aDefinition([{ id: "a" }]), "ghost", {})).toEqual({
+    kind: "fail",
+    error: { code: "STEP_NOT_FOUND", message: "The definition has no step ghost" },
+  });
+});
+
+test("a timer that is woken early goes on for the rest of its time, and its handler isn't called", async () => {
+  const calls: HandlerCall[] = [];
+  const compiled = aDefinition([{ id: "a", uses: "nap" }]);
+  const handlers = new Map([handler("nap", (call) => void calls.push(call))]);
+
+  const early = await runStep(compiled, "a", {
+    environment: { handlers },
+    step: { startedAt: 1_000, dueAt: 1_400 },
+  });
+  expect(early).toEqual({ kind: "park", wait: "timer", dueInMs: 400, ask: null });
+  expect(calls).toEqual([]);
+
+  const due = await runStep(compiled, "a", { environment: { handlers }, step: { startedAt: 1_400, dueAt: 1_400 } });
+  expect(due.kind).toBe("complete");
+  expect(calls[0]!.woken).toEqual({ by: "timer", parkedAt: 1_400 });
+});
+
+test("the start of an irreversible step is on the store's disk before its handler is called", async () => {
+  const order: string[] = [];
+  const synced = gate();
+  const compiled = aDefinition([{ id: "a", effect: "irreversible" }]);
+  const handlers = new Map([handler("act", () => void order.push("handler"))]);
+  const syncStore = async () => {
+    await synced.passed;
+    order.push("synced");
+  };
+
+  const outcome = runStep(compiled, "a", { environment: { handlers, syncStore } });
+  synced.open();
+
+  expect((await outcome).kind).toBe("complete");
+  expect(order).toEqual(["synced", "handler"]);
+});
+
+test("a handler's own waiting is passed on as it is", async () => {
+  const ask = { question: "Which?", options: ["x", "y"], onReject: "continue" as const, schema: null };
+  const parked = { kind: "parked" as const, wait: "approval" as const, dueInMs: 5_000, ask };
+  const outcome = await runStep(aDefinition([{ id: "a" }]), "a", {
+    environment: { handlers: new Map([["act", { name: "act", check: () => [], run: async () => parked }]]) },
+  });
+  expect(outcome).toEqual({ kind: "park", wait: "approval", dueInMs: 5_000, ask });
+});
+
+test.each([
+  ["a plain error", new Error("broken"), "retry", "STEP_FAILED", "broken"],
+  ["an error with a code", Object.assign(new Error("no host"), { code: "ENOTFOUND" }), "retry", "ENOTFOUND", "no host"],
+  ["an error with a number for a code", Object.assign(new Error("n"), { code: 7 }), "retry", "STEP_FAILED", "n"],
+  ["an error without a text", new TypeError(), "retry", "STEP_FAILED", "TypeError"],
+  ["a text", "just words", "retry", "STEP_FAILED", "just words"],
+  ["nothing", undefined, "retry", "STEP_FAILED", "undefined"],
+  ["an object", { some: "facts" }, "retry", "STEP_FAILED", "[object Object]"],
+  ["a NonRetryableError", new NonRetryableError("never"), "fail", "STEP_FAILED", "never"],
+  ["an error of ours", new UsageError("wrong flag"), "fail", "USAGE", "wrong flag"],
+] as const)("%s that a handler throws becomes an outcome", async (_, thrown, kind, code, message) => {
+  const outcome = await throwing(thrown);
+  expect(outcome).toMatchObject({ kind, error: { code, message } });
+});
+
+test("a RetryAfterError chooses the delay, and never one before now", async () => {
+  expect(await throwing(new RetryAfterError("busy", 12_345.6))).toMatchObject({ kind: "retry", delayMs: 12_346 });
+  expect(await throwing(new RetryAfterError("busy", -5))).toMatchObject({ kind: "retry", delayMs: 0 });
+});
+
+test("a RetryAfterError buys no attempt beyond those that the step has", async () => {
+  const last = await throwing(new RetryAfterError("busy", 1), { step: { failures: 2 } });
+  expect(last).toMatchObject({ kind: "fail", error: { message: "busy" } });
+});
+
+test("an irreversible step that fails is not tried again", async () => {
+  const outcome = await throwing(new Error("half done"), { effect: "irreversible" });
+  expect(outcome).toMatchObject({ kind: "fail", error: { message: "half done" } });
+});
+
+test("a secret that was given to a handler is in neither its output nor its error", async () => {
+  const compiled = aDefinition([{ id: "a", env: { KEY: "${{ secrets.KEY }}" } }]);
+  const secret = (name: string) => (name === "KEY" ? "s3cr3t-key" : undefined);
+  const echo = new Map([handler("act", (call) => ({ got: call.env, length: call.env.KEY!.length }))]);
+  const fails = new Map([handler("act", (call) => Promise.reject(new Error(`bad key ${call.env.KEY}`)))]);
+
+  const output = await runStep(compiled, "a", { environment: { handlers: echo, secret } });
+  expect(completed(output)).toEqual({ got: { KEY: "***" }, length: 10 });
+  const failed = await runStep(compiled, "a", { environment: { handlers: fails, secret } });
+  expect(failed).toMatchObject({ kind: "retry", error: { message: "bad key ***" } });
+});
+
+test("a secret that this worker doesn't have fails the step, and its handler isn't called", async () => {
+  const compiled = aDefinition([{ id: "a", env: { KEY: "${{ secrets.KEY }}" } }]);
+  const calls: HandlerCall[] = [];
+  const handlers = new Map([handler("act", (call) => void calls.push(call))]);
+
+  const outcome = await runStep(compiled, "a", { environment: { handlers } });
+
+  expect(outcome).toMatchObject({ error: { message: expect.stringContaining("WAYMARK_SECRET_KEY") as string } });
+  expect(calls).toEqual([]);
+});
+
+test("an output that JSON can't hold fails the attempt, and says where", async () => {
+  const outcome = await runStep(aDefinition([{ id: "a" }]), "a", {
+    environment: { handlers: new Map([handler("act", () => ({ deep: [1n] }))]) },
+  });
+  expect(outcome).toMatchObject({ error: { message: expect.stringContaining("deep") as string } });
+});
+
+test("what a handler throws after it was told to stop is no failure, and what it returns is no result", async () => {
+  for (const end of ["throw", "return"] as const) {
+    const { attempt, environment } = setup("a", {
+      environment: {
+        handlers: new Map([
+          handler("act", async () => {
+            attempt.abort("cancel");
+            attempt.abort("timeout");
+            if (end === "throw") throw new Error("told to stop");
+            return "too late";
+          }),
+        ]),
+      },
+    });
+    const outcome = await execute(attempt, aDefinition([{ id: "a" }]), environment);
+    expect(outcome).toEqual({ kind: "release", reason: "stop" });
+    // The first reason stands, also for who looks only now.
+    expect(attempt.aborted).toBe("cancel");
+    expect(attempt.signal.reason).toMatchObject({ name: "AttemptAbortedError", reason: "cancel" });
+  }
+});
+
+test("a step past its timeout fails with how long it had, and a result that comes all the same counts", async () => {
+  const compiled = aDefinition([{ id: "a", timeoutMs: 20 }]);
+  const stops = new Map([
+    handler(
+      "act",
+      (call) => new Promise((_, reject) => call.signal.addEventListener("abort", () => reject(call.signal.reason))),
+    ),
+  ]);
+  const finishes = new Map([
+    handler("act", (call) => new Promise((resolve) => call.signal.addEventListener("abort", () => resolve("made it")))),
+  ]);
+
+  expect(await runStep(compiled, "a", { environment: { handlers: stops } })).toMatchObject({
+    kind: "retry",
+    error: { code: "STEP_FAILED", message: "timed out after 20ms" },
+  });
+  expect(completed(await runStep(compiled, "a", { environment: { handlers: finishes } }))).toBe("made it");
+});
+
+test("an attempt can be ended before anybody waits for it", () => {
+  const attempt = new Attempt(aStep("a"), async () => {});
+  expect(() => attempt.end({ kind: "release", reason: "drain" })).not.toThrow();
+});
+
+interface Case {
+  readonly input?: unknown;
+  readonly outputs?: Readonly<Record<string, unknown>>;
+  readonly environment?: Partial<ExecuteEnvironment>;
+  readonly step?: Partial<StartedStep>;
+  /** Gets what the attempt writes. */
+  readonly written?: string[];
+}
+
+function run(plan: AnyPlan, stepId: string, given: Case = {}) {
+  const plans = new Map([[plan.name, plan]]);
+  return runStep(plan.compiled, stepId, { ...given, environment: { plans, ...given.environment } });
+}
+
+async function runStep(compiled: CompiledDefinition, stepId: string, given: Case) {
+  const { attempt, environment } = setup(stepId, given);
+  const outcome = await attempt.outcomeOf(execute(attempt, compiled, environment));
+  await attempt.flush();
+  return outcome;
+}
+
+function setup(stepId: string, given: Case) {
+  const outputs = new Map(Object.entries(given.outputs ?? {}));
+  const cache = new PlanCache({
+    async payloads(_planId, stepIds) {
+      return {
+        input: JSON.stringify(given.input ?? {}),
+        workdir: null,
+        outputs: stepIds.map((id) => JSON.stringify(outputs.get(id) ?? null)),
+      };
+    },
+  });
+  const environment: ExecuteEnvironment = {
+    plans: new Map(),
+    handlers: new Map(),
+    services: {},
+    trust: { kind: "digests", digests: new Set() },
+    secret: () => undefined,
+    cache,
+    syncStore: async () => {},
+    onProgress: () => {},
+    ...given.environment,
+  };
+  const attempt = new Attempt({ ...aStep(stepId), ...given.step }, async (text) => void given.written?.push(text));
+  return { attempt, environment };
+}
+
+function throwing(thrown: unknown, given: Pick<Case, "step"> & { effect?: "irreversible" } = {}) {
+  const { effect = "idempotent", ...rest } = given;
+  const handlers = new Map([handler("act", () => Promise.reject(thrown))]);
+  return runStep(aDefinition([{ id: "a", effect }]), "a", { ...rest, environment: { handlers } });
+}
+
+function handler(name: string, act: (call: HandlerCall) => unknown): [string, StepHandler] {
+  return [
+    name,
+    { name, check: () => [], run: async (call) => ({ kind: "completed", output: (await act(call)) ?? null }) },
+  ];
+}
+
+function aStep(stepId: string): StartedStep {
+  return {
+    planId: "p-1",
+    stepId,
+    epoch: 1,
+    line: 1,
+    attempt: 1,
+    failures: 0,
+    fence: 41,
+    token: "w.0:1",
+    queue: "work",
+    planName: "test",
+    definitionDigest: "d",
+    privateQueue: null,
+    workdir: null,
+    createdAt: 0,
+    tag: "t",
+    startedAt: 1_000,
+    input: null,
+    dueAt: null,
+    handedOff: 0,
+  };
+}
+
+function completed(outcome: Awaited<ReturnType<typeof execute>>): unknown {
+  expect(outcome).toMatchObject({ kind: "complete" });
+  return outcome.kind === "complete" ? JSON.parse(outcome.output) : undefined;
+}
