@@ -10,7 +10,7 @@ import { canProgress, isTerminal, type OpenStep, type PlanState, type PlanView, 
 
 /** Names are listed in full up to this many steps; beyond, the nearest `LISTED_STEPS` and exact counts. */
 export const FULL_LIST_LIMIT = 500;
-export const LISTED_STEPS = 100;
+export const LISTED_STEPS = 20;
 
 export type ResumePoint =
   | { readonly kind: "frontier" }

@@ -76,11 +76,12 @@ export function describeUrl(url: string): string {
  */
 export async function requireSuitable(redis: Redis): Promise<void> {
   const info = await redis.info("server").catch(() => "");
-  const version = /^(?:valkey_version|redis_version):(\S+)/m.exec(info)?.[1];
-  const isValkey = /^valkey_version:/m.test(info);
-  if (version && !isAtLeast(version, 7, isValkey ? 2 : 0)) {
+  // Valkey tells first which Redis it can stand in for.
+  const valkey = /^valkey_version:(\S+)/m.exec(info)?.[1];
+  const version = valkey ?? /^redis_version:(\S+)/m.exec(info)?.[1];
+  if (version && !isAtLeast(version, 7, valkey ? 2 : 0)) {
     throw new StoreUnsuitableError(
-      `${isValkey ? "Valkey" : "Redis"} ${version} is too old: Waymark needs Redis 7.0 or Valkey 7.2`,
+      `${valkey ? "Valkey" : "Redis"} ${version} is too old: Waymark needs Redis 7.0 or Valkey 7.2`,
       { version },
     );
   }

@@ -85,7 +85,8 @@ export class RedisStepLog implements StepLog {
       name,
       this.keys.declare([this.own, this.keys.plan(step.planId)], () => {
         const job = this.keys.job(step.queue, step.planId, step.stepId, step.epoch);
-        return [...this.keys.planKeys(step.planId), ...this.keysOfQueue(step.queue), job, `${job}:lock`, ...jobKeys()];
+        const jobParts = [job, `${job}:lock`, `${job}:logs`];
+        return [...this.keys.planKeys(step.planId), ...this.keysOfQueue(step.queue), ...jobParts, ...jobKeys()];
       }),
       [
         this.keys.base,

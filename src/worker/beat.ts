@@ -10,6 +10,8 @@ import { runScript } from "../store/scripts.js";
 export const BEAT_MS = 1_000;
 /** How often processes of the same machine are looked at: that costs no call, and one that is gone is dead at once. */
 const LOOK_MS = 200;
+/** After a takeover: long enough for the store to see that the dead process's connections are closed. */
+const WAKE_AGAIN_MS = 50;
 
 export interface BeatOptions {
   readonly redis: Redis;
@@ -93,7 +95,15 @@ export class Beat {
     if (verdict === "UNREGISTERED") return this.options.onUnregistered();
     for (const message of messages) this.options.onMessage(decodeMessage(message));
     if (dead.length > 0) this.options.onTakeover(dead, jobs);
+    if (jobs > 0) this.beatAgainSoon();
     await this.meet(neighbours);
+  }
+
+  /** The dead worker's own connection may have been given the wake-up for what it lost: the next beat wakes again. */
+  private beatAgainSoon(): void {
+    setTimeout(() => {
+      if (!this.stopped) void this.beat().catch(this.options.onError);
+    }, WAKE_AGAIN_MS).unref();
   }
 
   private async meet(workers: readonly string[]): Promise<void> {

@@ -1,8 +1,11 @@
 /** The resume summary: what resume would do, or did. The same words for the dry-run and for the real one. */
-import { LISTED_STEPS, type ResumeSummary } from "../../core/eligibility.js";
+import type { ResumeSummary } from "../../core/eligibility.js";
 import { stateWord } from "./marks.js";
 import { printable } from "./printable.js";
 import type { Colors } from "./terminal.js";
+
+/** A line of more names than this is shortened. */
+const SHOWN_STEPS = 100;
 
 /** What stands beside the summary: facts for people that are no part of the decision. */
 export interface SummaryNotes {
@@ -81,7 +84,7 @@ function ask(s: ResumeSummary): string {
 
 function names(ids: readonly string[], count: number): string {
   if (count === 0) return "nothing";
-  const shown = ids.length > LISTED_STEPS ? ids.slice(0, LISTED_STEPS) : ids;
+  const shown = ids.length > SHOWN_STEPS ? ids.slice(0, SHOWN_STEPS) : ids;
   const more = count - shown.length;
   return shown.map(printable).join(", ") + (more > 0 ? ` and ${more} more` : "");
 }

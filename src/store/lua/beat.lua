@@ -21,8 +21,15 @@ if not call('ZSCORE', KEYS[1], worker) then return { 'UNREGISTERED', now_text, {
 call('ZADD', KEYS[1], now, worker)
 local facts = call('HMGET', KEYS[2], 'queues', 'machine')
 for queue in string.gmatch(facts[1] or '', '%S+') do
-  if ARGV[3] == 'accepting' then call('ZADD', T .. 'serving:' .. queue, now, worker)
-  else call('ZREM', T .. 'serving:' .. queue, worker) end
+  local q = T .. queue .. ':'
+  if ARGV[3] == 'accepting' then
+    call('ZADD', T .. 'serving:' .. queue, now_text, worker)
+    -- A wake-up can be lost: Redis gives the marker to whoever has waited longest, and that may be a connection whose
+    -- process is dead or stopped. Where jobs wait, somebody is woken again.
+    if call('EXISTS', q .. 'wait', q .. 'prioritized') > 0 then queue_mark(q, queue_attributes(q)) end
+  else
+    call('ZREM', T .. 'serving:' .. queue, worker)
+  end
 end
 call('HSET', KEYS[2], 'state', ARGV[3], 'active', ARGV[4])
 local messages = call('LRANGE', KEYS[3], 0, -1)

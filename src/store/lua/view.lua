@@ -58,7 +58,7 @@ local small = tonumber(field['total'] or '0') <= tonumber(ARGV[5])
 if what == 'full' then
   done = call('HGETALL', P .. ':steps')
 elseif what == 'resume' then
-  done = small and call('HKEYS', P .. ':steps') or call('LRANGE', P .. ':history', -300, -1)
+  done = small and call('HKEYS', P .. ':steps') or call('LRANGE', P .. ':history', '-50', '-1')
 end
 if (what == 'full' or (what == 'resume' and small)) and field['definition'] ~= ARGV[4] then
   definition = call('HGETALL', T .. 'def:' .. (field['definition'] or ''))
