@@ -29,7 +29,8 @@ export async function checkStore(redis: Redis, workers: readonly WorkerDocument[
   ];
 }
 
-function checkVersion(info: string): StoreCheck {
+/** Of what INFO says; empty where it isn't allowed. */
+export function checkVersion(info: string): StoreCheck {
   const valkey = field(info, "valkey_version");
   const version = valkey ?? field(info, "redis_version");
   const product = valkey === null ? "Redis" : "Valkey";
@@ -87,7 +88,11 @@ async function checkClock(redis: Redis): Promise<StoreCheck> {
   const sentAt = Date.now();
   const [seconds, micros] = await redis.time();
   const here = (sentAt + Date.now()) / 2;
-  const offsetMs = Math.round(Number(seconds) * 1_000 + Number(micros) / 1_000 - here);
+  return judgeClock(Math.round(Number(seconds) * 1_000 + Number(micros) / 1_000 - here));
+}
+
+/** @param offsetMs how far the store's clock is ahead of this one */
+export function judgeClock(offsetMs: number): StoreCheck {
   const found = `the store's clock is ${Math.abs(offsetMs)} ms ${offsetMs < 0 ? "behind" : "ahead of"} this one`;
   if (Math.abs(offsetMs) <= SKEWED_CLOCK_MS) return ok("clock", found);
   return warn(

@@ -36,7 +36,10 @@ export async function storeOf(source: RedisSource, prefix: string = DEFAULT_PREF
     ...source,
     replyMapping: "legacy",
   };
-  return new RedisPlanStore(storeParts(new Redis(options), prefix));
+  const redis = new Redis(options);
+  // Each command that fails says so; without a listener ioredis would print it as well.
+  redis.on("error", () => {});
+  return new RedisPlanStore(storeParts(redis, prefix));
 }
 
 /** The address of the same Redis, for connections that must be separate. */

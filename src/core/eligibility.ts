@@ -342,18 +342,19 @@ function refusePoint(facts: KnownFacts, from: ResumePoint): ErrorDocument | null
 
 function refuseActive(view: PlanView, step: OpenStep): ErrorDocument {
   const { planId } = view.meta;
-  const worker = step.kind === "running" ? view.owners.get(step.workerId) : view.servers.get(step.queue);
-  const seen = worker ? `, last seen ${formatDurationMs(Math.max(0, view.now - worker.lastSeenAt))} ago` : "";
+  // A step can only make progress by a worker that was seen.
+  const worker = (step.kind === "running" ? view.owners.get(step.workerId) : view.servers.get(step.queue))!;
+  const seen = formatDurationMs(Math.max(0, view.now - worker.lastSeenAt));
   const doing = step.kind === "running" ? "executes" : "can take";
   return {
     code: "PLAN_ACTIVE",
-    message: `Worker ${worker?.label ?? "unknown"} ${doing} step ${step.stepId} of plan ${planId}${seen}`,
+    message: `Worker ${worker.label} ${doing} step ${step.stepId} of plan ${planId}, last seen ${seen} ago`,
     details: {
       plan_id: planId,
       step: step.stepId,
-      worker: worker?.workerId ?? null,
-      label: worker?.label ?? null,
-      last_seen: worker ? new Date(worker.lastSeenAt).toISOString() : null,
+      worker: worker.workerId,
+      label: worker.label,
+      last_seen: new Date(worker.lastSeenAt).toISOString(),
     },
     try: `plan watch ${planId}`,
   };

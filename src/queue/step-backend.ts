@@ -166,7 +166,7 @@ export function stepBackend(options: StepBackendOptions): StepBackend {
       moveToActive: (token: string) => fetch(token) as ReturnType<RedisQueueBackend["moveToActive"]>,
 
       async moveToCompleted(_job, _value, _keep, token, fetchNext) {
-        return { result: (await settle(token, fetchNext ?? false)) as never, finishedOn: Date.now() };
+        return { result: (await settle(token, fetchNext === true)) as never, finishedOn: Date.now() };
       },
 
       // Only jobs that are no steps come here. BullMQ must not fetch with them: it would take a step without its start.
@@ -218,11 +218,12 @@ function jobOf(step: StartedStep): JobJson {
 
 /** Somebody else put it into a queue of ours. BullMQ's own code finishes it: see the processor. */
 function foreignJob(hash: readonly string[]): JobJson {
-  const field = (name: string) => hash[hash.indexOf(name) + 1];
-  const at = Number(field("timestamp") ?? 0);
+  const fields = new Map<string, string>();
+  for (let i = 0; i + 1 < hash.length; i += 2) fields.set(hash[i]!, hash[i + 1]!);
+  const at = Number(fields.get("timestamp") ?? 0);
   return {
-    name: hash.includes("name") ? String(field("name")) : "",
-    data: hash.includes("data") ? String(field("data")) : "{}",
+    name: fields.get("name") ?? "",
+    data: fields.get("data") ?? "{}",
     // It is kept among the failed ones, where its owner can find it.
     opts: { attempts: 1 },
     progress: 0,

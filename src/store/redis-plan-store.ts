@@ -484,10 +484,8 @@ export class RedisPlanStore implements PlanStore {
       throw notWaiting(planId, stepId, "it asks for an approval, not for a signal", `plan approve ${planId} ${stepId}`);
     }
     const { args, jobKeys } = successorArgs(this.keys, compiled!, stepId, meta);
-    const decision =
-      answer.choice === null
-        ? ""
-        : JSON.stringify({ step: stepId, ...answer.choice, madeBy: answer.actor, at: view.now });
+    const choice = answer.choice ?? signalled(stepId, answer.data);
+    const decision = JSON.stringify({ step: stepId, ...choice, madeBy: answer.actor, at: view.now });
     const reply = String(
       await runScript(
         this.redis,
@@ -585,6 +583,15 @@ export class RedisPlanStore implements PlanStore {
     }
     throw unexpected(verb, reply);
   }
+}
+
+/** A signal's data up to this size stands in its decision; more of it is the step's output only. */
+const MOST_CHOICE_CHARS = 1_024;
+
+/** What answers a `wait` is a decision too, of whoever sent it. */
+function signalled(stepId: string, data: string): Pick<Decision, "question" | "options" | "choice" | "rationale"> {
+  const choice = data.length <= MOST_CHOICE_CHARS ? (JSON.parse(data) as Json) : null;
+  return { question: `Signal of ${stepId}?`, options: [], choice, rationale: null };
 }
 
 function notWaiting(planId: string, stepId: string, why: string, next = `plan get ${planId}`): WaymarkError {

@@ -123,6 +123,6 @@ export class Beat {
 }
 
 function decodeMessage(text: string): InboxMessage {
-  const [reason, planId, epoch] = text.split("|");
-  return { reason: reason as InboxMessage["reason"], planId: planId ?? "", epoch: Number(epoch) };
+  const [reason, planId, epoch] = text.split("|") as [InboxMessage["reason"], string, string];
+  return { reason, planId, epoch: Number(epoch) };
 }

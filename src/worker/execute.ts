@@ -2,6 +2,7 @@
  * Runs one attempt and says how it ended. Never throws: whatever a handler, a schema or an expression does becomes an
  * outcome.
  */
+import { inspect } from "node:util";
 import type { CompiledDefinition, CompiledStep } from "../core/definition.js";
 import { formatDurationMs } from "../core/duration.js";
 import { NonRetryableError, RetryAfterError, WaymarkError } from "../core/errors.js";
@@ -320,7 +321,8 @@ function afterFailure({ step, hidden }: Attempt, declared: CompiledStep, thrown:
     declared.effect === "irreversible" || thrown instanceof WaymarkError || thrown instanceof NonRetryableError;
   const policyDelay = isFinal ? null : nextDelayMs(declared.retry, step.failures + 1, Math.random);
   if (policyDelay === null) return { kind: "fail", error };
-  const delayMs = thrown instanceof RetryAfterError ? thrown.delayMs : policyDelay;
+  const isChosen = thrown instanceof RetryAfterError && Number.isFinite(thrown.delayMs);
+  const delayMs = isChosen ? thrown.delayMs : policyDelay;
   return { kind: "retry", delayMs: Math.max(0, Math.round(delayMs)), error };
 }
 
@@ -328,9 +330,10 @@ function describeError(thrown: unknown): AttemptError {
   if (thrown instanceof WaymarkError) return { code: thrown.code, message: thrown.message };
   if (thrown instanceof Error) {
     const code = (thrown as { code?: unknown }).code;
-    return { code: typeof code === "string" ? code : "STEP_FAILED", message: thrown.message || thrown.name };
+    return { code: typeof code === "string" ? code : "STEP_FAILED", message: String(thrown.message || thrown.name) };
   }
-  return { code: "STEP_FAILED", message: String(thrown) };
+  // Not every value can be made a string: an object without a prototype can't.
+  return { code: "STEP_FAILED", message: typeof thrown === "string" ? thrown : inspect(thrown) };
 }
 
 function fail(code: string, message: string): Outcome {

@@ -132,7 +132,7 @@ describe("a resume that executes here", () => {
     const { code, stdout, stderr } = await cli.run("resume", "many-1", "nosuch", "many-2");
 
     expect(code).toBe(1);
-    expect(stdout).toMatch(/^Plan {7}many-1 [\s\S]+\n✖ Plan many-1 has failed[^\n]*\n\nPlan {7}many-2 /);
+    expect(stdout).toMatch(/^Plan {7}many-1 [\s\S]+\n✖ Plan many-1 has failed[^\n]*\n\n+Plan {7}many-2 /);
     expect(stdout).toMatch(/✔ Plan many-2 is completed/);
     expect(stderr).toContain("Error: PLAN_NOT_FOUND: No plan nosuch in this store.\n");
   });
@@ -232,7 +232,7 @@ describe("a command line", () => {
     expect(JSON.parse((await cli.run("list", "--state", "sad", "-o", "jsonl")).stdout)).toMatchObject({
       error: { code: "USAGE" },
     });
-    expect((await cli.run("run", "--input", "a=1")).stderr).toContain("Name one file or plan; none is named");
+    expect((await cli.run("run", "--input", "a=1", "b=2")).stderr).toContain("Name one file or plan; none is named");
     expect((await cli.run("list", "--since", "3600000", "-o", "ids")).code).toBe(0);
   });
 

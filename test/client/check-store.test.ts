@@ -1,6 +1,6 @@
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { checkStore, type StoreCheck } from "../../src/client/check-store.js";
+import { checkStore, checkVersion, judgeClock, type StoreCheck } from "../../src/client/check-store.js";
 import type { WorkerDocument } from "../../src/client/documents.js";
 import { type PrivateRedis, startPrivateRedis } from "../support/private-redis.js";
 
@@ -8,7 +8,7 @@ let server: PrivateRedis;
 let redis: Redis;
 
 beforeEach(async () => {
-  server = await startPrivateRedis();
+  server = await startPrivateRedis({ settings: { "enable-debug-command": "yes" } });
   redis = new Redis(server.url);
 });
 
@@ -74,4 +74,33 @@ test("dead workers that are still registered are leftovers, named", async () => 
     found: "1 live worker, 1 dead still registered (b:2)",
   });
   expect(await check("leftovers", [worker("a:1", "accepting")])).toMatchObject({ status: "ok" });
+});
+
+test.each([
+  ["redis_version:6.2.14", "fail", "Redis 6.2.14"],
+  ["redis_version:7.0.0", "ok", "Redis 7.0.0"],
+  ["redis_version:7.2.4\r\nvalkey_version:7.0.1", "fail", "Valkey 7.0.1"],
+  ["redis_version:7.2.4\r\nvalkey_version:8.1.0", "ok", "Valkey 8.1.0"],
+])("a server of %j is a case of %s", (info, status, found) => {
+  expect(checkVersion(`# Server\r\n${info}\r\n`)).toMatchObject({ status, found });
+});
+
+test("a clock may be a second off, on either side", () => {
+  expect(judgeClock(-999)).toMatchObject({ status: "ok", found: "the store's clock is 999 ms behind this one" });
+  expect(judgeClock(1_001)).toMatchObject({ status: "warn", found: "the store's clock is 1001 ms ahead of this one" });
+});
+
+test("a server that takes long for each answer is far away", async () => {
+  const busy = new Redis(server.url);
+  let stop = false;
+  const blocked = (async () => {
+    while (!stop) await Promise.all([busy.call("DEBUG", "SLEEP", "0.02"), busy.call("DEBUG", "SLEEP", "0.02")]);
+  })();
+
+  const latency = await check("latency");
+  stop = true;
+  await blocked;
+  busy.disconnect();
+
+  expect(latency).toMatchObject({ status: "warn", advice: expect.stringContaining("nearer") });
 });

@@ -336,7 +336,7 @@ describe("an address that isn't public is refused", () => {
     await expect(refused).rejects.toThrow(
       refusal(
         "HTTP_ADDRESS",
-        `GET ${new URL(url).origin}${new URL(url).pathname} goes to ${host}, a ${kind} address; list ${host} in allow if that is meant`,
+        `GET ${new URL(url).origin}${new URL(url).pathname} goes to ${host}, ${kind === "unspecified" ? "an" : "a"} ${kind} address; list ${host} in allow if that is meant`,
       ),
     );
     expect(received).toEqual([]);

@@ -30,6 +30,7 @@ afterEach(async () => {
 
 test("every key that a commit writes is named by its call, but those of the job that it fetches", async () => {
   const worker = await t.worker();
+  const other = await t.worker(["plans"]);
   const calls = await writesOf(async () => {
     const plan = await t.submit(
       aDefinition([
@@ -42,7 +43,6 @@ test("every key that a commit writes is named by its call, but those of the job 
     await worker.complete(await worker.take(), "a", false);
     await worker.complete(await worker.take(), "b", false);
     await worker.complete(await worker.take(), "c", false);
-    const other = await t.worker(["plans"]);
     await other.complete(await other.take(), "d", false);
     expect(await t.state(plan)).toBe("completed");
     expect(await checkInvariants(t.store, plan)).toEqual([]);

@@ -247,7 +247,9 @@ test.each([
   ["an error without a text", new TypeError(), "retry", "STEP_FAILED", "TypeError"],
   ["a text", "just words", "retry", "STEP_FAILED", "just words"],
   ["nothing", undefined, "retry", "STEP_FAILED", "undefined"],
-  ["an object", { some: "facts" }, "retry", "STEP_FAILED", "[object Object]"],
+  ["an object", { some: "facts" }, "retry", "STEP_FAILED", "{ some: 'facts' }"],
+  ["an object without a prototype", Object.create(null), "retry", "STEP_FAILED", "[Object: null prototype] {}"],
+  ["an error whose message is no text", Object.assign(new Error(), { message: 404 }), "retry", "STEP_FAILED", "404"],
   ["a NonRetryableError", new NonRetryableError("never"), "fail", "STEP_FAILED", "never"],
   ["an error of ours", new UsageError("wrong flag"), "fail", "USAGE", "wrong flag"],
 ] as const)("%s that a handler throws becomes an outcome", async (_, thrown, kind, code, message) => {
@@ -258,6 +260,13 @@ test.each([
 test("a RetryAfterError chooses the delay, and never one before now", async () => {
   expect(await throwing(new RetryAfterError("busy", 12_345.6))).toMatchObject({ kind: "retry", delayMs: 12_346 });
   expect(await throwing(new RetryAfterError("busy", -5))).toMatchObject({ kind: "retry", delayMs: 0 });
+});
+
+test("a RetryAfterError whose delay is no number waits as the step's policy says", async () => {
+  const delays = await Promise.all(
+    [Number.NaN, Number.POSITIVE_INFINITY].map((ms) => throwing(new RetryAfterError("busy", ms))),
+  );
+  for (const outcome of delays) expect(outcome.kind === "retry" && outcome.delayMs).toBeLessThan(1_000);
 });
 
 test("a RetryAfterError buys no attempt beyond those that the step has", async () => {

@@ -33,7 +33,7 @@ export async function worker(
   const queues = options.queues?.flatMap((names) => names.split(",")).filter(Boolean) ?? queuesOf(modules, documents);
   if (queues.length === 0) throw new UsageError("--queues names no queue");
   const running = await makeWorker(context, { queues, modules, trust, concurrency: config.concurrency, log });
-  let drain = () => {};
+  let drain!: () => void;
   const asked = new Promise<void>((resolve) => {
     drain = resolve;
   });
@@ -46,7 +46,10 @@ export async function worker(
   try {
     await running.start();
     await asked;
-    await running.drain({ graceMs: config.graceMs });
+    const drained = running.drain({ graceMs: config.graceMs });
+    // The second signal may have come before the drain began.
+    if (signals > 1) running.releaseNow();
+    await drained;
   } finally {
     unsubscribe();
     await running.close();

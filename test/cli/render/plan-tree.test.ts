@@ -100,3 +100,14 @@ test("a summary lists no more steps than a dry-run keeps, and counts the others"
 
   expect(text).toMatch(/r99 and 50 more\n/);
 });
+
+test("a phase of a big plan that ends out of sight says how much of it is left", () => {
+  const steps = Array.from({ length: 200 }, (_, i) =>
+    aStep(`s${i}`, "pending", { phase: i < 100 ? "execute" : "apply" }),
+  );
+
+  const rows = render(steps);
+
+  expect(rows[rows.indexOf("apply 0/100") - 1]).toBe("└─ ┆ 92 pending");
+  expect(rows[rows.indexOf("apply 0/100") + 1]).toBe("├─ ┆ 92 pending");
+});
