@@ -59,10 +59,6 @@ export class StepQueue {
     this.worker.on("error", options.onStoreError);
   }
 
-  get queue(): string {
-    return this.options.queue;
-  }
-
   /** Tokens of slots that hold a step. */
   heldTokens(): string[] {
     return [...this.startedSteps.keys()];

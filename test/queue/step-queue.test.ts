@@ -81,6 +81,7 @@ test("a process that gives up waits neither for a fetch nor for a record, and it
     if (call === "fetch") expect(queue.knownTokens()).toHaveLength(1);
 
     gaveUp = true;
+    queue.stopPulling();
     await until("the slot to be free", () => slots.tryAcquire());
 
     expect(queue.heldTokens()).toEqual([]);
@@ -92,7 +93,12 @@ test("a process that gives up waits neither for a fetch nor for a record, and it
 test("a store that doesn't know the worker says so with the fetch", async () => {
   const told = gate();
   await t.redis.zrem(t.keys.workers, hand.id);
-  await start({ onUnregistered: () => told.open() });
+  const queue = await start({
+    onUnregistered() {
+      queue.stopPulling();
+      told.open();
+    },
+  });
   await told.passed;
 });
 
