@@ -64,7 +64,10 @@ test("a plan that asks for a secret which this worker lacks fails, and names the
 test("a command sees none of Waymark's and Redis's settings", async () => {
   place.env.WAYMARK_LOG_LEVEL = "warn";
   place.env.REDIS_PASSWORD = SECRET;
-  place.write("plan.yaml", `plan: nosy\nsteps:\n  - { id: one, run: "env | cut -d= -f1 | grep -ciE 'waymark_|redis' || true" }\n`);
+  place.write(
+    "plan.yaml",
+    `plan: nosy\nsteps:\n  - { id: one, run: "env | cut -d= -f1 | grep -ciE 'waymark_|redis' || true" }\n`,
+  );
 
   const run = await place.plan("run", "plan.yaml", "-o", "json");
 
