@@ -1,5 +1,5 @@
 /** What a handler is given and what it may answer. Built-in handlers and `defineHandler` share this. */
-import type { Json, JsonObject } from "./json.js";
+import type { JsonObject } from "./json.js";
 import type { Ask } from "./outcome.js";
 import type { WaitKind } from "./plan.js";
 
@@ -49,8 +49,6 @@ export interface StepHandler {
   check(input: JsonObject): readonly { readonly path: string; readonly message: string }[];
   run(call: HandlerCall): Promise<HandlerResult>;
 }
-
-export type HandlerOutput = Json;
 
 /** Variables that `pass-env` can't name: where Waymark and Redis, its command-line client included, are configured. */
 export function isReservedVariable(name: string): boolean {

@@ -7,63 +7,12 @@ import { ago, planMark, stateWord, stepMark } from "../../src/cli/render/marks.j
 import { renderPlan } from "../../src/cli/render/plan-tree.js";
 import { renderResumeSummary } from "../../src/cli/render/resume-summary.js";
 import { StepLines } from "../../src/cli/render/step-lines.js";
-import type { EventDocument, PlanDocument, StepDocument, StepState } from "../../src/client/documents.js";
+import type { EventDocument, StepDocument, StepState } from "../../src/client/documents.js";
 import type { ResumeSummary } from "../../src/core/eligibility.js";
 import { PLAN_STATES } from "../../src/core/plan.js";
+import { aPlan, aStep, AT as at } from "./render/a-plan.js";
 
 const plain = pc.createColors(false);
-const at = "2026-01-01T10:00:00.000Z";
-
-function aStep(id: string, state: StepState, facts: Partial<StepDocument> = {}): StepDocument {
-  return {
-    id,
-    phase: "execute",
-    uses: "shell",
-    needs: [],
-    effect: "idempotent",
-    state,
-    attempts: state === "pending" || state === "queued" ? 0 : 1,
-    failures: 0,
-    crashes: 0,
-    worker: null,
-    startedAt: null,
-    durationMs: null,
-    wait: null,
-    dueAt: null,
-    ask: null,
-    error: null,
-    unserved: null,
-    ...facts,
-  };
-}
-
-function aPlan(steps: readonly StepDocument[], facts: Partial<PlanDocument> = {}): PlanDocument {
-  return {
-    planId: "web-42",
-    name: "refactor",
-    version: 3,
-    state: "running",
-    why: "fix is executing",
-    phase: "execute",
-    epoch: 1,
-    done: 0,
-    total: steps.length,
-    lastCompletedStep: null,
-    lastCheckpointId: null,
-    lastDecisionId: "dec_1",
-    resumeCount: 0,
-    actor: "sam@laptop",
-    createdAt: at,
-    updatedAt: at,
-    finishedAt: null,
-    definitionDigest: "d",
-    workdir: null,
-    steps,
-    decisions: [],
-    try: null,
-    ...facts,
-  };
-}
 
 function anEvent(fields: object): EventDocument {
   return { seq: 7, at, planId: "web-42", epoch: 2, ...fields } as EventDocument;

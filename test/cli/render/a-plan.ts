@@ -11,7 +11,7 @@ export function aStep(id: string, state: StepState, facts: Partial<StepDocument>
     needs: [],
     effect: "idempotent",
     state,
-    attempts: 1,
+    attempts: state === "pending" || state === "queued" ? 0 : 1,
     failures: 0,
     crashes: 0,
     worker: null,
