@@ -63,7 +63,7 @@ const WAITS: ReadonlyMap<string, WaitKind> = new Map([
 ]);
 export const WAIT_LETTERS: Readonly<Record<WaitKind, string>> = { approval: "a", signal: "s", timer: "t" };
 
-/** `text` is state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|effect; see lua/plan-core.lua. */
+/** `text` is state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|traits; see lua/plan-core.lua. */
 export function decodeOpenStep(stepId: string, text: string, createdAt: number): OpenStep {
   const f = text.split("|");
   if (f.length !== 13) throw corrupt(`open step ${stepId}`, text);
@@ -76,7 +76,7 @@ export function decodeOpenStep(stepId: string, text: string, createdAt: number):
     line: int(4),
     queue: f[9]!,
     phase: f[10]!,
-    effect: f[12] === "i" ? ("irreversible" as const) : ("idempotent" as const),
+    effect: f[12]!.includes("i") ? ("irreversible" as const) : ("idempotent" as const),
   };
   const at = f[6] === "" ? createdAt : createdAt + int(6);
   const dueAt = f[7] === "" ? null : createdAt + int(7);

@@ -94,6 +94,7 @@ const PLAN_PARTS = [
   "backlog",
   "history",
   "decisions",
+  "sandboxes",
   "signals",
   "requests",
   "logs",

@@ -37,7 +37,7 @@ import { DefinitionStore } from "./definitions.js";
 import { followAll, followPlan } from "./follow.js";
 import type { Keys } from "./keys.js";
 import { readScript, runScript } from "./scripts.js";
-import { effectLetter, queueOf, successorArgs } from "./step-log.js";
+import { queueOf, successorArgs, traitsOf } from "./step-log.js";
 
 /** An input up to this size comes with the start of every step; a larger one is read when it is needed. */
 const INLINE_INPUT_BYTES = 4_096;
@@ -89,7 +89,7 @@ export class RedisPlanStore implements PlanStore {
     for (const id of compiled.roots) {
       const step = compiled.steps.get(id)!;
       const queue = queueOf(step, privateQueue);
-      roots.push(id, queue, step.phase, effectLetter(step));
+      roots.push(id, queue, step.phase, traitsOf(step));
       jobKeys.add(this.keys.job(queue, planId, id, 1));
       for (const key of this.keys.queueKeys(queue)) jobKeys.add(key);
     }
@@ -334,8 +334,10 @@ export class RedisPlanStore implements PlanStore {
     return [
       root,
       ...stored.map((text, i): Decision => {
-        const fields = JSON.parse(text) as Omit<Decision, "decisionId" | "parent">;
-        return { ...fields, decisionId: decisionId(tag, createdAt, i + 1), parent: decisionId(tag, createdAt, i) };
+        const bar = text.indexOf("|");
+        const fields = JSON.parse(text.slice(bar + 1)) as Omit<Decision, "decisionId" | "parent">;
+        const parent = decisionId(tag, createdAt, Number(text.slice(0, bar)));
+        return { ...fields, decisionId: decisionId(tag, createdAt, i + 1), parent };
       }),
     ];
   }
@@ -392,7 +394,7 @@ export class RedisPlanStore implements PlanStore {
     for (const id of new Set([...actions.restart, ...waiting])) {
       const step = compiled.steps.get(id)!;
       const queue = queueOf(step, write.privateQueue);
-      frontier.push(id, queue, step.phase, effectLetter(step));
+      frontier.push(id, queue, step.phase, traitsOf(step));
       jobKeys.add(this.keys.job(queue, planId, id, meta.epoch + 1));
       for (const key of this.keys.queueKeys(queue)) jobKeys.add(key);
     }

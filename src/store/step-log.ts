@@ -118,7 +118,7 @@ export class RedisStepLog implements StepLog {
   }
 }
 
-/** Successors as scripts take them (step, number of needs, queue, phase, effect), and the keys of the jobs they may become. */
+/** Successors as scripts take them (step, number of needs, queue, phase, traits), and the keys of the jobs they may become. */
 export function successorArgs(
   keys: Keys,
   compiled: CompiledDefinition,
@@ -128,7 +128,7 @@ export function successorArgs(
   const args: string[] = [];
   for (const id of compiled.steps.get(stepId)?.next ?? []) {
     const next = compiled.steps.get(id)!;
-    args.push(id, String(next.needs.length), queueOf(next, plan.privateQueue), next.phase, effectLetter(next));
+    args.push(id, String(next.needs.length), queueOf(next, plan.privateQueue), next.phase, traitsOf(next));
   }
   const jobKeys = () => {
     const found = new Set<string>();
@@ -141,9 +141,10 @@ export function successorArgs(
   return { args, jobKeys };
 }
 
-/** How records spell a step's effect. */
-export function effectLetter(step: CompiledStep): string {
-  return step.effect === "irreversible" ? "i" : "";
+/** How records spell what a step declares that scripts must know: see lua/plan-core.lua. */
+export function traitsOf(step: CompiledStep): string {
+  const sandbox = { none: "", read: "r", write: "w" }[step.sandbox];
+  return `${step.effect === "irreversible" ? "i" : ""}${sandbox}`;
 }
 
 /** The BullMQ queue that a step goes to. */

@@ -615,29 +615,34 @@ describe("a document that is too much is refused, not suffered:", () => {
     ]);
   }, 30_000);
 
-  // Measured: 0.6 s on two shared cores. Anything quadratic takes far longer than the limit.
-  test("10,000 steps that look up and down the whole plan are read within 3 seconds", () => {
+  test("the time for steps that look up and down the whole plan grows with their number, not with its square", () => {
     const step = (i: number) =>
       `- { id: s${i}, uses: noop, with: { a: "\${{ steps.s0.output }}", b: "\${{ steps.s${i >> 1}.output }}" } }`;
-    const text = `plan: p\nsteps:\n- { id: s0, run: x }\n${Array.from({ length: 9_999 }, (_, i) => step(i + 1)).join("\n")}`;
+    const text = (steps: number) =>
+      `plan: p\nsteps:\n- { id: s0, run: x }\n${Array.from({ length: steps - 1 }, (_, i) => step(i + 1)).join("\n")}`;
 
-    expect(read(text).steps.size).toBe(10_000);
-    expect(quickestMs(() => read(text))).toBeLessThan(3_000);
-  }, 30_000);
+    expect(read(text(10_000)).steps.size).toBe(10_000);
+    expect(growth((steps) => read(text(steps)))).toBeLessThan(12);
+  }, 60_000);
 
-  test("10,000 wrong names are all reported within 3 seconds", () => {
+  test("wrong names are all reported, in a time that grows with their number", () => {
     const step = (i: number) => `- { id: s${i}, run: x, needs: [t${i}], effect: irreversable }`;
-    const text = `plan: p\nsteps:\n${Array.from({ length: 10_000 }, (_, i) => step(i)).join("\n")}`;
+    const text = (steps: number) => `plan: p\nsteps:\n${Array.from({ length: steps }, (_, i) => step(i)).join("\n")}`;
 
-    expect(faultsOf(text)).toHaveLength(20_000);
-    expect(quickestMs(() => faultsOf(text))).toBeLessThan(3_000);
-  }, 30_000);
+    expect(faultsOf(text(10_000))).toHaveLength(20_000);
+    expect(growth((steps) => faultsOf(text(steps)))).toBeLessThan(12);
+  }, 60_000);
 });
+
+/** How many times longer it takes for five times as many steps: 5 where it is linear, 25 where it is quadratic. */
+function growth(action: (steps: number) => unknown): number {
+  return quickestMs(() => action(10_000)) / quickestMs(() => action(2_000));
+}
 
 /** The best of a few runs: other work on the machine slows some of them, a slow algorithm all. */
 function quickestMs(action: () => unknown): number {
   let best = Infinity;
-  for (let run = 0; run < 4 && best >= 3_000; run++) {
+  for (let run = 0; run < 3; run++) {
     const start = performance.now();
     action();
     best = Math.min(best, performance.now() - start);

@@ -20,9 +20,7 @@ end
 local function answer_step(T, P, plan, step, p, r, answer, checkpoint, first, now)
   local effect, actor, decision, output = string.match(answer, '^([^\n]*)\n([^\n]*)\n([^\n]*)\n(.*)$')
   if decision ~= '' then
-    p.decisions = str(call('RPUSH', P .. ':decisions', decision))
-    call('HSET', P, 'decisions', p.decisions, 'last_decision_id', 'dec_' .. crockford(p.created + tonumber(p.decisions), 10) .. p.tag)
-    plan_record(P, plan, 'd|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. step .. '|' .. p.decisions .. '|' .. actor)
+    decision_record(P, plan, p, step, decision, actor, now - p.created)
   end
   local writer = { token = r.token, attempts = r.attempts, line = r.line, at = r.at, fence = r.fence }
   local fields = step_complete(T, P, plan, step, p, writer, output, checkpoint, actor, effect == 'cancel' and #ARGV + 1 or first, now, {})

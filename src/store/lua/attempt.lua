@@ -14,7 +14,7 @@ end
 -- Takes a step whose job is acknowledged from its holder. Returns whether only a person can say if it happened: then
 -- nobody runs it again. `started` is false where no attempt happened, `delay` in ms is 0 for at once.
 local function attempt_hand_back(q, a, id, p, r, started, delay, now)
-  if started and r.effect == 'i' then
+  if started and string.find(r.traits, 'i', 1, true) then
     r.state = 'u'
     queue_drop_job(q, id)
     return true

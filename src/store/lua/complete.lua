@@ -7,7 +7,7 @@
   ARGV[1] key prefix of the shard   ARGV[2] queue   ARGV[3] plan   ARGV[4] step   ARGV[5] epoch   ARGV[6] token
   ARGV[7] attempt   ARGV[8] worker   ARGV[9] ms that the next job's lock lasts, 0 to fetch none
   ARGV[10] output (JSON)   ARGV[11] checkpoint id   ARGV[12] 1 where the slot may go on with the plan's only next step
-  ARGV[13…] successors: step, number of needs, queue, phase, effect
+  ARGV[13…] successors: step, number of needs, queue, phase, traits
 
   Returns { verdict, now, … } with the next job, as fetch_reply says; verdict OK, DUP, LOST or FENCED. Or
   { OK, now, job id, 'handed', step, line, fence }: the slot's next step is the plan's next one.
@@ -37,13 +37,13 @@ end
 ]]
 if free and #free == 1 and ARGV[12] == '1' and lock_ms ~= '0' and ARGV[free[1] + 2] == queue and p.state == 'running'
   and not (p.pausing or p.backlog or attributes[1] or attributes[2] or attributes[3]) then
-  local next_step, phase, effect = ARGV[free[1]], ARGV[free[1] + 3], ARGV[free[1] + 4]
+  local next_step, phase, traits = ARGV[free[1]], ARGV[free[1] + 3], ARGV[free[1] + 4]
   local fence, at = math.max(tonumber(p.fence) + 1, now), str(now - p.created)
   local fence_at, next_id = str(fence - p.created), job_id(plan, next_step, epoch)
   local fields = step_record(P, plan, step, p, writer, ARGV[10], ARGV[11], '', now,
     's|' .. at .. '|' .. epoch .. '|' .. next_step .. '|1|' .. fence_at .. '|' .. worker)
   call('HSET', P .. ':open', next_step,
-    'r|1|0|0|' .. p.line .. '|' .. token .. '|' .. at .. '|||' .. queue .. '|' .. phase .. '|' .. fence_at .. '|' .. effect)
+    'r|1|0|0|' .. p.line .. '|' .. token .. '|' .. at .. '|||' .. queue .. '|' .. phase .. '|' .. fence_at .. '|' .. traits)
   queue_add_active(q, next_id, job_data(plan, next_step, epoch), now_text, token, lock_ms)
   call('HSET', own, token, queue .. ' ' .. next_id)
   call('HSET', P, 'revision', str(p.revision + 1), 'done', str(p.done + 1), 'fence', str(fence), 'updated', now_text,

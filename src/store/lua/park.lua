@@ -7,7 +7,7 @@
   ARGV[1] key prefix of the shard   ARGV[2] queue   ARGV[3] plan   ARGV[4] step   ARGV[5] epoch   ARGV[6] token
   ARGV[7] attempt   ARGV[8] worker   ARGV[9] ms that the next job's lock lasts, 0 to fetch none
   ARGV[10] what it waits for: a (approval), s (signal), t (timer)   ARGV[11] ms until the timer is over, or empty
-  ARGV[12] what is asked (JSON), or empty   ARGV[13] checkpoint id   ARGV[14…] successors: step, number of needs, queue, phase, effect
+  ARGV[12] what is asked (JSON), or empty   ARGV[13] checkpoint id   ARGV[14…] successors: step, number of needs, queue, phase, traits
 
   Returns { verdict, now, … } with the next job, as fetch_reply says; verdict OK, DUP, LOST or FENCED.
 ]]

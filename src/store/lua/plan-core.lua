@@ -8,7 +8,8 @@
   P:needs       hash  step -> how many of its needs are done (absent where one need is all it has)
   P:backlog     list  steps that are free to run, not yet in their queue
   P:history     list  events, oldest first
-  P:decisions   list  decisions after the root, as JSON
+  P:decisions   list  decisions after the root: place of the parent|JSON
+  P:sandboxes   list  snapshots of the sandbox, the one it started from first, as JSON
   P:signals     hash  signals that came before their step waited
   P:requests    hash  request id -> answer
 
@@ -28,13 +29,14 @@ local function str(number)
   return string.format('%d', number)
 end
 
--- state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|effect (i: irreversible)
-local OPEN_PATTERN = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(-?%d*)|(-?%d*)|(%a?)|([^|]*)|([^|]*)|(-?%d*)|(%a?)$'
+-- state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|traits (letters: i irreversible, r reads
+-- the sandbox, w writes it)
+local OPEN_PATTERN = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(-?%d*)|(-?%d*)|(%a?)|([^|]*)|([^|]*)|(-?%d*)|(%a*)$'
 
 local function open_decode(text)
   if not text then return nil end
   local r = {}
-  r.state, r.attempts, r.failures, r.crashes, r.line, r.token, r.at, r.due, r.wait, r.queue, r.phase, r.fence, r.effect =
+  r.state, r.attempts, r.failures, r.crashes, r.line, r.token, r.at, r.due, r.wait, r.queue, r.phase, r.fence, r.traits =
     string.match(text, OPEN_PATTERN)
   if not r.state then return nil end
   return r

@@ -21,7 +21,15 @@ end
 
 local function open_encode(r)
   return r.state .. '|' .. r.attempts .. '|' .. r.failures .. '|' .. r.crashes .. '|' .. r.line .. '|' .. r.token .. '|'
-    .. r.at .. '|' .. r.due .. '|' .. r.wait .. '|' .. r.queue .. '|' .. r.phase .. '|' .. r.fence .. '|' .. r.effect
+    .. r.at .. '|' .. r.due .. '|' .. r.wait .. '|' .. r.queue .. '|' .. r.phase .. '|' .. r.fence .. '|' .. r.traits
+end
+
+-- A decision is the plan's newest from here on. Its parent is the one in force before it.
+local function decision_record(P, plan, p, step, decision, actor, at)
+  local place = str(call('RPUSH', P .. ':decisions', p.decision .. '|' .. decision))
+  p.decision = place
+  call('HSET', P, 'decision', place, 'last_decision_id', 'dec_' .. crockford(p.created + tonumber(place), 10) .. p.tag)
+  plan_record(P, plan, 'd|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. place .. '|' .. actor)
 end
 
 -- Terminal plans leave the index of open ones, which sweeps walk.
@@ -63,9 +71,9 @@ local function step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
 end
 
 -- A step whose needs are all done. While the plan is pausing it is held.
-local function step_release(T, P, plan, step, epoch, line, queue, phase, effect, cache)
+local function step_release(T, P, plan, step, epoch, line, queue, phase, traits, cache)
   local r = { state = 'q', attempts = '0', failures = '0', crashes = '0', line = line, token = '', at = '', due = '',
-    wait = '', queue = queue, phase = phase, fence = '', effect = effect }
+    wait = '', queue = queue, phase = phase, fence = '', traits = traits }
   if cache.held then
     r.state = 'h'
     call('HSET', P .. ':open', step, open_encode(r))

@@ -12,7 +12,7 @@
   ARGV[16] number of superseded steps   ARGV[17] number of recounted steps   ARGV[18] number of acknowledged steps, then
   superseded: step …   recounted: step, done needs …
   acknowledged: step, done or redo, output (JSON), decision (JSON), number of successors, successors as in complete.lua …
-  frontier: step, queue, phase, effect …
+  frontier: step, queue, phase, traits …
 
   Returns OK, REPEATED <answer>, STALE or NOPLAN.
 ]]
@@ -121,9 +121,7 @@ for _ = 1, acked_count do
   local step, said, output, decision = ARGV[frontier], ARGV[frontier + 1], ARGV[frontier + 2], ARGV[frontier + 3]
   local first, last = frontier + 5, frontier + 4 + 5 * tonumber(ARGV[frontier + 4])
   frontier = last + 1
-  p.decisions = str(call('RPUSH', P .. ':decisions', decision))
-  call('HSET', P, 'decisions', p.decisions, 'last_decision_id', 'dec_' .. crockford(p.created + tonumber(p.decisions), 10) .. p.tag)
-  plan_record(P, plan, 'd|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. p.decisions .. '|' .. ARGV[7])
+  decision_record(P, plan, p, step, decision, ARGV[7], at)
   if said == 'done' then
     local r = open_decode(call('HGET', P .. ':open', step))
     local writer = { token = r.token, attempts = r.attempts, line = r.line, at = r.at, fence = r.fence }

@@ -5,7 +5,7 @@
   KEYS[1] <tag>:plan:<id>   hash   and the other keys of the plan, its queues and the jobs it adds
   ARGV[1] key prefix of the shard   ARGV[2] plan   ARGV[3] step   ARGV[4] what kind of wait it answers: a or s
   ARGV[5] signal id or empty   ARGV[6] effect: empty or cancel   ARGV[7] actor   ARGV[8] decision (JSON) or empty
-  ARGV[9] output (JSON)   ARGV[10…] successors: step, number of needs, queue, phase, effect
+  ARGV[9] output (JSON)   ARGV[10…] successors: step, number of needs, queue, phase, traits
 
   Returns OK, KEPT, REPEATED (the signal id was seen), NOPLAN, TERMINAL <state> or NOTWAITING <why>.
 ]]

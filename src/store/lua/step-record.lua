@@ -11,12 +11,12 @@ local function step_record(P, plan, step, p, writer, output, checkpoint, actor, 
   call('HDEL', P .. ':open', step)
   if output ~= 'null' then call('HSET', P .. ':out', step, output) end
   plan_record(P, plan, 'c|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. writer.attempts .. '|' .. writer.fence
-    .. '|' .. p.decisions .. '|' .. actor, following)
+    .. '|' .. p.decision .. '|' .. actor .. (p.sandbox and '|' .. p.sandbox or ''), following)
   return { 'last_completed_step', step, 'last_checkpoint_id', checkpoint }
 end
 
 -- Counts the need that is done. Successors stand in ARGV from `first`: step, how many needs it has, its queue, its
--- phase, its effect. Returns where in ARGV those stand that became free.
+-- phase, its traits. Returns where in ARGV those stand that became free.
 local function successors_free(P, first, last)
   local free = {}
   for i = first, last or #ARGV, 5 do
