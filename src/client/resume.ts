@@ -95,7 +95,6 @@ async function decide(
     from,
     acks: acknowledgements(options.acks ?? {}),
     reason: options.reason ?? null,
-    expect: options.expect ?? null,
   });
   if (!decision.summary.eligible) return { read, decision };
   const needless = needlessAcks(decision, options.acks ?? {});

@@ -34,8 +34,6 @@ export interface ResumeRequest {
   /** By step id. */
   readonly acks: ReadonlyMap<string, Acknowledgement>;
   readonly reason: string | null;
-  /** The token of an earlier preview; the resume happens only if nothing that matters changed since. */
-  readonly expect: string | null;
 }
 
 /** What the caller read for the decision, in one consistent moment. */

@@ -212,7 +212,7 @@ function situate({ compiled, ids }: Graph, done: ReadonlySet<string>, random: Di
     acks.set(stepId, random(2) === 0 ? { said: "redo" } : { said: "done", output: `"${stepId}"` });
   }
   const storedState = isDone ? "completed" : random(5) === 1 ? "paused" : "running";
-  return { compiled, ids, done, open, storedState, request: { from, acks, reason: null, expect: null } };
+  return { compiled, ids, done, open, storedState, request: { from, acks, reason: null } };
 }
 
 function openStep(id: string, effect: Effect, onlyWaits: boolean, random: Dice): OpenStep {

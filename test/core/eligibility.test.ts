@@ -48,7 +48,7 @@ function someFacts({ open = CUT_OFF, served = [], meta = {}, ...read }: FactsSpe
 }
 
 function aRequest(from: ResumePoint = { kind: "frontier" }, acks: Record<string, Acknowledgement> = {}): ResumeRequest {
-  return { from, acks: new Map(Object.entries(acks)), reason: null, expect: null };
+  return { from, acks: new Map(Object.entries(acks)), reason: null };
 }
 
 const fromStep = (stepId: string): ResumePoint => ({ kind: "step", stepId });
@@ -468,7 +468,7 @@ describe("the token", () => {
     const later = someFacts({ meta: { updatedAt: NOW + 1, resumeCount: 9, storedState: "interrupted" } });
     const beaten = { ...later, view: { ...later.view, now: NOW + 60_000, liveWorkers: 3 } };
 
-    expect(tokenOf(beaten, { ...aRequest(), reason: "another", expect: "wmk1.x" })).toBe(tokenOf());
+    expect(tokenOf(beaten, { ...aRequest(), reason: "another" })).toBe(tokenOf());
   });
 
   test("is the same when a dead worker's steps were given back in the meantime", () => {

@@ -199,7 +199,7 @@ test("a refused resume throws what its dry-run would have shown", () => {
   const view = aView({ meta: { storedState: "cancelled", total: 1, done: 0 } });
   const { summary } = assess(
     { view, compiled, doneSteps: [], missingWorkdir: null },
-    { from: { kind: "frontier" }, acks: new Map(), reason: null, expect: null },
+    { from: { kind: "frontier" }, acks: new Map(), reason: null },
   );
   const refused = { ...summary, error: summary.error! };
 

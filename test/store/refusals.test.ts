@@ -46,7 +46,7 @@ test("a plan that was removed between the look and the resume is PLAN_NOT_FOUND"
   const plan = await t.submit(aChain(["a", "b"]));
   await t.store.pause(plan, "ada", null, false);
   const preview = await t.store.preview(plan, false);
-  const request = { from: { kind: "frontier" as const }, acks: new Map(), reason: null, expect: null };
+  const request = { from: { kind: "frontier" as const }, acks: new Map(), reason: null };
   const decision = assess({ ...preview, missingWorkdir: null }, request);
   expect(decision.summary.eligible).toBe(true);
   await t.redis.del(t.keys.plan(plan));

@@ -771,7 +771,7 @@ describe("resume", () => {
     const { assess } = await import("../../src/core/eligibility.js");
     const decision = assess(
       { view, compiled: null, doneSteps: [], missingWorkdir: null },
-      { from: { kind: "frontier" }, reason: null, expect: null, acks: new Map() },
+      { from: { kind: "frontier" }, reason: null, acks: new Map() },
     );
     expect(decision.actions).not.toBeNull();
     await t.worker();
