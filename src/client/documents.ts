@@ -12,6 +12,7 @@ import {
   isTerminal,
   type OpenStep,
   type PlanState,
+  type PlanStop,
   type PlanView,
   type StepRecord,
   type WaitKind,
@@ -34,7 +35,10 @@ export interface PlanSummary {
   readonly lastCheckpointId: string | null;
   readonly lastDecisionId: string;
   readonly resumeCount: number;
+  /** Who submitted it. */
   readonly actor: string;
+  /** Who paused or cancelled it; pending while active steps finish first. */
+  readonly stop: PlanStop | null;
   readonly createdAt: string;
   readonly updatedAt: string;
   readonly finishedAt: string | null;
@@ -121,6 +125,7 @@ export function planSummary({ meta, state, why }: ListedPlan): PlanSummary {
     lastDecisionId: meta.lastDecisionId,
     resumeCount: meta.resumeCount,
     actor: meta.actor,
+    stop: meta.stop,
     createdAt: iso(meta.createdAt),
     updatedAt: iso(meta.updatedAt),
     finishedAt: isoOrNull(meta.finishedAt),

@@ -6,7 +6,15 @@ import { type CompiledDefinition, descendants } from "./definition.js";
 import { formatDurationMs } from "./duration.js";
 import type { ErrorDocument } from "./errors.js";
 import { digestOf } from "./json.js";
-import { canProgress, isTerminal, type OpenStep, type PlanState, type PlanView, planState } from "./plan.js";
+import {
+  canProgress,
+  isTerminal,
+  type OpenStep,
+  type PlanState,
+  type PlanStop,
+  type PlanView,
+  planState,
+} from "./plan.js";
 
 /** Names are listed in full up to this many steps; beyond, the nearest `LISTED_STEPS` and exact counts. */
 export const FULL_LIST_LIMIT = 500;
@@ -176,9 +184,9 @@ export function explainState(view: PlanView, state: PlanState): string {
     case "completed":
       return meta.total === 1 ? "its step is done" : `all ${meta.total} steps are done`;
     case "cancelled":
-      return "it was cancelled";
+      return `it was cancelled${byWhom(meta.stop)}`;
     case "paused":
-      return "it was paused";
+      return `it was paused${byWhom(meta.stop)}`;
     case "queued": {
       const queue = view.open[0]?.queue;
       if (queue === undefined) return "no step is released yet";
@@ -189,7 +197,10 @@ export function explainState(view: PlanView, state: PlanState): string {
     case "running": {
       const active = view.open.filter((step) => canProgress(step, view));
       const running = active.filter((step) => step.kind === "running");
-      if (running.length > 0) return `${names(running)} ${running.length === 1 ? "is" : "are"} executing`;
+      if (running.length > 0) {
+        const then = meta.stop === null ? "" : `; then the plan pauses, as asked${byWhom(meta.stop)}`;
+        return `${names(running)} ${running.length === 1 ? "is" : "are"} executing${then}`;
+      }
       const delayed = active.find((step) => step.kind === "delayed");
       if (delayed?.kind === "delayed") {
         const inMs = Math.max(0, delayed.dueAt - view.now);
@@ -223,6 +234,11 @@ export function explainState(view: PlanView, state: PlanState): string {
     default:
       return state satisfies never;
   }
+}
+
+function byWhom(stop: PlanStop | null): string {
+  if (stop === null) return "";
+  return ` by ${stop.by}${stop.reason === null ? "" : `: ${stop.reason}`}`;
 }
 
 /** A private queue's name says nothing to people. */

@@ -52,6 +52,16 @@ export interface PlanMeta {
   readonly workdir: string | null;
   /** Who submitted it. */
   readonly actor: string;
+  /** Who paused or cancelled it, where somebody did. */
+  readonly stop: PlanStop | null;
+}
+
+/** Somebody's word that a plan stops. */
+export interface PlanStop {
+  readonly by: string;
+  readonly reason: string | null;
+  /** True while its active steps finish first. */
+  readonly pending: boolean;
 }
 
 /** A step on the frontier, or one that ended without a record. */

@@ -8,6 +8,7 @@ import {
   PLAN_STATES,
   type PlanMeta,
   type PlanState,
+  type PlanStop,
   type StepRecord,
   type WaitKind,
   type WorkerView,
@@ -20,7 +21,14 @@ export function pairs(flat: readonly string[]): Map<string, string> {
   return map;
 }
 
-export function decodeMeta(planId: string, hash: ReadonlyMap<string, string>, workdir: string | null): PlanMeta {
+/** What belongs to a plan's metadata and stands elsewhere, because the hash has short values only. Empty where there is none. */
+export interface BesideMeta {
+  readonly workdir: string;
+  /** actor|reason */
+  readonly stop: string;
+}
+
+export function decodeMeta(planId: string, hash: ReadonlyMap<string, string>, beside: BesideMeta): PlanMeta {
   const text = (field: string) => {
     const value = hash.get(field);
     if (value === undefined) throw corrupt(`plan ${planId}`, `no field ${field}`);
@@ -51,9 +59,16 @@ export function decodeMeta(planId: string, hash: ReadonlyMap<string, string>, wo
     finishedAt: hash.has("finished") ? int("finished") : null,
     privateQueue: hash.get("queue") || null,
     tag: text("tag"),
-    workdir,
+    workdir: beside.workdir || null,
     actor: hash.get("actor") ?? "",
+    stop: decodeStop(beside.stop, hash.get("pausing") ?? ""),
   };
+}
+
+function decodeStop(text: string, pausing: string): PlanStop | null {
+  if (text === "") return null;
+  const [by, ...reason] = text.split("|");
+  return { by: by!, reason: reason.join("|") || null, pending: pausing !== "" };
 }
 
 const WAITS: ReadonlyMap<string, WaitKind> = new Map([

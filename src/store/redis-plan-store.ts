@@ -54,7 +54,17 @@ export interface PlanStoreOptions {
   readonly isGone: (worker: { machine: string; pid: number; processStart: string }) => boolean;
 }
 
-type ViewReply = [string, string[], string[], unknown[], [string, number, ...unknown[]][], string[], string[], string];
+type ViewReply = [
+  string,
+  string[],
+  string[],
+  unknown[],
+  [string, number, ...unknown[]][],
+  string[],
+  string[],
+  string,
+  string,
+];
 
 export class RedisPlanStore implements PlanStore {
   readonly redis: Redis;
@@ -541,9 +551,9 @@ export class RedisPlanStore implements PlanStore {
   }
 
   private decodeView(planId: string, reply: ViewReply): { view: PlanView } {
-    const [nowText, hash, open, owners, queues, , , workdir] = reply;
+    const [nowText, hash, open, owners, queues, , , workdir, stop] = reply;
     const now = Number(nowText);
-    const meta = decodeMeta(planId, pairs(hash), workdir || null);
+    const meta = decodeMeta(planId, pairs(hash), { workdir, stop });
     const ownerViews = new Map<string, WorkerView>();
     for (const owner of owners) {
       const worker = this.decodeWorker(decodeWorkerReply(owner), now);

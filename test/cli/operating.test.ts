@@ -251,11 +251,14 @@ test("a pause that lets active steps finish says so, and the plan is paused once
   const running = cli.start("run", "active.yaml", "--id", "active-1");
   await until("the step to run", () => existsSync(join(cli.cwd, "active.started")));
 
-  const { stdout } = await cli.run("pause", "active-1", "--after-step");
+  const { stdout } = await cli.run("pause", "active-1", "--after-step", "--actor", "amy", "--reason", "freeze");
+  const pending = await cli.run("get", "active-1");
   cli.file("active.go", "");
 
   expect(stdout).toMatch(/^Plan active-1 pauses once its active steps are done\./);
+  expect(pending.stdout).toContain("one is executing; then the plan pauses, as asked by amy: freeze");
   expect(await running.ended).toMatchObject({ code: 1, stdout: /Plan active-1 is paused: 1 of 2/ });
+  expect((await cli.run("get", "active-1")).stdout).toContain("it was paused by amy: freeze");
 });
 
 test("what is not there yet is said: a signal is kept, a plan has no checkpoint, an id exists", async () => {

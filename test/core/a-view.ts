@@ -76,4 +76,5 @@ const META: PlanMeta = {
   tag: "0123456789ABCDEF",
   workdir: null,
   actor: "alice@laptop",
+  stop: null,
 };

@@ -577,4 +577,22 @@ describe("why a plan is in its state", () => {
 
     expect(explainState(view, planState(view))).toBe(why);
   });
+
+  test.each([
+    ["cancelled", "superseded", "it was cancelled by amy@box: superseded"],
+    ["paused", null, "it was paused by amy@box"],
+  ] as const)("%s names who did it, and why", (storedState, reason, why) => {
+    const view = aView({ meta: { storedState, stop: { by: "amy@box", reason, pending: false } } });
+
+    expect(explainState(view, planState(view))).toBe(why);
+  });
+
+  test("a pause that waits for active steps is announced", () => {
+    const stop = { by: "amy@box", reason: "freeze", pending: true };
+    const view = aView({ meta: { stop }, open: [anOpenStep("fix", "running", { workerId: "w-live" })] });
+
+    expect(explainState(view, planState(view))).toBe(
+      "fix is executing; then the plan pauses, as asked by amy@box: freeze",
+    );
+  });
 });

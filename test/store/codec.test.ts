@@ -14,6 +14,8 @@ import {
 
 const BASE = { planId: "p", createdAt: 1_000, tag: "01J" };
 
+const BESIDE = { workdir: "", stop: "" };
+
 const META = {
   name: "web",
   version: "3",
@@ -37,7 +39,7 @@ const META = {
 
 describe("a plan's hash", () => {
   test("without optional fields is a plan that has not ended, of nobody in particular", () => {
-    expect(decodeMeta("p", new Map(Object.entries(META)), null)).toMatchObject({
+    expect(decodeMeta("p", new Map(Object.entries(META)), BESIDE)).toMatchObject({
       finishedAt: null,
       privateQueue: null,
       actor: "",
@@ -49,7 +51,7 @@ describe("a plan's hash", () => {
   test.each(Object.keys(META))("without %s is refused", (field) => {
     const hash = new Map(Object.entries(META));
     hash.delete(field);
-    expect(() => decodeMeta("p", hash, null)).toThrow(`plan p: no field ${field}`);
+    expect(() => decodeMeta("p", hash, BESIDE)).toThrow(`plan p: no field ${field}`);
   });
 
   test.each([
@@ -59,8 +61,17 @@ describe("a plan's hash", () => {
     ["created", "99999999999999999", "is not a number"],
   ])("with %s %j is refused", (field, value, message) => {
     const hash = new Map(Object.entries({ ...META, [field]: value }));
-    expect(() => decodeMeta("p", hash, null)).toThrow(message);
+    expect(() => decodeMeta("p", hash, BESIDE)).toThrow(message);
   });
+});
+
+test.each([
+  ["amy@box|lunch | and more", "1", { by: "amy@box", reason: "lunch | and more", pending: true }],
+  ["amy@box|", "", { by: "amy@box", reason: null, pending: false }],
+])("who stopped a plan is read from %j", (stop, pausing, read) => {
+  const hash = new Map(Object.entries({ ...META, pausing }));
+
+  expect(decodeMeta("p", hash, { ...BESIDE, stop }).stop).toEqual(read);
 });
 
 describe("an open step", () => {

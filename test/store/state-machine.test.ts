@@ -326,6 +326,7 @@ describe("pause", () => {
     await t.store.pause(plan, actor, "lunch", false);
 
     expect(await t.state(plan)).toBe("paused");
+    expect((await t.store.view(plan)).meta.stop).toEqual({ by: actor, reason: "lunch", pending: false });
     expect((await worker.beat())[3]).toEqual([`pause|${plan}|1`]);
     expect(nextOf(await worker.fetch())).toBe("none");
     expect((await worker.settle(runs, { kind: "release", reason: "stop" }, false)).verdict).toBe("FENCED");
@@ -335,6 +336,7 @@ describe("pause", () => {
     expect(steps.map((step) => step.stepId).sort()).toEqual(["delayed", "queued", "runs"]);
     for (const step of steps) await worker.complete(step, null, false);
     expect(await worker.take()).toMatchObject({ stepId: "end", epoch: 3 });
+    expect((await t.store.view(plan)).meta.stop).toBeNull();
   });
 
   test.each<[string, Outcome, string]>([
@@ -425,6 +427,7 @@ describe("cancel", () => {
     await t.store.cancel(plan, actor, "not needed");
 
     expect(await t.state(plan)).toBe("cancelled");
+    expect((await t.store.view(plan)).meta.stop).toEqual({ by: actor, reason: "not needed", pending: false });
     expect(nextOf(await worker.fetch())).toBe("none");
     const before = await t.dumpPlan(plan);
     await expect(t.store.cancel(plan, actor, null)).rejects.toMatchObject({ code: "PLAN_TERMINAL" });

@@ -12,6 +12,7 @@ local function plan_cancel(T, P, plan, p, actor, reason, now)
   call('HSET', P, 'finished', now_text, 'updated', now_text, 'revision', str(p.revision + 1), 'waiting', '0')
   call('HSET', P, 'pausing', '')
   call('DEL', P .. ':signals', P .. ':needs')
+  plan_stopped_by(P, actor, reason)
   plan_set_state(T, P, plan, p.state, 'cancelled')
   plan_record(P, plan, 'X|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. actor .. '|' .. reason)
 end

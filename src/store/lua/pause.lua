@@ -17,6 +17,7 @@ if p.state == 'paused' then return 'OK' end
 local after_step = ARGV[5] == '1'
 local running = plan_hold(T, P, plan, p, { q = true, d = true, b = true, r = not after_step }, 'pause')
 plan_record(P, plan, 'p|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. ARGV[3] .. '|' .. ARGV[4])
+plan_stopped_by(P, ARGV[3], ARGV[4])
 if running > 0 then
   call('HSET', P, 'pausing', running, 'updated', now_text, 'revision', str(p.revision + 1))
   publish(T)

@@ -4,7 +4,7 @@
   P             hash  metadata: short values only, so that it stays a listpack
   P:open        hash  step -> open record: the frontier
   P:steps       hash  step -> record of a done step, written once
-  P:out         hash  step -> output; ":input", ":workdir", ":error:<step>", ":ask:<step>"
+  P:out         hash  step -> output; ":input", ":workdir", ":stop", ":error:<step>", ":ask:<step>"
   P:needs       hash  step -> how many of its needs are done (absent where one need is all it has)
   P:backlog     list  steps that are free to run, not yet in their queue
   P:history     list  events, oldest first

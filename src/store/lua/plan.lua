@@ -161,6 +161,11 @@ local function plan_interrupt(T, P, plan, p, now)
   plan_record(P, plan, 'z|' .. str(now - p.created) .. '|' .. p.epoch .. '|interrupted')
 end
 
+-- Who paused or cancelled the plan, and why: beside the metadata, whose values have to be short.
+local function plan_stopped_by(P, actor, reason)
+  call('HSET', P .. ':out', ':stop', actor .. '|' .. reason)
+end
+
 -- Whether only one process serves it: see privateQueueName in keys.ts.
 local function queue_is_private(queue)
   return string.sub(queue, 1, 4) == 'run~'

@@ -10,7 +10,8 @@
 
   Returns false where there is no such plan, else
   { now, HGETALL plan, open: step, record …, owners: { worker, beat, HGETALL info } …,
-    servers: { queue, number alive, { worker, beat, HGETALL info } … } …, done, HGETALL definition, workdir }
+    servers: { queue, number alive, { worker, beat, HGETALL info } … } …, done, HGETALL definition, workdir,
+    who stopped it|why, empty where nobody did }
   `done`: step ids, or HGETALL of records for "full", or the newest events where the plan is too large to list.
 ]]
 local call = redis.call
@@ -65,4 +66,8 @@ if (what == 'full' or (what == 'resume' and small)) and field['definition'] ~= A
 end
 local workdir = ''
 if what == 'full' or what == 'resume' then workdir = call('HGET', P .. ':out', ':workdir') or '' end
-return { string.format('%d', now), meta, open, owners, queues, done, definition, workdir }
+local stop, state = '', field['state']
+if state == 'cancelled' or state == 'paused' or (field['pausing'] or '') ~= '' then
+  stop = call('HGET', P .. ':out', ':stop') or ''
+end
+return { string.format('%d', now), meta, open, owners, queues, done, definition, workdir, stop }

@@ -42,6 +42,7 @@ export function aPlan(steps: readonly StepDocument[], facts: Partial<PlanDocumen
     lastDecisionId: "dec_1",
     resumeCount: 0,
     actor: "sam@laptop",
+    stop: null,
     createdAt: AT,
     updatedAt: AT,
     finishedAt: null,
