@@ -30,6 +30,7 @@ export {
   type ErrorDocument,
   EXIT_CODES,
   FencedError,
+  InvalidChoiceError,
   InvalidDefinitionError,
   InvalidInputError,
   InvalidPlanError,
@@ -45,6 +46,7 @@ export {
   UsageError,
   WaymarkError,
 } from "./core/errors.js";
+export type { AttemptMemory, Choice, Question } from "./core/handler.js";
 export type { Json, JsonObject } from "./core/json.js";
 export type { PlanState } from "./core/plan.js";
 export type { LogChunk } from "./core/ports.js";

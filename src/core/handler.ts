@@ -3,8 +3,37 @@ import type { JsonObject } from "./json.js";
 import type { Ask } from "./outcome.js";
 import type { WaitKind } from "./plan.js";
 
+/** What a step asks for: one of the options is chosen. */
+export interface Question<C extends string> {
+  readonly question: string;
+  readonly options: readonly C[];
+}
+
+/** What a chooser answers: one of the options, or that with why and by whom. */
+export type Choice<C extends string> =
+  | NoInfer<C>
+  | { readonly choice: NoInfer<C>; readonly rationale?: string; readonly madeBy?: string };
+
+/** What an attempt can make durable before it ends, for itself and for the attempts after it. */
+export interface AttemptMemory {
+  /**
+   * Makes a decision, once: it is recorded under the step's `key` before it is given out, and whoever asks again, in
+   * this attempt or a later one, gets the recorded one without a call of `chooser`. A rewind of the step takes it anew.
+   * @throws InvalidChoiceError where the chooser gives something that is not among the options; the attempt may be retried
+   */
+  decide<const C extends string>(
+    key: string,
+    question: Question<C>,
+    chooser: () => Choice<C> | Promise<Choice<C>>,
+  ): Promise<C>;
+  /** Keeps a cursor: how far the work has come. The next attempt finds it in `saved`. */
+  save(cursor: unknown): Promise<void>;
+  /** What was saved last, by this attempt or an earlier one; null where nothing was. */
+  readonly saved: unknown;
+}
+
 /** One attempt of one step, as a handler sees it. Expressions in `with` and `env` are resolved already. */
-export interface HandlerCall {
+export interface HandlerCall extends AttemptMemory {
   readonly planId: string;
   readonly planName: string;
   readonly stepId: string;

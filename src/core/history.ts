@@ -75,6 +75,8 @@ export interface Decision {
   readonly decisionId: string;
   readonly parent: string | null;
   readonly step: string | null;
+  /** What the step's function calls it; null for what people and signals answer. */
+  readonly key: string | null;
   readonly question: string;
   readonly options: readonly string[];
   readonly choice: Json;

@@ -4,7 +4,12 @@ import type { WaitKind } from "./plan.js";
 
 export type Outcome =
   /** The result, already serialised and checked against the payload limit. */
-  | { readonly kind: "complete"; readonly output: string; readonly decision: RecordedChoice | null }
+  | {
+      readonly kind: "complete";
+      readonly output: string;
+      /** Whether an attempt of the step saved a cursor, which goes with the record. */
+      readonly hasSaved?: boolean;
+    }
   /** Counts against `retry.attempts`; runs again after `delayMs`. */
   | { readonly kind: "retry"; readonly delayMs: number; readonly error: AttemptError }
   | { readonly kind: "fail"; readonly error: AttemptError }
@@ -28,12 +33,4 @@ export interface Ask {
   /** What a rejection does. */
   readonly onReject: "cancel" | "continue";
   readonly schema: Json | null;
-}
-
-export interface RecordedChoice {
-  readonly question: string;
-  readonly options: readonly string[];
-  readonly choice: Json;
-  readonly rationale: string | null;
-  readonly madeBy: string;
 }

@@ -174,6 +174,26 @@ export interface FetchReply {
     | { readonly kind: "none"; readonly limitMs: number; readonly dueAt: number };
 }
 
+/** What the store said to an attempt that goes on: `value` is what it has recorded, empty where nothing is. */
+export interface Written {
+  readonly verdict: Exclude<Verdict, "UNREGISTERED">;
+  readonly value: string;
+}
+
+/** What an attempt does with the store before it ends. Everything here may be repeated. */
+export interface AttemptStore {
+  /** Records a decision under a key of the step, or only looks it up. The recorded one counts, whoever made it. */
+  decide(
+    step: StartedStep,
+    key: string,
+    made: { readonly decision: string; readonly by: string } | null,
+  ): Promise<Written>;
+  /** Keeps a cursor for the next attempt. */
+  save(step: StartedStep, cursor: string): Promise<Written>;
+  /** The cursor that the last attempt saved, or null. */
+  saved(step: StartedStep): Promise<string | null>;
+}
+
 /** What a worker's slots do with the store: one call a step. */
 export interface StepLog {
   /** Takes the next step of a queue and writes its start. Repeatable with the same token. */

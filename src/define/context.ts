@@ -1,4 +1,5 @@
 /** What the function of a step is given. */
+import type { AttemptMemory } from "../core/handler.js";
 import type { Log } from "./log.js";
 
 /** What every function of a plan may look at; it is the same in each attempt. */
@@ -10,7 +11,7 @@ export interface Seen<Input = unknown, Outputs = Readonly<Record<string, unknown
 }
 
 /** One attempt, as any function sees it, a step's or a handler's. */
-export interface AttemptContext {
+export interface AttemptContext extends AttemptMemory {
   /** Aborted on cancel, pause, timeout, drain deadline and loss of the step; `reason` says which. */
   readonly signal: AbortSignal;
   /** Executions of this step so far, this one included. */

@@ -120,5 +120,10 @@ function handlerContext(call: HandlerCall, parsed: unknown): HandlerContext {
     idempotencyKey: call.idempotencyKey,
     fence: call.fence,
     log: logTo((text) => call.write("log", text)),
+    decide: call.decide,
+    save: call.save,
+    get saved() {
+      return call.saved;
+    },
   };
 }

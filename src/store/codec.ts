@@ -331,6 +331,11 @@ export function decodeFetch(reply: unknown, token: string, queue: string, ended?
   };
 }
 
+/** Fields of records and events are separated by bars and lines. */
+export function oneField(text: string): string {
+  return text.replace(/[|\r\n]/g, "_").slice(0, 64);
+}
+
 export function tokenWorker(token: string): string {
   const end = token.indexOf(".");
   return end < 0 ? token : token.slice(0, end);

@@ -95,6 +95,8 @@ const PLAN_PARTS = [
   "history",
   "decisions",
   "sandboxes",
+  "choices",
+  "saved",
   "signals",
   "requests",
   "logs",

@@ -29,6 +29,7 @@ import {
   decodeWorker,
   decodeWorkerReply,
   type EventBase,
+  oneField,
   pairs,
   type WorkerReply,
 } from "./codec.js";
@@ -334,6 +335,7 @@ export class RedisPlanStore implements PlanStore {
       decisionId: decisionId(tag, createdAt, 0),
       parent: null,
       step: null,
+      key: null,
       question: "submit?",
       options: [],
       choice: name ?? "",
@@ -345,9 +347,11 @@ export class RedisPlanStore implements PlanStore {
       root,
       ...stored.map((text, i): Decision => {
         const bar = text.indexOf("|");
-        const fields = JSON.parse(text.slice(bar + 1)) as Omit<Decision, "decisionId" | "parent">;
+        const fields = JSON.parse(text.slice(bar + 1)) as Omit<Decision, "decisionId" | "parent" | "key"> & {
+          key?: string;
+        };
         const parent = decisionId(tag, createdAt, Number(text.slice(0, bar)));
-        return { ...fields, decisionId: decisionId(tag, createdAt, i + 1), parent };
+        return { ...fields, decisionId: decisionId(tag, createdAt, i + 1), parent, key: fields.key ?? null };
       }),
     ];
   }
@@ -632,11 +636,6 @@ function lastKept(records: ReadonlyMap<string, StepRecord>, superseded: Readonly
     if (last === null || record.startedAt + record.durationMs > last.startedAt + last.durationMs) last = record;
   }
   return last;
-}
-
-/** Fields of records and events are separated by bars and lines. */
-function oneField(text: string): string {
-  return text.replace(/[|\r\n]/g, "_").slice(0, 64);
 }
 
 function globPattern(glob: string): RegExp {

@@ -24,6 +24,8 @@ export type ScriptName =
   | "fail"
   | "release"
   | "park"
+  | "decide"
+  | "save"
   | "pause"
   | "cancel"
   | "signal"

@@ -44,7 +44,7 @@ export class RedisStepLog implements StepLog {
   settle(step: StartedStep, outcome: Outcome, fetchNext: boolean): Promise<FetchReply> {
     switch (outcome.kind) {
       case "complete":
-        return this.complete(step, outcome.output, fetchNext);
+        return this.complete(step, outcome, fetchNext);
       case "retry":
         return this.end("retry", step, fetchNext, [String(outcome.delayMs), errorText(outcome.error)]);
       case "fail": {
@@ -67,10 +67,14 @@ export class RedisStepLog implements StepLog {
     }
   }
 
-  private complete(step: StartedStep, output: string, fetchNext: boolean): Promise<FetchReply> {
+  private complete(
+    step: StartedStep,
+    { output, hasSaved }: Outcome & { readonly kind: "complete" },
+    fetchNext: boolean,
+  ): Promise<FetchReply> {
     const { args, jobKeys } = this.successors(step);
-    const handOff = step.handedOff < MOST_HANDED_OFF ? "1" : "0";
-    return this.end("complete", step, fetchNext, [output, checkpointOf(step), handOff, ...args], jobKeys);
+    const how = hasSaved ? "s" : step.handedOff < MOST_HANDED_OFF ? "1" : "0";
+    return this.end("complete", step, fetchNext, [output, checkpointOf(step), how, ...args], jobKeys);
   }
 
   private async end(

@@ -20,10 +20,12 @@ const ABORT_TEXTS: Readonly<Record<AbortReason, string>> = {
   cancel: "the plan was cancelled",
   pause: "the plan was paused",
   failed: "another step of the plan failed",
-  lost: "the step was given to another worker",
+  lost: "the step is not this worker's any more",
 };
 
 export class Attempt {
+  /** The newest cursor (JSON) that an attempt of the step saved. */
+  saved: string | null = null;
   private lines: AttemptLog | null = null;
   private controller: AbortController | null = null;
   private redactor: Redactor | null = null;

@@ -5,12 +5,12 @@
 import { inspect } from "node:util";
 import type { CompiledDefinition, CompiledStep } from "../core/definition.js";
 import { formatDurationMs } from "../core/duration.js";
-import { NonRetryableError, RetryAfterError, WaymarkError } from "../core/errors.js";
+import { InvalidChoiceError, NonRetryableError, RetryAfterError, WaymarkError } from "../core/errors.js";
 import { resolve, resolveTexts, stepReferences } from "../core/expression.js";
 import type { HandlerCall, HandlerResult, StepHandler } from "../core/handler.js";
 import { type Json, type JsonObject, toStoredJson } from "../core/json.js";
 import type { AttemptError, Outcome } from "../core/outcome.js";
-import type { StartedStep } from "../core/ports.js";
+import type { AttemptStore, StartedStep } from "../core/ports.js";
 import { nextDelayMs } from "../core/retry.js";
 import type { Context, Seen } from "../define/context.js";
 import { toStepHandler } from "../define/define-handler.js";
@@ -18,6 +18,8 @@ import { type Log, logTo } from "../define/log.js";
 import { parseInput } from "../define/parse-input.js";
 import type { AnyPlan, StepCode } from "../define/typed-plan.js";
 import type { Attempt } from "./attempt.js";
+import { insist } from "./insist.js";
+import { StoredMemory } from "./memory.js";
 import type { Payloads, PlanCache } from "./plan-cache.js";
 
 /** How long a step that no worker here can run waits before it is offered again. */
@@ -35,6 +37,7 @@ export interface ExecuteEnvironment {
   readonly trust: ShellTrust;
   readonly secret: (name: string) => string | undefined;
   readonly cache: PlanCache;
+  readonly attempts: AttemptStore;
   /** Resolves when what the store has acknowledged is on its disk, where the store can tell. */
   readonly syncStore: () => Promise<void>;
   readonly onProgress: (step: StartedStep, fraction: number, note: string | null) => void;
@@ -58,11 +61,15 @@ export async function execute(
   if (declared.effect === "irreversible") await environment.syncStore();
   const timer = setTimeout(() => onTimeout(attempt, declared), declared.timeoutMs);
   try {
+    if (step.attempt > 1) attempt.saved = await insist(attempt, () => environment.attempts.saved(step));
     const result = await task.run(attempt, declared, compiled, environment);
     if (attempt.aborted && attempt.aborted !== "timeout") return stopped();
     if (result.kind === "parked") return { kind: "park", wait: result.wait, dueInMs: result.dueInMs, ask: result.ask };
     const output = attempt.hidden ? attempt.hidden.json(result.output as Json) : result.output;
-    return { kind: "complete", output: toStoredJson(output, `The output of ${step.stepId}`), decision: null };
+    const text = toStoredJson(output, `The output of ${step.stepId}`);
+    return attempt.saved === null
+      ? { kind: "complete", output: text }
+      : { kind: "complete", output: text, hasSaved: true };
   } catch (error) {
     if (attempt.aborted === "timeout") return afterFailure(attempt, declared, timeoutError(declared));
     if (attempt.aborted) return stopped();
@@ -130,7 +137,7 @@ async function runHandler(
       return value;
     },
   };
-  const call = handlerCall(attempt, compiled, declared, payloads.workdir, {
+  const call = handlerCall(attempt, environment, compiled, declared, payloads.workdir, {
     with: resolve(declared.with, scope, `\`with\` of step ${declared.id}`) as JsonObject,
     env: resolveTexts(declared.env, scope, `\`env\` of step ${declared.id}`),
   });
@@ -161,7 +168,7 @@ async function runCode(
       };
     case "use": {
       const declared = compiled.steps.get(step.stepId)!;
-      const call = handlerCall(attempt, compiled, declared, payloads.workdir, {
+      const call = handlerCall(attempt, environment, compiled, declared, payloads.workdir, {
         with: code.with(seen) as JsonObject,
         env: {},
       });
@@ -237,6 +244,7 @@ class StepContext implements Context {
   readonly attempt: number;
   readonly fence: number;
   private lines: Log | null = null;
+  private memory: StoredMemory | null = null;
 
   constructor(
     seen: Seen,
@@ -265,6 +273,23 @@ class StepContext implements Context {
     return this.lines;
   }
 
+  get decide(): StoredMemory["decide"] {
+    return this.remember().decide;
+  }
+
+  get save(): StoredMemory["save"] {
+    return this.remember().save;
+  }
+
+  get saved(): unknown {
+    return this.remember().saved;
+  }
+
+  private remember(): StoredMemory {
+    this.memory ??= new StoredMemory(this.running, this.environment.attempts);
+    return this.memory;
+  }
+
   progress(fraction: number, note?: string): void {
     this.environment.onProgress(this.running.step, fraction, note ?? null);
   }
@@ -272,12 +297,18 @@ class StepContext implements Context {
 
 function handlerCall(
   attempt: Attempt,
+  environment: ExecuteEnvironment,
   compiled: CompiledDefinition,
   declared: CompiledStep,
   workdir: string | null,
   resolved: { with: JsonObject; env: Readonly<Record<string, string>> },
 ): HandlerCall {
   const { step } = attempt;
+  let memory: StoredMemory | undefined;
+  const remember = () => {
+    memory ??= new StoredMemory(attempt, environment.attempts);
+    return memory;
+  };
   return {
     planId: step.planId,
     planName: compiled.definition.name,
@@ -294,6 +325,11 @@ function handlerCall(
     },
     woken: step.dueAt === null ? null : { by: "timer", parkedAt: step.dueAt },
     write: (_stream, text) => attempt.write(text),
+    decide: (key, question, chooser) => remember().decide(key, question, chooser),
+    save: (cursor) => remember().save(cursor),
+    get saved() {
+      return remember().saved;
+    },
   };
 }
 
@@ -317,13 +353,17 @@ function afterFailure({ step, hidden }: Attempt, declared: CompiledStep, thrown:
   const described = describeError(thrown);
   const error = hidden === null ? described : { ...described, message: hidden.text(described.message) };
   // Whether an irreversible step that failed did half of its work, only a person can say.
-  const isFinal =
-    declared.effect === "irreversible" || thrown instanceof WaymarkError || thrown instanceof NonRetryableError;
+  const isFinal = declared.effect === "irreversible" || isOurs(thrown) || thrown instanceof NonRetryableError;
   const policyDelay = isFinal ? null : nextDelayMs(declared.retry, step.failures + 1, Math.random);
   if (policyDelay === null) return { kind: "fail", error };
   const isChosen = thrown instanceof RetryAfterError && Number.isFinite(thrown.delayMs);
   const delayMs = isChosen ? thrown.delayMs : policyDelay;
   return { kind: "retry", delayMs: Math.max(0, Math.round(delayMs)), error };
+}
+
+/** Errors of ours would come again, but for a chooser's: it may choose better next time. */
+function isOurs(thrown: unknown): boolean {
+  return thrown instanceof WaymarkError && !(thrown instanceof InvalidChoiceError);
 }
 
 function describeError(thrown: unknown): AttemptError {

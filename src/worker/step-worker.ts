@@ -18,6 +18,7 @@ import type { StartedStep } from "../core/ports.js";
 import type { AnyPlan } from "../define/typed-plan.js";
 import { thisProcess } from "../machine/process-identity.js";
 import { StepQueue } from "../queue/step-queue.js";
+import { RedisAttemptStore } from "../store/attempt-store.js";
 import { connect } from "../store/connect.js";
 import { bullQueueName, privateQueueName } from "../store/keys.js";
 import type { RedisPlanStore } from "../store/redis-plan-store.js";
@@ -196,6 +197,7 @@ export class StepWorker {
       trust: options.trust,
       secret: options.secret,
       cache: this.cache,
+      attempts: new RedisAttemptStore(options.store.redis, options.store.keys),
       syncStore: () => this.syncStore(),
       onProgress: options.onProgress ?? (() => {}),
     };

@@ -58,6 +58,7 @@ describe("plan get", () => {
               decisionId: "dec_2",
               parent: null,
               step: "a",
+              key: null,
               question: "how?",
               options: [],
               choice: "patch",

@@ -212,6 +212,9 @@ function aCall(given: Partial<HandlerCall>): HandlerCall {
     signal: new AbortController().signal,
     woken: null,
     write: () => {},
+    decide: () => Promise.reject(new Error("nothing is decided here")),
+    save: async () => {},
+    saved: null,
     ...given,
   };
 }

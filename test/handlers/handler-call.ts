@@ -21,6 +21,9 @@ export function aCall(input: JsonObject, changes: Partial<HandlerCall> = {}): Re
     workdir: null,
     signal: new AbortController().signal,
     woken: null,
+    decide: () => Promise.reject(new Error("nothing is decided here")),
+    save: async () => {},
+    saved: null,
     write: (stream, text) => {
       written[stream] += text;
     },

@@ -45,7 +45,7 @@ test("a fetch that is refused is asked again with the same token", async () => {
     onStoreError: (error) => errors.push(error),
     async run(step) {
       ran.open(step.stepId);
-      return { kind: "complete", output: "null", decision: null };
+      return { kind: "complete", output: "null" };
     },
   });
   const plan = await t.submit(aChain(["a"]));
@@ -109,7 +109,7 @@ test("a result that the store refuses names the step and the reason, and the slo
     async run(step) {
       ran.push(step.stepId);
       if (step.stepId === "a") await t.store.cancel(step.planId, "ada", null);
-      return { kind: "complete", output: "null", decision: null };
+      return { kind: "complete", output: "null" };
     },
     onRefusal: (step, verdict) => refused.open(`${step.stepId} ${verdict}`),
   });
@@ -158,7 +158,7 @@ async function start(options: Partial<StepQueueOptions>): Promise<StepQueue> {
     concurrency: 1,
     isDraining: () => false,
     gaveUp: () => false,
-    run: async () => ({ kind: "complete", output: "null", decision: null }),
+    run: async () => ({ kind: "complete", output: "null" }),
     onRefusal: () => {},
     onUnregistered: () => {},
     onStoreError: () => {},

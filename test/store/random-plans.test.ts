@@ -33,7 +33,7 @@ type Op =
   | { readonly op: "rewind" | "signal"; readonly nth: number };
 
 const OUTCOMES = {
-  complete: { kind: "complete", output: '"done"', decision: null },
+  complete: { kind: "complete", output: '"done"' },
   "retry now": { kind: "retry", delayMs: 0, error: boom },
   "retry later": { kind: "retry", delayMs: 3_600_000, error: boom },
   fail: { kind: "fail", error: boom },

@@ -40,7 +40,7 @@ test("a fetch sent again returns the same job and takes no second one", async ()
 });
 
 describe.each<[string, Outcome, string]>([
-  ["complete", { kind: "complete", output: '"done"', decision: null }, "step.completed"],
+  ["complete", { kind: "complete", output: '"done"' }, "step.completed"],
   ["retry", { kind: "retry", delayMs: 60_000, error: boom }, "step.failed"],
   ["fail", { kind: "fail", error: boom }, "step.failed"],
   ["release", { kind: "release", reason: "drain" }, "step.released"],

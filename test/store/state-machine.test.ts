@@ -340,7 +340,7 @@ describe("pause", () => {
   });
 
   test.each<[string, Outcome, string]>([
-    ["completes", { kind: "complete", output: "1", decision: null }, "b held"],
+    ["completes", { kind: "complete", output: "1" }, "b held"],
     ["fails and would be tried again", retry(0), "a held"],
     ["fails for good", fail, "a failed"],
     ["is handed back", drain, "a held"],
@@ -838,7 +838,7 @@ describe("names", () => {
       '{"__proto__":{"polluted":true},"constructor":[],"a|b":"c\\nd","empty":[],"n":123456789012345678,"u":"\\u0000é😀"}';
     const plan = await submitted(aChain(["a", "b"]));
     const a = await worker.take();
-    await worker.settle(a, { kind: "complete", output, decision: null });
+    await worker.settle(a, { kind: "complete", output });
 
     expect(await t.store.output(plan, "a")).toBe(output);
     expect(({} as Record<string, unknown>).polluted).toBeUndefined();

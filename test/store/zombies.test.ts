@@ -8,7 +8,7 @@ import { aChain, aDefinition, aStore, type HandWorker, nextOf, stepOf, type Test
 
 const boom = { code: "STEP_FAILED", message: "boom" };
 const OUTCOMES: [string, Outcome][] = [
-  ["complete", { kind: "complete", output: '"late"', decision: null }],
+  ["complete", { kind: "complete", output: '"late"' }],
   ["retry", { kind: "retry", delayMs: 0, error: boom }],
   ["fail", { kind: "fail", error: boom }],
   ["release", { kind: "release", reason: "stop" }],

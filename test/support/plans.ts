@@ -195,7 +195,7 @@ export class HandWorker {
   }
 
   complete(step: StartedStep, output: unknown = null, fetchNext = true): Promise<FetchReply> {
-    return this.settle(step, { kind: "complete", output: JSON.stringify(output), decision: null }, fetchNext);
+    return this.settle(step, { kind: "complete", output: JSON.stringify(output) }, fetchNext);
   }
 
   beat(gone: readonly string[] = []): Promise<[string, string, string[], string[], number, string[]]> {

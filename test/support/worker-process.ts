@@ -1,7 +1,7 @@
 /**
  * A worker as a process of its own, to stop, kill and let wake up again. Argument: JSON of WorkerProcessOptions. Prints
  * `ready <worker id>`, then `<step> <attempt>` for each step it starts. A step named `hold…` ends when its key
- * `<prefix>:open` exists, `block…` keeps the whole process busy for a while; the others end at once.
+ * `<prefix>:open` exists, as does one named `decide…` after it has decided and saved its attempt, `block…` keeps the whole process busy for a while; the others end at once.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
@@ -25,7 +25,7 @@ Date.now = () => now() + (options.clockAheadMs ?? 0);
 const t = await aStore(options.url, { prefix: options.prefix, deadAfterMs: options.deadAfterMs });
 const redis = new Redis(options.url, { maxRetriesPerRequest: null });
 redis.on("error", () => {});
-const running = await runWorker(t, async ({ planId, stepId, attempt, woken }) => {
+const running = await runWorker(t, async ({ planId, stepId, attempt, woken, decide, save, saved }) => {
   process.stdout.write(`${stepId} ${attempt}\n`);
   await redis.rpush(`${options.prefix}:ledger`, `${planId}/${stepId}/${attempt}`);
   if (stepId.startsWith("sleeps") && woken === null) return { kind: "parked", wait: "timer", dueInMs: 400, ask: null };
@@ -34,7 +34,15 @@ const running = await runWorker(t, async ({ planId, stepId, attempt, woken }) =>
     const until = now() + (options.blockMs ?? 0);
     while (now() < until);
   }
-  while (stepId.startsWith("hold") && (await redis.exists(`${options.prefix}:open`)) === 0) await sleep(10);
+  if (stepId.startsWith("decide")) {
+    const how = await decide("how", { question: "how?", options: ["patch", "rewrite"] }, async () => {
+      await redis.rpush(`${options.prefix}:asked`, `${planId}/${stepId}/${attempt}`);
+      return attempt % 2 === 1 ? "patch" : "rewrite";
+    });
+    await save(attempt);
+    process.stdout.write(`${stepId} chose ${how}, saved before ${saved}\n`);
+  }
+  while (/^(hold|decide)/.test(stepId) && (await redis.exists(`${options.prefix}:open`)) === 0) await sleep(10);
   return `by ${process.pid}`;
 });
 process.stdout.write(`ready ${running.worker.workerId}\n`);

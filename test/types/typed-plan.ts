@@ -58,8 +58,12 @@ export const refactor = definePlan("refactor", {
     findings: await services.git.lint(input.repo),
     year: input.since.getFullYear(),
   }))
-  .step("choose", async ({ outputs, services }) => ({
-    how: await services.model.pick(`Fix ${outputs.scan.findings.length} findings how?`),
+  .step("choose", async ({ outputs, services, decide }) => ({
+    how: await decide(
+      "how",
+      { question: `Fix ${outputs.scan.findings.length} findings how?`, options: ["patch", "rewrite"] },
+      async () => ({ choice: await services.model.pick("how?"), rationale: "the model said so", madeBy: "model" }),
+    ),
   }))
   .step(
     "fix",
@@ -144,6 +148,13 @@ holds<Equal<Shapes["constructor"], number>>();
 holds<Equal<Shapes["always-fails"], never>>();
 
 export function whatDoesNotCompile(git: Git): void {
+  const ask = { question: "how?", options: ["patch", "rewrite"] } as const;
+  // @ts-expect-error a choice that is not among the options
+  base.step("c", async ({ decide }) => decide("how", ask, async () => "rebuild"));
+  // @ts-expect-error the same, with a rationale
+  base.step("c", async ({ decide }) => decide("how", ask, () => ({ choice: "rebuild", rationale: "why not" })));
+  // @ts-expect-error a decision is one of its options
+  base.step("c", async ({ decide }) => (await decide("how", ask, () => "patch")) === "rebuild");
   // @ts-expect-error a need that doesn't exist
   base.step("c", { needs: ["aa"] }, async () => 1);
   // @ts-expect-error a step that needs itself

@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { CompiledDefinition } from "../../src/core/definition.js";
 import { NonRetryableError, RetryAfterError, UsageError } from "../../src/core/errors.js";
 import type { HandlerCall, StepHandler } from "../../src/core/handler.js";
-import type { StartedStep } from "../../src/core/ports.js";
+import type { AttemptStore, StartedStep, Written } from "../../src/core/ports.js";
 import { defineHandler } from "../../src/define/define-handler.js";
 import { definePlan } from "../../src/define/define-plan.js";
 import type { AnyPlan } from "../../src/define/typed-plan.js";
@@ -350,6 +350,162 @@ test("a step past its timeout fails with how long it had, and a result that come
   expect(completed(await runStep(compiled, "a", { environment: { handlers: finishes } }))).toBe("made it");
 });
 
+test("a function's decision is asked for once in all attempts, and given out as it was recorded", async () => {
+  const attempts = new RememberedAttempts();
+  const asked: number[] = [];
+  const plan = definePlan("web", { input: z.object({}) }).step("choose", async ({ decide, attempt }) => {
+    const ask = () =>
+      decide("how", { question: "how?", options: ["patch", "rewrite"] }, async () => {
+        asked.push(attempt);
+        return { choice: attempt === 1 ? "patch" : "rewrite", rationale: "smaller", madeBy: "model" };
+      });
+    return Promise.all([ask(), ask()]);
+  });
+
+  const outcomes = [
+    await run(plan, "choose", { environment: { attempts } }),
+    await run(plan, "choose", { environment: { attempts }, step: { attempt: 2 } }),
+  ];
+
+  expect(outcomes.map(completed)).toEqual([
+    ["patch", "patch"],
+    ["patch", "patch"],
+  ]);
+  expect(asked).toEqual([1]);
+  expect(JSON.parse(attempts.choices.get("how")!)).toEqual({
+    step: "choose",
+    key: "how",
+    question: "how?",
+    options: ["patch", "rewrite"],
+    choice: "patch",
+    rationale: "smaller",
+    madeBy: "model",
+  });
+});
+
+test("a handler decides and saves as a function does, and what nobody says is made by the step", async () => {
+  const attempts = new RememberedAttempts();
+  const review = defineHandler("review", { with: z.object({}) }, async ({ decide, save, saved }) => {
+    await save({ at: 3 });
+    return { how: await decide("how", { question: "how?", options: ["yes"] }, () => "yes"), saved: saved as number };
+  });
+  const plan = definePlan("web", { input: z.object({}) }).use("look", review, { with: () => ({}) });
+  attempts.cursor = "2";
+
+  const outcome = await run(plan, "look", { environment: { attempts }, step: { attempt: 2 } });
+
+  expect(completed(outcome)).toEqual({ how: "yes", saved: 2 });
+  expect(outcome).toMatchObject({ hasSaved: true });
+  expect(attempts.cursor).toBe('{"at":3}');
+  expect(JSON.parse(attempts.choices.get("how")!)).toMatchObject({ madeBy: "step look", rationale: null });
+});
+
+test("a choice that is not among the options fails the attempt, and the next one asks again", async () => {
+  const attempts = new RememberedAttempts();
+  const plan = definePlan("web", { input: z.object({}) }).step("choose", async ({ decide, attempt }) =>
+    decide(
+      "how",
+      { question: "how?", options: ["patch", "rewrite"] },
+      () => (attempt === 1 ? "both" : "patch") as "patch",
+    ),
+  );
+
+  const first = await run(plan, "choose", { environment: { attempts } });
+  const second = await run(plan, "choose", { environment: { attempts }, step: { attempt: 2, failures: 1 } });
+
+  expect(first).toMatchObject({
+    kind: "retry",
+    error: {
+      code: "INVALID_CHOICE",
+      message: 'The decision how of choose can\'t be "both": the options are patch, rewrite',
+    },
+  });
+  expect(completed(second)).toBe("patch");
+});
+
+test("a chooser that failed is asked again in the same attempt", async () => {
+  const plan = definePlan("web", { input: z.object({}) }).step("choose", async ({ decide }) => {
+    let calls = 0;
+    const ask = () =>
+      decide("how", { question: "how?", options: ["a"] }, async () => {
+        if (calls++ === 0) throw new Error("busy");
+        return "a";
+      });
+    return ask().catch(ask);
+  });
+
+  expect(completed(await run(plan, "choose"))).toBe("a");
+});
+
+test.each<[string, string, { question: string; options: string[] }]>([
+  ["no id for a key", "a/b", { question: "how?", options: ["a"] }],
+  ["no options", "how", { question: "how?", options: [] }],
+  ["options that are no texts", "how", { question: "how?", options: [1 as never] }],
+  ["no question", "how", { question: undefined as never, options: ["a"] }],
+])("a decision with %s fails the step, and its chooser isn't called", async (_, key, question) => {
+  const plan = definePlan("web", { input: z.object({}) }).step("choose", async ({ decide }) =>
+    decide(key, question, () => {
+      throw new Error("called");
+    }),
+  );
+
+  expect(await run(plan, "choose")).toMatchObject({ kind: "fail", error: { code: "USAGE" } });
+});
+
+test("an attempt that has lost its step is stopped where it decides or saves", async () => {
+  const attempts = new RememberedAttempts();
+  attempts.verdict = "LOST";
+  const reasons: string[] = [];
+  const plan = definePlan("web", { input: z.object({}) }).step("walk", async ({ save, signal }) => {
+    signal.addEventListener("abort", () => reasons.push(String(signal.reason.reason)));
+    await save(1);
+  });
+
+  const outcome = await run(plan, "walk", { environment: { attempts } });
+
+  expect(outcome).toEqual({ kind: "release", reason: "stop" });
+  expect(reasons).toEqual(["lost"]);
+});
+
+test("an outage of the store while an attempt saves is waited for, and no failure", async () => {
+  const attempts = new RememberedAttempts();
+  attempts.outages = 3;
+  const plan = definePlan("web", { input: z.object({}) }).step("walk", async ({ save }) => save(1));
+
+  expect(await run(plan, "walk", { environment: { attempts } })).toMatchObject({ kind: "complete", hasSaved: true });
+  expect(attempts.cursor).toBe("1");
+});
+
+test("an attempt that has to stop does not wait for a store that is away", async () => {
+  const attempts = new RememberedAttempts();
+  attempts.outages = Number.POSITIVE_INFINITY;
+  const plan = definePlan("web", { input: z.object({}) }).step("walk", async ({ save }) => save(1));
+  const { attempt, environment } = setup("walk", {
+    environment: { plans: new Map([[plan.name, plan]]), attempts },
+  });
+
+  const execution = execute(attempt, plan.compiled, environment);
+  attempt.abort("drain");
+
+  expect(await execution).toEqual({ kind: "release", reason: "stop" });
+});
+
+test("a secret is in neither a decision nor a cursor", async () => {
+  const attempts = new RememberedAttempts();
+  const handlers = new Map([
+    handler("http", async ({ decide, save, env }) => {
+      await save({ token: env.TOKEN });
+      return decide("how", { question: `with ${env.TOKEN}?`, options: ["yes"] }, () => "yes");
+    }),
+  ]);
+  const compiled = aDefinition([{ id: "a", uses: "http", env: { TOKEN: "${{ secrets.NPM }}" } }]);
+
+  await runStep(compiled, "a", { environment: { attempts, handlers, secret: () => "s3cr3t-value" } });
+
+  expect(attempts.cursor).toBe('{"token":"***"}');
+  expect(attempts.choices.get("how")).toContain("with ***?");
+});
+
 test("an attempt can be ended before anybody waits for it", () => {
   const attempt = new Attempt(aStep("a"), async () => {});
   expect(() => attempt.end({ kind: "release", reason: "drain" })).not.toThrow();
@@ -394,12 +550,37 @@ function setup(stepId: string, given: Case) {
     trust: { kind: "digests", digests: new Set() },
     secret: () => undefined,
     cache,
+    attempts: new RememberedAttempts(),
     syncStore: async () => {},
     onProgress: () => {},
     ...given.environment,
   };
   const attempt = new Attempt({ ...aStep(stepId), ...given.step }, async (text) => void given.written?.push(text));
   return { attempt, environment };
+}
+
+/** What attempts of one step leave to each other, without a store. */
+class RememberedAttempts implements AttemptStore {
+  readonly choices = new Map<string, string>();
+  cursor: string | null = null;
+  verdict: Written["verdict"] = "OK";
+  /** Calls that fail from here on. */
+  outages = 0;
+
+  async decide(_step: StartedStep, key: string, made: { decision: string } | null): Promise<Written> {
+    if (made !== null && !this.choices.has(key)) this.choices.set(key, made.decision);
+    return { verdict: this.verdict, value: this.choices.get(key) ?? "" };
+  }
+
+  async save(_step: StartedStep, cursor: string): Promise<Written> {
+    if (this.outages-- > 0) throw new Error("LOADING");
+    this.cursor = cursor;
+    return { verdict: this.verdict, value: "" };
+  }
+
+  async saved(): Promise<string | null> {
+    return this.cursor;
+  }
 }
 
 function throwing(thrown: unknown, given: Pick<Case, "step"> & { effect?: "irreversible" } = {}) {

@@ -26,7 +26,7 @@ afterEach(async () => {
     own = null;
     return;
   }
-  await t.redis.del(`${t.prefix}:open`, `${t.prefix}:ledger`);
+  await t.redis.del(`${t.prefix}:open`, `${t.prefix}:ledger`, `${t.prefix}:asked`);
   await t.drop();
 });
 
@@ -88,6 +88,32 @@ test("a killed worker of this machine loses its steps to the others at once, not
 
   expect(Date.now() - killedAt).toBeLessThan(4_000);
   await until("the plan to complete", async () => (await t.state(plan)) === "completed");
+  expect(await checkInvariants(t.store, plan)).toEqual([]);
+});
+
+test("a decision is asked for once, though its step's worker is killed twenty times after it", {
+  timeout: 120_000,
+}, async () => {
+  const kills = 20;
+  let worker = await start();
+  const plan = await t.submit(aChain(["decide", "next"]));
+  const said: string[] = [];
+  for (let attempt = 1; attempt <= kills + 1; attempt++) {
+    const line = await until(`attempt ${attempt} to decide`, () => worker.lines.find((one) => one.includes("chose")));
+    said.push(line);
+    if (attempt > kills) break;
+    const heir = await start();
+    worker.signal("SIGKILL");
+    worker = heir;
+  }
+  await t.redis.set(`${t.prefix}:open`, "1");
+  await until("the plan to complete", async () => (await t.state(plan)) === "completed");
+
+  expect(await t.redis.lrange(`${t.prefix}:asked`, 0, -1)).toEqual([`${plan}/decide/1`]);
+  expect(said).toEqual(
+    Array.from({ length: kills + 1 }, (_, i) => `decide chose patch, saved before ${i === 0 ? null : i}`),
+  );
+  expect((await t.store.decisions(plan)).map(({ choice }) => choice)).toEqual(["test", "patch"]);
   expect(await checkInvariants(t.store, plan)).toEqual([]);
 });
 

@@ -29,5 +29,6 @@ function describe(decision: DecisionDocument): string {
   if (decision.step === null) return `${id}  submission`;
   const options = decision.options.length === 0 ? "" : ` of ${decision.options.map(printable).join(", ")}`;
   const why = decision.rationale === null ? "" : ` (${printable(decision.rationale)})`;
-  return `${id}  ${printable(decision.step)}: ${printable(decision.question)} ${printable(JSON.stringify(decision.choice))}${options}${why}`;
+  const step = decision.key === null ? decision.step : `${decision.step}/${decision.key}`;
+  return `${id}  ${printable(step)}: ${printable(decision.question)} ${printable(JSON.stringify(decision.choice))}${options}${why}`;
 }

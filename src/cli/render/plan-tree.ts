@@ -9,10 +9,17 @@ import type { Colors } from "./terminal.js";
 const FULL_TREE_STEPS = 60;
 /** Of bigger ones: this many at each end, and around each step that isn't done or pending. */
 const END_STEPS = 8;
+/** Decisions of one step, the newest. */
+const SHOWN_DECISIONS = 3;
 const LABEL_WIDTH = 11;
 
 export function renderPlan(plan: PlanDocument, now: number, c: Colors): string {
-  const decided = new Map(plan.decisions.filter((d) => d.step !== null).map((d) => [d.step, d]));
+  const decided = new Map<string | null, DecisionDocument[]>();
+  for (const decision of plan.decisions) {
+    const before = decided.get(decision.step);
+    if (before) before.push(decision);
+    else decided.set(decision.step, [decision]);
+  }
   return [...head(plan, now, c), "", ...tree(plan, decided, c)].join("\n");
 }
 
@@ -38,7 +45,11 @@ function head(plan: PlanDocument, now: number, c: Colors): string[] {
   return lines;
 }
 
-function tree(plan: PlanDocument, decided: ReadonlyMap<string | null, DecisionDocument>, c: Colors): string[] {
+function tree(
+  plan: PlanDocument,
+  decided: ReadonlyMap<string | null, readonly DecisionDocument[]>,
+  c: Colors,
+): string[] {
   const shown = shownSteps(plan.steps);
   const width = Math.min(
     40,
@@ -51,7 +62,7 @@ function tree(plan: PlanDocument, decided: ReadonlyMap<string | null, DecisionDo
     const rows = shorten(members, shown).map((entry) =>
       entry.kind === "gap"
         ? c.dim(`┆ ${counts(entry.steps)}`)
-        : stepRow(entry.step, plan.steps[entry.index - 1] ?? null, decided.get(entry.step.id), width, c),
+        : stepRow(entry.step, plan.steps[entry.index - 1] ?? null, decided.get(entry.step.id) ?? [], width, c),
     );
     rows.forEach((text, i) => {
       lines.push(`${c.dim(i === rows.length - 1 ? "└─" : "├─")} ${text}`);
@@ -112,14 +123,17 @@ function counts(steps: readonly StepDocument[]): string {
 function stepRow(
   step: StepDocument,
   before: StepDocument | null,
-  decision: DecisionDocument | undefined,
+  decisions: readonly DecisionDocument[],
   width: number,
   c: Colors,
 ): string {
   const facts = [describeStep(step, c)];
   if (isDone(step.state) && step.attempts > 1) facts.push(c.dim(`${step.attempts} attempts`));
   if (step.crashes > 0) facts.push(c.yellow(`${step.crashes} ${step.crashes === 1 ? "crash" : "crashes"}`));
-  if (decision) facts.push(`${c.dim(printable(decision.decisionId))} ${printable(JSON.stringify(decision.choice))}`);
+  const earlier = decisions.length - SHOWN_DECISIONS;
+  if (earlier > 0) facts.push(c.dim(`${earlier} earlier`));
+  for (const { decisionId, choice } of decisions.slice(-SHOWN_DECISIONS))
+    facts.push(`${c.dim(printable(decisionId))} ${printable(JSON.stringify(choice))}`);
   if (step.state === "pending" && !follows(step, before)) facts.push(c.dim(needs(step)));
   const id = printable(step.id);
   return `${stepMark(step.state, c)} ${step.state === "pending" ? c.dim(id.padEnd(width)) : id.padEnd(width)}  ${facts.filter(Boolean).join("  ")}`.trimEnd();

@@ -6,7 +6,8 @@
   KEYS[2] <tag>:plan:<id>              hash  and the other keys of the plan, of the queue and of the jobs it adds
   ARGV[1] key prefix of the shard   ARGV[2] queue   ARGV[3] plan   ARGV[4] step   ARGV[5] epoch   ARGV[6] token
   ARGV[7] attempt   ARGV[8] worker   ARGV[9] ms that the next job's lock lasts, 0 to fetch none
-  ARGV[10] output (JSON)   ARGV[11] checkpoint id   ARGV[12] 1 where the slot may go on with the plan's only next step
+  ARGV[10] output (JSON)   ARGV[11] checkpoint id   ARGV[12] 1 where the slot may go on with the plan's only next step, s where the step
+  has a saved cursor, which its record makes needless
   ARGV[13…] successors: step, number of needs, queue, phase, traits
 
   Returns { verdict, now, … } with the next job, as fetch_reply says; verdict OK, DUP, LOST or FENCED. Or
@@ -62,6 +63,7 @@ local function otherwise()
     return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now, cache)
   end
   local fields = step_record(P, plan, step, p, writer, ARGV[10], ARGV[11], '', now)
+  if ARGV[12] == 's' then call('HDEL', P .. ':saved', step) end
   steps_release(T, P, plan, p, free, cache)
   plan_settle(T, P, plan, p, { done = 1, fields = fields }, now)
   return fetch_after('OK', T, queue, own, token, worker, lock_ms, now, cache)

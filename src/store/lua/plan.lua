@@ -24,12 +24,42 @@ local function open_encode(r)
     .. r.at .. '|' .. r.due .. '|' .. r.wait .. '|' .. r.queue .. '|' .. r.phase .. '|' .. r.fence .. '|' .. r.traits
 end
 
--- A decision is the plan's newest from here on. Its parent is the one in force before it.
+-- A decision is the plan's newest from here on. Its parent is the one in force before it. Returns its place.
 local function decision_record(P, plan, p, step, decision, actor, at)
   local place = str(call('RPUSH', P .. ':decisions', p.decision .. '|' .. decision))
   p.decision = place
   call('HSET', P, 'decision', place, 'last_decision_id', 'dec_' .. crockford(p.created + tonumber(place), 10) .. p.tag)
   plan_record(P, plan, 'd|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. place .. '|' .. actor)
+  return place
+end
+
+-- A decision of a step's own: whoever asks for it again, in any attempt of this line, gets this one.
+local function choice_record(P, plan, p, step, key, decision, actor, at)
+  call('HSET', P .. ':choices', step .. '/' .. key, decision_record(P, plan, p, step, decision, actor, at))
+end
+
+-- The recorded choice (JSON), or nil.
+local function choice_of(P, step, key)
+  local place = call('HGET', P .. ':choices', step .. '/' .. key)
+  if not place then return nil end
+  return string.match(call('LINDEX', P .. ':decisions', tonumber(place) - 1), '^%d+|(.*)$')
+end
+
+--[[
+  A rewind supersedes steps: what they chose, saved and were told goes with their records. `superseded` is a set of
+  steps. The choices that `kept_step` made before the place `kept_before` stay, where a decision of its own is taken anew.
+]]
+local function steps_forget(P, superseded, kept_step, kept_before)
+  local choices = call('HGETALL', P .. ':choices')
+  for i = 1, #choices, 2 do
+    local step = string.match(choices[i], '^[^/]+')
+    local kept = step == kept_step and tonumber(choices[i + 1]) < kept_before
+    if superseded[step] and not kept then call('HDEL', P .. ':choices', choices[i]) end
+  end
+  for step in pairs(superseded) do
+    call('HDEL', P .. ':saved', step)
+    call('HDEL', P .. ':signals', step)
+  end
 end
 
 -- Terminal plans leave the index of open ones, which sweeps walk.
@@ -132,7 +162,7 @@ local function plan_settle(T, P, plan, p, change, now)
   if done >= p.total then
     state = 'completed'
     set('finished', now_text)
-    call('DEL', P .. ':signals')
+    call('DEL', P .. ':signals', P .. ':saved')
   elseif p.pausing then
     local running = tonumber(p.pausing) - 1
     if running <= 0 then

@@ -80,8 +80,10 @@ end
 for q in pairs(old_queues) do queue_drop_if_empty(q) end
 
 if superseded_count > 0 then line = epoch end
+local superseded = {}
 for i = 19, 18 + superseded_count do
   local step = ARGV[i]
+  superseded[step] = true
   if call('HDEL', P .. ':steps', step) == 1 then
     done = done - 1
     local output = call('HGET', P .. ':out', step)
@@ -91,8 +93,8 @@ for i = 19, 18 + superseded_count do
     end
   end
   call('HDEL', P .. ':open', step)
-  call('HDEL', P .. ':signals', step)
 end
+if superseded_count > 0 then steps_forget(P, superseded) end
 local frontier = 19 + superseded_count
 for _ = 1, recounted_count do
   if ARGV[frontier + 1] == '0' then

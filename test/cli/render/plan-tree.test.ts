@@ -61,6 +61,7 @@ test("decisions hang below the one that they follow, with options and reasons wh
     decisionId,
     parent,
     step: "s",
+    key: null,
     question: "how?",
     options: [],
     choice: "x",

@@ -1,0 +1,103 @@
+/**
+ * What an attempt makes durable before it ends. Every write is checked by the store as a result is: an attempt that has
+ * lost its step is aborted here instead of at its end.
+ */
+import { InvalidChoiceError, UsageError } from "../core/errors.js";
+import type { AttemptMemory, Choice, Question } from "../core/handler.js";
+import { isId } from "../core/ids.js";
+import { type Json, toStoredJson } from "../core/json.js";
+import type { AttemptStore, Written } from "../core/ports.js";
+import { type Attempt, AttemptAbortedError } from "./attempt.js";
+import { insist } from "./insist.js";
+
+export class StoredMemory implements AttemptMemory {
+  /** What is being chosen, so that two calls with one key ask once. */
+  private readonly choosing = new Map<string, Promise<string>>();
+
+  constructor(
+    private readonly attempt: Attempt,
+    private readonly store: AttemptStore,
+  ) {}
+
+  get saved(): unknown {
+    return this.attempt.saved === null ? null : JSON.parse(this.attempt.saved);
+  }
+
+  // Handlers take functions out of their context by destructuring, hence no methods.
+  readonly decide = <const C extends string>(
+    key: string,
+    question: Question<C>,
+    chooser: () => Choice<C> | Promise<Choice<C>>,
+  ): Promise<C> => {
+    let chosen = this.choosing.get(key);
+    if (chosen === undefined) {
+      chosen = this.choose(key, question, chooser);
+      this.choosing.set(key, chosen);
+      // A chooser that failed may be asked again.
+      chosen.catch(() => this.choosing.delete(key));
+    }
+    return chosen as Promise<C>;
+  };
+
+  readonly save = async (cursor: unknown): Promise<void> => {
+    const { step, hidden } = this.attempt;
+    const what = `The cursor of ${step.stepId}`;
+    const text = toStoredJson(hidden === null ? cursor : hidden.json(cursor as Json), what);
+    await this.write(() => this.store.save(step, text));
+    this.attempt.saved = text;
+  };
+
+  private async choose(
+    key: string,
+    question: Question<string>,
+    chooser: () => Choice<string> | Promise<Choice<string>>,
+  ): Promise<string> {
+    const { step } = this.attempt;
+    checkQuestion(step.stepId, key, question);
+    const recorded = await this.write(() => this.store.decide(step, key, null));
+    if (recorded !== "") return choiceIn(recorded);
+    const answer = await chooser();
+    const { choice, rationale, madeBy } = typeof answer === "object" && answer !== null ? answer : { choice: answer };
+    if (!question.options.includes(choice)) {
+      throw new InvalidChoiceError(`The decision ${key} of ${step.stepId}`, choice, question.options);
+    }
+    const by = this.shown(madeBy ?? `step ${step.stepId}`);
+    const decision = {
+      step: step.stepId,
+      key,
+      question: this.shown(question.question),
+      options: question.options,
+      choice,
+      rationale: rationale === undefined ? null : this.shown(rationale),
+      madeBy: by,
+    };
+    const text = toStoredJson(decision, `The decision ${key} of ${step.stepId}`);
+    return choiceIn(await this.write(() => this.store.decide(step, key, { decision: text, by })));
+  }
+
+  private shown(text: string): string {
+    return this.attempt.hidden?.text(text) ?? text;
+  }
+
+  private async write(call: () => Promise<Written>): Promise<string> {
+    const { verdict, value } = await insist(this.attempt, call);
+    if (verdict === "OK") return value;
+    this.attempt.abort("lost");
+    throw new AttemptAbortedError("lost");
+  }
+}
+
+function checkQuestion(stepId: string, key: string, { question, options }: Question<string>): void {
+  const refuse = (fault: string) =>
+    new UsageError(`Step ${stepId} can't decide ${JSON.stringify(key)}: ${fault}`, { details: { step: stepId, key } });
+  if (!isId(key))
+    throw refuse("a key is letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit");
+  if (typeof question !== "string") throw refuse("its question is no text");
+  if (!Array.isArray(options) || options.length === 0 || !options.every((option) => typeof option === "string")) {
+    throw refuse("its options are no list of texts");
+  }
+}
+
+function choiceIn(decision: string): string {
+  return (JSON.parse(decision) as { choice: string }).choice;
+}
