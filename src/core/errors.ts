@@ -161,9 +161,9 @@ export class InvalidInputError extends WaymarkError {
 /** Something else was chosen than what there is to choose from. */
 export class InvalidChoiceError extends WaymarkError {
   constructor(what: string, choice: unknown, options: readonly string[], next?: string) {
-    const given = JSON.stringify(choice) ?? String(choice);
-    super("INVALID_CHOICE", `${what} can't be ${given}: the options are ${options.join(", ")}`, {
-      details: { choice: given, options },
+    const shown = JSON.stringify(choice) ?? String(choice);
+    super("INVALID_CHOICE", `${what} can't be ${shown}: the options are ${options.join(", ")}`, {
+      details: { choice: typeof choice === "string" ? choice : shown, options },
       ...(next !== undefined && { try: next }),
     });
   }

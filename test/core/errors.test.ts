@@ -75,6 +75,16 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
     },
     facts: { planId: "web-42", carried: 3, current: 5 },
   },
+  InvalidChoiceError: {
+    error: new errors.InvalidChoiceError("The decision how of fix", "both", ["patch", "rewrite"], "plan get web-42"),
+    document: {
+      code: "INVALID_CHOICE",
+      message: 'The decision how of fix can\'t be "both": the options are patch, rewrite',
+      details: { choice: "both", options: ["patch", "rewrite"] },
+      try: "plan get web-42",
+    },
+    facts: {},
+  },
   InvalidPlanError: {
     error: new errors.InvalidPlanError("a.yaml", [FAULT]),
     document: {
