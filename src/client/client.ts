@@ -112,6 +112,7 @@ export class Client {
         },
       );
     }
+    if (compiled.definition.sandbox !== null) throw new UsageError("Sandboxes are not supported by this version");
     const store = await this.store();
     const { existing } = await store.submit({
       planId,

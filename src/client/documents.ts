@@ -65,6 +65,8 @@ export type StepState =
   | "failed"
   /** Free to run, and kept back because the plan is paused or has failed. */
   | "held"
+  /** Free to run, and another step writes the sandbox. */
+  | "exclusive"
   /** Irreversible, started, and without a record: nobody knows whether it happened. */
   | "uncertain"
   | "pending";
@@ -255,6 +257,8 @@ function openFacts(open: OpenStep, view: PlanView): Partial<StepDocument> & { re
       return { state: "waiting", wait: open.wait, startedAt: iso(open.since), dueAt: isoOrNull(open.dueAt) };
     case "failed":
       return { state: "failed" };
+    case "exclusive":
+      return { state: "exclusive" };
     case "held":
       return { state: "held" };
     case "uncertain":

@@ -3,6 +3,7 @@
  * become this; it is stored once under its digest and shared by every plan that runs it. Functions are not part of it.
  */
 import { digestOf, type Json, type JsonObject } from "./json.js";
+import type { SandboxDeclaration } from "./sandbox.js";
 
 export type Effect = "idempotent" | "irreversible";
 export type SandboxUse = "none" | "read" | "write";
@@ -22,6 +23,8 @@ export const CONVENTIONAL_PHASES = ["strategize", "execute", "apply"] as const;
 /** How many steps a plan may have. */
 export const STEP_LIMIT = 100_000;
 export const DOCUMENT_QUEUE = "documents";
+/** Handlers that end without a result until somebody or a timer goes on: they hold no files meanwhile. */
+export const WAITING_HANDLERS: ReadonlySet<string> = new Set(["approve", "ask", "sleep", "wait"]);
 /** The handler name of a step whose function lives in a TypeScript definition. */
 export const CODE_HANDLER = "code";
 
@@ -57,6 +60,8 @@ export interface Definition {
   /** JSON Schema of the input of a document: `properties` and `required`. Null where code checks the input. */
   readonly inputSchema: JsonObject | null;
   readonly failFast: boolean;
+  /** Null where the plan has no files of its own. */
+  readonly sandbox: SandboxDeclaration | null;
 }
 
 /** A definition ready to run: checked, digested, with its edges in both directions. */
@@ -71,7 +76,7 @@ export interface CompiledDefinition {
 
 export interface CompiledStep extends StepDefinition {
   readonly index: number;
-  /** Covers needs, phase, uses, with, env, effect and rev: a worker runs a step when name and digest match. */
+  /** Covers needs, phase, uses, with, env, effect, sandbox and rev: a worker runs a step when name and digest match. */
   readonly digest: string;
   /** Ids of the steps that need this one. */
   readonly next: readonly string[];
@@ -155,6 +160,6 @@ export function findCycle(steps: readonly Pick<StepDefinition, "id" | "needs">[]
 }
 
 function stepDigest(step: StepDefinition): string {
-  const { id, phase, needs, uses, env, effect, rev } = step;
-  return digestOf({ id, phase, needs, uses, with: step.with as Json, env, effect, rev });
+  const { id, phase, needs, uses, env, effect, sandbox, rev } = step;
+  return digestOf({ id, phase, needs, uses, with: step.with as Json, env, effect, sandbox, rev });
 }

@@ -6,12 +6,13 @@ import { type CompiledDefinition, compile, DOCUMENT_QUEUE, STEP_LIMIT, type Step
 import { linkSteps } from "./document/graph.js";
 import { type Field, LocatedDocument } from "./document/located.js";
 import { checkReferences } from "./document/references.js";
+import { readSandbox } from "./document/sandbox.js";
 import { checkKeys, type DraftStep, readDefaults, readId, readStep } from "./document/step.js";
 import type { StepHandler } from "./handler.js";
 import { checkInputSchema } from "./input.js";
 import type { JsonObject } from "./json.js";
 
-const KEYS = ["plan", "version", "phases", "input", "defaults", "queue", "failFast", "steps"] as const;
+const KEYS = ["plan", "version", "phases", "input", "defaults", "queue", "failFast", "sandbox", "steps"] as const;
 const KEYS_OF_LATER_VERSIONS = ["resume", "priority", "concurrency", "rate", "prepare", "onFailure", "env"] as const;
 
 /**
@@ -36,11 +37,12 @@ export function parseDocument(
   const failFast = fields.get("failFast");
   const queue = fields.get("queue");
   const inputSchema = readInputSchema(document, fields.get("input"));
-  const defaults = readDefaults(
-    document,
-    fields.get("defaults"),
-    (queue ? readId(document, queue) : null) ?? DOCUMENT_QUEUE,
-  );
+  const sandbox = fields.get("sandbox");
+  const defaults = readDefaults(document, fields.get("defaults"), {
+    queue: (queue ? readId(document, queue) : null) ?? DOCUMENT_QUEUE,
+    hasSandbox: sandbox !== undefined,
+  });
+  const declaredSandbox = sandbox ? readSandbox(document, sandbox) : null;
   const listedPhases = readPhases(document, fields.get("phases"));
   const versionNumber = version ? document.count(version) : 1;
   const stopsAtFirstFailure = failFast ? document.boolean(failFast) : false;
@@ -58,14 +60,15 @@ export function parseDocument(
     source: "document",
     phases: graph.phases,
     steps: drafts.map((draft, index): StepDefinition => {
-      const { id, uses, with: input, env, passEnv, queue, effect, retry, timeoutMs, rev } = draft;
+      const { id, uses, with: input, env, passEnv, queue, effect, sandbox, retry, timeoutMs, rev } = draft;
       const needs = graph.needs[index]!.map((need) => drafts[need]!.id);
       const phase = graph.phaseOf[index]!;
       const what = { uses, with: input, env, passEnv };
-      return { id, phase, needs, ...what, queue, effect, sandbox: "none", retry, timeoutMs, rev };
+      return { id, phase, needs, ...what, queue, effect, sandbox, retry, timeoutMs, rev };
     }),
     inputSchema,
     failFast: stopsAtFirstFailure!,
+    sandbox: declaredSandbox,
   });
 }
 

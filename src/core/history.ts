@@ -28,6 +28,8 @@ export type PlanEvent = EventFacts &
         readonly fence: number;
         readonly checkpointId: string;
         readonly decisionId: string;
+        /** Digest of the snapshot of the sandbox that was in force then. */
+        readonly sandbox: string | null;
         /** Who answered, where a person or a signal completed the step. */
         readonly actor: string | null;
       }

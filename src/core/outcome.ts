@@ -1,6 +1,7 @@
 /** How an attempt ended, as data. The worker's processor never throws; the store carries out one of these. */
 import type { Json } from "./json.js";
 import type { WaitKind } from "./plan.js";
+import type { SandboxSnapshot } from "./sandbox.js";
 
 export type Outcome =
   /** The result, already serialised and checked against the payload limit. */
@@ -9,6 +10,8 @@ export type Outcome =
       readonly output: string;
       /** Whether an attempt of the step saved a cursor, which goes with the record. */
       readonly hasSaved?: boolean;
+      /** The sandbox as the step left it, where it changed anything there. */
+      readonly sandbox?: SandboxSnapshot;
     }
   /** Counts against `retry.attempts`; runs again after `delayMs`. */
   | { readonly kind: "retry"; readonly delayMs: number; readonly error: AttemptError }

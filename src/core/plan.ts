@@ -72,6 +72,8 @@ export type OpenStep = OpenStepFacts &
     | { readonly kind: "delayed"; readonly dueAt: number }
     /** Free to run, not yet in its queue because too many were released at once. */
     | { readonly kind: "backlog" }
+    /** Free to run, and another step writes the sandbox: it follows when that one has ended. */
+    | { readonly kind: "exclusive" }
     /** Irreversible, started, without a record: only a person can say whether it happened. */
     | { readonly kind: "uncertain"; readonly workerId: string; readonly since: number }
     /** Taken out of its queue: the plan is paused, pausing, cancelled or stopped at its first failure. */
@@ -166,6 +168,8 @@ export function canProgress(step: OpenStep, view: PlanView): boolean {
       return view.servers.get(step.queue) != null;
     case "waiting":
       return step.wait === "timer" && (step.dueAt ?? 0) <= view.now && view.servers.get(step.queue) != null;
+    // Whoever has the sandbox is another open step.
+    case "exclusive":
     case "held":
     case "uncertain":
     case "failed":

@@ -4,6 +4,7 @@ import type { ResumeDecision } from "./eligibility.js";
 import type { Checkpoint, Decision, PlanEvent } from "./history.js";
 import type { Ask, AttemptError, Outcome } from "./outcome.js";
 import type { PlanMeta, PlanState, PlanView, StepRecord, WorkerView } from "./plan.js";
+import type { SandboxSnapshot } from "./sandbox.js";
 
 export interface SubmitRequest {
   readonly planId: string;
@@ -14,6 +15,8 @@ export interface SubmitRequest {
   /** Steps go to this queue instead of their own: the process that submits executes the plan alone. */
   readonly privateQueue: string | null;
   readonly workdir: string | null;
+  /** What the sandbox starts from, where the plan has one. */
+  readonly sandbox?: SandboxSnapshot;
 }
 
 export interface ResumeWrite {
@@ -75,6 +78,8 @@ export interface LogChunk {
 
 /** What producers and operators do with plans. Every write is one transition, refused by code. */
 export interface PlanStore {
+  /** Whether a plan of this id was submitted. */
+  exists(planId: string): Promise<boolean>;
   /** @returns whether the plan was there already, with the same name and input. @throws PlanExistsError */
   submit(request: SubmitRequest): Promise<{ existing: boolean }>;
   /** @throws PlanNotFoundError */
@@ -155,6 +160,8 @@ export interface StartedStep {
   readonly input: string | null;
   /** When the timer that it was parked with is over, if it was parked with one. */
   readonly dueAt: number | null;
+  /** What a step that reads or writes the sandbox begins with. */
+  readonly sandbox: SandboxSnapshot | null;
   /** How many steps of this plan the slot ran just before, without looking for others. */
   readonly handedOff: number;
 }

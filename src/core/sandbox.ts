@@ -19,6 +19,22 @@ export interface SandboxDeclaration {
   readonly provider: string;
 }
 
+/** Who keeps the snapshots of a sandbox that names nobody. */
+export const DEFAULT_SANDBOX_PROVIDER = "directory";
+
+/** Wherever the plan may be submitted: a path of another system is absolute as well. */
+export function isAbsolutePath(path: string): boolean {
+  return /^([/\\]|[A-Za-z]:)/.test(path);
+}
+
+/** A plan's files as a step sees them: a directory of its own, as the checkpoint before it left them. */
+export interface SandboxAccess {
+  /** Absolute. */
+  readonly path: string;
+  /** Whether the directory was made for this step: no earlier step of the plan used it here, and `prepare` has just run. */
+  readonly fresh: boolean;
+}
+
 /** A snapshot: immutable, content-addressed, kept by a provider. What a checkpoint names. */
 export interface SandboxSnapshot {
   readonly provider: string;

@@ -11,12 +11,14 @@ import {
   defaultPhase,
   impliedPhases,
   type RetryPolicy,
+  type SandboxUse,
   STEP_LIMIT,
   type StepDefinition,
 } from "../core/definition.js";
 import { parseDurationMs } from "../core/duration.js";
 import { InvalidDefinitionError } from "../core/errors.js";
 import { isId } from "../core/ids.js";
+import { DEFAULT_SANDBOX_PROVIDER, isAbsolutePath, type SandboxDeclaration } from "../core/sandbox.js";
 import type { Handler } from "./define-handler.js";
 import { isStandardSchema } from "./parse-input.js";
 import type {
@@ -45,6 +47,24 @@ export interface PlanOptions<In extends StandardSchemaV1, P extends string, Svc>
   readonly queue?: string;
   /** After a step fails for good, nothing more is released and the active steps are aborted. */
   readonly failFast?: boolean;
+  /** The plan's own files, for steps that say `sandbox: "read"` or `"write"`. */
+  readonly sandbox?: SandboxOptions;
+}
+
+/** All of it holds for every run of the plan. Patterns are those of a .gitignore. */
+export interface SandboxOptions {
+  /** The directory that it starts as a copy of, relative to the working directory of whoever submits. Empty unless given. */
+  readonly from?: string;
+  /** Never copied in. */
+  readonly exclude?: readonly string[];
+  /** In the directory, but not in snapshots; a restore leaves it alone. */
+  readonly ignore?: readonly string[];
+  /** In snapshots although it looks like a file of secrets. */
+  readonly include?: readonly string[];
+  /** A command that runs before the first step on a machine that did not have the directory. */
+  readonly prepare?: { readonly run: string };
+  /** Who keeps the snapshots, by name: `directory` unless given. */
+  readonly provider?: string;
 }
 
 /** @throws InvalidDefinitionError when the name, or an option, can't be used */
@@ -70,6 +90,7 @@ interface PlanHead {
   readonly phases: readonly string[] | null;
   readonly queue: string;
   readonly failFast: boolean;
+  readonly sandbox: SandboxDeclaration | null;
   readonly inputSchema: StandardSchemaV1;
 }
 
@@ -80,10 +101,11 @@ interface DefinedStep {
 }
 
 type AnyPlacement = Placement<Steps, string, string>;
-type AnyStepOptions = StepOptions<Steps, string, string>;
+type AnyStepOptions = StepOptions<Steps, string, string> & { readonly sandbox?: SandboxUse };
 
 const PLACEMENT_KEYS = ["needs", "phase", "queue", "rev"];
 const STEP_KEYS = [...PLACEMENT_KEYS, "timeout", "retry", "effect"];
+const SANDBOX_USES: readonly SandboxUse[] = ["none", "read", "write"];
 
 class PlanBuilder implements AnyPlan {
   readonly name: string;
@@ -105,7 +127,7 @@ class PlanBuilder implements AnyPlan {
 
   step(id: string, ...rest: [run: unknown] | [options: AnyStepOptions, run: unknown]): PlanBuilder {
     const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
-    const step = this.#define(id, CODE_HANDLER, options, STEP_KEYS);
+    const step = this.#define(id, CODE_HANDLER, options, [...STEP_KEYS, "sandbox"]);
     if (typeof run !== "function") throw this.#refuse(id, "has no function to run");
     return this.#append(step, { kind: "run", run: run as (StepCode & { kind: "run" })["run"] });
   }
@@ -149,7 +171,7 @@ class PlanBuilder implements AnyPlan {
   }
 
   #compile(): CompiledDefinition {
-    const { name, version, phases, failFast } = this.#head;
+    const { name, version, phases, failFast, sandbox } = this.#head;
     const steps = this.#list.first(this.#size);
     if (steps.length === 0) throw new InvalidDefinitionError(`Plan ${JSON.stringify(name)}`, "has no steps");
     return compile({
@@ -160,6 +182,7 @@ class PlanBuilder implements AnyPlan {
       steps: steps.map((step) => step.definition),
       inputSchema: null,
       failFast,
+      sandbox,
     });
   }
 
@@ -175,11 +198,17 @@ class PlanBuilder implements AnyPlan {
     if (this.#size >= STEP_LIMIT) throw refuse(`is step ${this.#size + 1}; a plan may have ${STEP_LIMIT}`);
     refuseUnknownKeys(options, known, refuse);
     const needs = this.#needs(id, options.needs);
-    const { queue = this.#head.queue, rev = null, effect = "idempotent" } = options;
+    const { queue = this.#head.queue, rev = null, effect = "idempotent", sandbox = "none" } = options;
     if (!isId(queue)) throw refuse(`has the queue ${show(queue)}, which is ${NOT_AN_ID}`);
     if (rev !== null && typeof rev !== "string") throw refuse(`has the rev ${show(rev)}, which is not a string`);
     if (effect !== "idempotent" && effect !== "irreversible") {
       throw refuse(`has the effect ${show(effect)}; it can be idempotent or irreversible`);
+    }
+    if (!SANDBOX_USES.includes(sandbox)) {
+      throw refuse(`has the sandbox ${show(sandbox)}; it can be none, read or write`);
+    }
+    if (sandbox !== "none" && this.#head.sandbox === null) {
+      throw refuse(`has the sandbox ${show(sandbox)}, and its plan has no sandbox`);
     }
     return {
       namedPhase: options.phase,
@@ -193,7 +222,7 @@ class PlanBuilder implements AnyPlan {
         passEnv: [],
         queue,
         effect,
-        sandbox: "none",
+        sandbox,
         retry: retryPolicy(options.retry, refuse),
         timeoutMs: durationMs(options.timeout, "timeout", refuse) ?? DEFAULT_STEP_TIMEOUT_MS,
         rev,
@@ -282,7 +311,8 @@ class StepList {
 type Refuse = (fault: string) => InvalidDefinitionError;
 
 const NOT_AN_ID = "not an id: letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit";
-const PLAN_KEYS = ["input", "version", "phases", "services", "queue", "failFast"];
+const PLAN_KEYS = ["input", "version", "phases", "services", "queue", "failFast", "sandbox"];
+const SANDBOX_KEYS = ["from", "exclude", "ignore", "include", "prepare", "provider"];
 
 function planHead(name: string, options: Omit<PlanOptions<StandardSchemaV1, string, never>, "services">): PlanHead {
   const refuse: Refuse = (fault) => new InvalidDefinitionError(`Plan ${show(name)}`, fault);
@@ -298,7 +328,46 @@ function planHead(name: string, options: Omit<PlanOptions<StandardSchemaV1, stri
   }
   if (!isId(queue)) throw refuse(`has the queue ${show(queue)}, which is ${NOT_AN_ID}`);
   if (typeof failFast !== "boolean") throw refuse(`has failFast ${show(failFast)}, which is neither true nor false`);
-  return { name, version, phases: planPhases(phases, refuse), queue, failFast, inputSchema: input };
+  return {
+    name,
+    version,
+    phases: planPhases(phases, refuse),
+    queue,
+    failFast,
+    sandbox: options.sandbox === undefined ? null : planSandbox(options.sandbox, refuse),
+    inputSchema: input,
+  };
+}
+
+function planSandbox(options: SandboxOptions, refuse: Refuse): SandboxDeclaration {
+  const refuseIn: Refuse = (fault) => refuse(`has a sandbox that ${fault}`);
+  refuseUnknownKeys(options, SANDBOX_KEYS, refuseIn);
+  const { from = null, prepare = null, provider = DEFAULT_SANDBOX_PROVIDER } = options;
+  if (from !== null && (!isText(from) || isAbsolutePath(from))) {
+    throw refuseIn(`starts from ${show(from)}, which is not a relative path`);
+  }
+  if (prepare !== null) {
+    refuseUnknownKeys(prepare, ["run"], (fault) => refuseIn(`has a prepare that ${fault}`));
+    if (!isText(prepare.run)) throw refuseIn(`is prepared by ${show(prepare.run)}, which is not a command`);
+  }
+  if (!isId(provider)) throw refuseIn(`has the provider ${show(provider)}, which is ${NOT_AN_ID}`);
+  const patterns = (key: "exclude" | "ignore" | "include"): readonly string[] => {
+    const list = options[key] ?? [];
+    if (!Array.isArray(list) || !list.every(isText)) throw refuseIn(`has ${key} ${show(list)}, not a list of patterns`);
+    return [...list];
+  };
+  return {
+    from,
+    exclude: patterns("exclude"),
+    ignore: patterns("ignore"),
+    include: patterns("include"),
+    prepare: prepare === null ? null : { run: prepare.run },
+    provider,
+  };
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string" && value.trim() !== "";
 }
 
 function planPhases(phases: readonly string[] | undefined, refuse: Refuse): readonly string[] | null {

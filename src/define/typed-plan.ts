@@ -3,8 +3,9 @@
  * types accumulate call by call, so that a wrong need, output, phase or result does not compile.
  */
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import type { CompiledDefinition, Effect } from "../core/definition.js";
+import type { CompiledDefinition, Effect, SandboxUse } from "../core/definition.js";
 import type { Duration } from "../core/duration.js";
+import type { SandboxAccess } from "../core/sandbox.js";
 import type { Context, Seen } from "./context.js";
 import type { Handler } from "./define-handler.js";
 import type { MustBeJson, Recorded } from "./recorded.js";
@@ -34,10 +35,13 @@ export interface Plan<
     id: NewId<S, Id>,
     run: (context: Context<I, OutputsAbove<S, Last>, Svc>) => Promise<R> & MustBeJson<R>,
   ): Plan<In, Add<S, Id, Recorded<R>, Last>, Id, P, Svc>;
-  step<const Id extends string, R, const N extends keyof S & string = Last>(
+  step<const Id extends string, R, const N extends keyof S & string = Last, U extends SandboxUse = "none">(
     id: NewId<S, Id>,
-    options: StepOptions<S, P, N>,
-    run: (context: Context<I, OutputsAbove<S, N>, Svc>) => Promise<R> & MustBeJson<R>,
+    options: StepOptions<S, P, N> & {
+      /** Whether the step sees the plan's files, and whether what it changes there is kept: `none` unless given. */
+      readonly sandbox?: U;
+    },
+    run: (context: Context<I, OutputsAbove<S, N>, Svc> & WithSandbox<U>) => Promise<R> & MustBeJson<R>,
   ): Plan<In, Add<S, Id, Recorded<R>, N>, Id, P, Svc>;
 
   /** Waits for a person. A rejection cancels the plan, so that the steps below see only approvals. */
@@ -90,6 +94,9 @@ export interface Approval {
   /** Who approved. */
   readonly by: string;
 }
+
+/** What the context of a step has besides, where it sees the plan's files. */
+export type WithSandbox<U extends SandboxUse> = U extends "none" ? unknown : { readonly sandbox: SandboxAccess };
 
 /** Where a step stands in its plan. */
 export interface Placement<S extends Steps, P extends string, N extends keyof S & string> {

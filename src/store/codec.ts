@@ -14,6 +14,7 @@ import {
   type WorkerView,
 } from "../core/plan.js";
 import type { FetchReply, StartedStep, Verdict } from "../core/ports.js";
+import type { SandboxSnapshot } from "../core/sandbox.js";
 
 export function pairs(flat: readonly string[]): Map<string, string> {
   const map = new Map<string, string>();
@@ -100,6 +101,8 @@ export function decodeOpenStep(stepId: string, text: string, createdAt: number):
       return { ...facts, kind: "queued" };
     case "b":
       return { ...facts, kind: "backlog" };
+    case "e":
+      return { ...facts, kind: "exclusive" };
     case "h":
       return { ...facts, kind: "held" };
     case "d":
@@ -153,9 +156,11 @@ export interface EventBase {
   readonly planId: string;
   readonly createdAt: number;
   readonly tag: string;
+  /** The snapshots of its sandbox, by place. */
+  readonly snapshots: readonly SandboxSnapshot[];
 }
 
-export function decodeEvent({ planId, createdAt, tag }: EventBase, seq: number, text: string): PlanEvent {
+export function decodeEvent({ planId, createdAt, tag, snapshots }: EventBase, seq: number, text: string): PlanEvent {
   const f = text.split("|");
   const bad = () => corrupt(`event ${seq} of plan ${planId}`, text);
   const field = (i: number) => {
@@ -183,6 +188,7 @@ export function decodeEvent({ planId, createdAt, tag }: EventBase, seq: number, 
         checkpointId: checkpointId(tag, fence),
         decisionId: decisionId(tag, createdAt, int(6)),
         actor: f[7] || null,
+        sandbox: f[8] === undefined ? null : (snapshots[int(8) - 1]?.digest ?? null),
       };
     }
     case "f":
@@ -245,6 +251,27 @@ export function decodeError(text: string): AttemptError {
     // Falls through: a text that isn't ours is shown as it is.
   }
   return { code: "STEP_FAILED", message: text };
+}
+
+/** How many snapshots an event of a plan speaks of: its base must know as many. */
+export function snapshotsNamed(event: string): number {
+  const f = event.split("|");
+  return f[0] === "c" && f[8] !== undefined ? Number(f[8]) : 0;
+}
+
+export function decodeSnapshot(planId: string, text: string): SandboxSnapshot {
+  const where = `snapshot of plan ${planId}`;
+  let value: Partial<SandboxSnapshot> | null;
+  try {
+    value = JSON.parse(text) as Partial<SandboxSnapshot> | null;
+  } catch {
+    throw corrupt(where, text);
+  }
+  const { provider, digest, files, bytes } = value ?? {};
+  const isSnapshot =
+    typeof provider === "string" && typeof digest === "string" && Number.isInteger(files) && Number.isInteger(bytes);
+  if (!isSnapshot) throw corrupt(where, text);
+  return { provider, digest, files: files!, bytes: bytes! };
 }
 
 export interface WorkerReply {
@@ -323,9 +350,10 @@ export function decodeFetch(reply: unknown, token: string, queue: string, ended?
         tag: f[19] as string,
         input: inline ? (f[17] as string) : null,
         workdir: inline ? (f[18] as string) || null : null,
+        sandbox: f[20] === "" ? null : decodeSnapshot(f[3] as string, f[20] as string),
         token,
         queue,
-        handedOff: 0,
+        handedOff: f[21] === "handed" && ended ? ended.handedOff + 1 : 0,
       },
     },
   };

@@ -1,9 +1,8 @@
 /** History as it happens. One plan is read from its own list, all plans from the shard's stream. */
-import type { Redis } from "ioredis";
+import { PlanNotFoundError } from "../core/errors.js";
 import type { PlanEvent } from "../core/history.js";
 import { isTerminal } from "../core/plan.js";
-import { decodeEvent, type EventBase } from "./codec.js";
-import type { Keys } from "./keys.js";
+import { decodeEvent, type EventBase, snapshotsNamed } from "./codec.js";
 import type { RedisPlanStore } from "./redis-plan-store.js";
 
 /** How often a followed plan is read: soon enough for a person, cheap enough for a fleet. */
@@ -29,7 +28,8 @@ export async function* followPlan(
   }
 }
 
-export async function* followAll(redis: Redis, keys: Keys, signal: AbortSignal): AsyncGenerator<PlanEvent> {
+export async function* followAll(store: RedisPlanStore, signal: AbortSignal): AsyncGenerator<PlanEvent> {
+  const { redis, keys } = store;
   const bases = new Map<string, EventBase>();
   let last = (await redis.xrevrange(keys.events, "+", "-", "COUNT", 1))[0]?.[0] ?? "0-0";
   while (!signal.aborted) {
@@ -39,19 +39,26 @@ export async function* followAll(redis: Redis, keys: Keys, signal: AbortSignal):
       // One call of ours may have put several plans' events into one entry: plan, event, plan, event …
       for (let i = 0; i + 1 < fields.length; i += 2) {
         const planId = fields[i]!;
+        const event = fields[i + 1]!;
         let base = bases.get(planId);
-        if (!base) {
-          const [created, tag] = await redis.hmget(keys.plan(planId), "created", "tag");
+        if (!base || base.snapshots.length < snapshotsNamed(event)) {
+          const read = await store.eventBase(planId).catch(passOverMissing);
           // Pruned since.
-          if (!created || !tag) continue;
-          base = { planId, createdAt: Number(created), tag };
+          if (!read) continue;
+          base = read;
           bases.set(planId, base);
         }
-        yield decodeEvent(base, 0, fields[i + 1]!);
+        yield decodeEvent(base, 0, event);
       }
     }
     if (entries.length === 0) await pause(POLL_MS, signal);
   }
+}
+
+/** Null for a plan that isn't there any more. */
+export function passOverMissing(error: unknown): null {
+  if (error instanceof PlanNotFoundError) return null;
+  throw error;
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -95,6 +95,7 @@ const PLAN_PARTS = [
   "history",
   "decisions",
   "sandboxes",
+  "exclusive",
   "choices",
   "saved",
   "signals",

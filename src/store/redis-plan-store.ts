@@ -7,7 +7,7 @@ import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
 import { checkpointId, decisionId, newPlanTag } from "../core/ids.js";
 import { digestOf, type Json } from "../core/json.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
-import { type PlanView, planState, type StepRecord, type WorkerView } from "../core/plan.js";
+import { type PlanMeta, type PlanView, planState, type StepRecord, type WorkerView } from "../core/plan.js";
 import type {
   ListedPlan,
   ListQuery,
@@ -26,6 +26,7 @@ import {
   decodeMeta,
   decodeOpenStep,
   decodeRecord,
+  decodeSnapshot,
   decodeWorker,
   decodeWorkerReply,
   type EventBase,
@@ -35,7 +36,7 @@ import {
 } from "./codec.js";
 import { describeUrl, requireSuitable } from "./connect.js";
 import { DefinitionStore } from "./definitions.js";
-import { followAll, followPlan } from "./follow.js";
+import { followAll, followPlan, passOverMissing } from "./follow.js";
 import type { Keys } from "./keys.js";
 import { readScript, runScript } from "./scripts.js";
 import { queueOf, successorArgs, traitsOf } from "./step-log.js";
@@ -92,6 +93,10 @@ export class RedisPlanStore implements PlanStore {
     return this.suitable;
   }
 
+  async exists(planId: string): Promise<boolean> {
+    return (await this.redis.exists(this.keys.plan(planId))) === 1;
+  }
+
   async submit(request: SubmitRequest): Promise<{ existing: boolean }> {
     await this.requireSuitable();
     const { compiled, planId, privateQueue } = request;
@@ -130,6 +135,7 @@ export class RedisPlanStore implements PlanStore {
           Buffer.byteLength(request.input) <= INLINE_INPUT_BYTES ? "1" : "0",
           newPlanTag(),
           compiled.steps.get(compiled.roots[0]!)!.phase,
+          request.sandbox === undefined ? "" : JSON.stringify(request.sandbox),
           ...roots,
         ],
       );
@@ -278,18 +284,23 @@ export class RedisPlanStore implements PlanStore {
   }
 
   async history(planId: string, fromSeq = 1): Promise<PlanEvent[]> {
-    const [base, entries] = await Promise.all([
-      this.eventBase(planId),
+    // Sent in this order on one connection, so that the base knows every snapshot that the events name.
+    const [entries, base] = await Promise.all([
       this.redis.lrange(this.keys.planPart(planId, "history"), fromSeq - 1, -1),
+      this.eventBase(planId),
     ]);
     return entries.map((entry, i) => decodeEvent(base, fromSeq + i, entry));
   }
 
   /** @throws PlanNotFoundError */
   async eventBase(planId: string): Promise<EventBase> {
-    const [created, tag] = await this.redis.hmget(this.keys.plan(planId), "created", "tag");
+    const [[created, tag], snapshots] = await Promise.all([
+      this.redis.hmget(this.keys.plan(planId), "created", "tag"),
+      this.redis.lrange(this.keys.planPart(planId, "sandboxes"), 0, -1),
+    ]);
     if (!created || !tag) throw new PlanNotFoundError(planId);
-    return { planId, createdAt: Number(created), tag };
+    const decoded = snapshots.map((text) => decodeSnapshot(planId, text));
+    return { planId, createdAt: Number(created), tag, snapshots: decoded };
   }
 
   follow(planId: string, fromSeq: number, signal: AbortSignal): AsyncIterable<PlanEvent> {
@@ -297,7 +308,7 @@ export class RedisPlanStore implements PlanStore {
   }
 
   followAll(signal: AbortSignal): AsyncIterable<PlanEvent> {
-    return followAll(this.redis, this.keys, signal);
+    return followAll(this, signal);
   }
 
   async checkpoints(planId: string): Promise<Checkpoint[]> {
@@ -317,7 +328,7 @@ export class RedisPlanStore implements PlanStore {
         step: event.step,
         epoch: event.epoch,
         decisionId: event.decisionId,
-        sandbox: null,
+        sandbox: event.sandbox,
         at: event.at,
         current: fence === event.fence,
       });
@@ -618,7 +629,8 @@ function notWaiting(planId: string, stepId: string, why: string, next = `plan ge
 }
 
 /** The newest completed steps, oldest first, from the end of a history. */
-function newestDone(entries: readonly string[], base: EventBase): string[] {
+function newestDone(entries: readonly string[], { planId, createdAt, tag }: PlanMeta): string[] {
+  const base: EventBase = { planId, createdAt, tag, snapshots: [] };
   const done: string[] = [];
   entries.forEach((entry, i) => {
     if (!entry.startsWith("c|")) return;
@@ -640,11 +652,6 @@ function lastKept(records: ReadonlyMap<string, StepRecord>, superseded: Readonly
 
 function globPattern(glob: string): RegExp {
   return new RegExp(`^${glob.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replace(/\*/g, ".*")}$`);
-}
-
-function passOverMissing(error: unknown): null {
-  if (error instanceof PlanNotFoundError) return null;
-  throw error;
 }
 
 function unexpected(script: string, reply: unknown): StoreUnsuitableError {

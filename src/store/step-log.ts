@@ -13,6 +13,8 @@ const LOCK_MS = "86400000";
 
 /** How many steps of one plan a slot runs in a row before others get their turn. */
 const MOST_HANDED_OFF = 8;
+/** More where each of them would have to restore files elsewhere. */
+const MOST_HANDED_OFF_IN_SANDBOX = 64;
 
 /** Errors are stored with the history; a longer text is cut. */
 const MOST_ERROR_CHARS = 2_048;
@@ -69,11 +71,13 @@ export class RedisStepLog implements StepLog {
 
   private complete(
     step: StartedStep,
-    { output, hasSaved }: Outcome & { readonly kind: "complete" },
+    { output, hasSaved, sandbox }: Outcome & { readonly kind: "complete" },
     fetchNext: boolean,
   ): Promise<FetchReply> {
     const { args, jobKeys } = this.successors(step);
-    const how = hasSaved ? "s" : step.handedOff < MOST_HANDED_OFF ? "1" : "0";
+    const most = step.sandbox === null ? MOST_HANDED_OFF : MOST_HANDED_OFF_IN_SANDBOX;
+    const handOff = step.handedOff < most ? "1" : "0";
+    const how = `${handOff}${hasSaved ? "s" : ""}${sandbox === undefined ? "" : JSON.stringify(sandbox)}`;
     return this.end("complete", step, fetchNext, [output, checkpointOf(step), how, ...args], jobKeys);
   }
 

@@ -19,7 +19,7 @@ function aStep(id: string, needs: readonly string[] = [], changes: Partial<StepD
 
 function aDefinition(steps: readonly StepDefinition[], changes: Partial<Definition> = {}): Definition {
   const base = { name: "demo", version: 1, source: "document", phases: ["execute"], inputSchema: null } as const;
-  return { ...base, steps, failFast: false, ...changes };
+  return { ...base, steps, failFast: false, sandbox: null, ...changes };
 }
 
 const DIAMOND = [aStep("a"), aStep("b", ["a"]), aStep("c", ["a"]), aStep("d", ["b", "c"]), aStep("lone")];

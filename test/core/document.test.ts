@@ -67,6 +67,24 @@ steps:
 `;
 
 describe("a plan document", () => {
+  test("declares its sandbox, which commands write unless they say otherwise", () => {
+    const { definition } = read(
+      "plan: p\nsandbox: { from: ./project, exclude: [dist], ignore: [node_modules/], prepare: { run: npm ci } }\nsteps:\n- { id: a, run: a }\n- { id: b, run: b, sandbox: read }\n- { id: c, run: c, sandbox: none }\n- { id: d, uses: noop }\n- { id: e, uses: noop, sandbox: read }",
+    );
+
+    expect(definition.sandbox).toEqual({
+      from: "./project",
+      exclude: ["dist"],
+      ignore: ["node_modules/"],
+      include: [],
+      prepare: { run: "npm ci" },
+      provider: "directory",
+    });
+    expect(definition.steps.map((step) => step.sandbox)).toEqual(["write", "read", "none", "none", "read"]);
+    expect(read("plan: p\nsandbox: {}\nsteps: [{ run: a }]").definition.sandbox).toMatchObject({ from: null });
+    expect(read("plan: p\nsteps: [{ run: a }]").definition.sandbox).toBeNull();
+  });
+
   test("becomes a definition with everything that it says", () => {
     const { definition, roots } = read(RELEASE);
 
@@ -319,19 +337,55 @@ steps:
   ],
   [
     "uses what isn't built yet",
-    "plan: p\nsandbox: { from: . }\nresume: auto\nconcurrency: 3\nsteps:\n- { run: a, map: input.x, when: input.y, onFailure: continue, priority: 1, concurrency: {}, rate: {}, prepare: {}, sandbox: read }",
+    "plan: p\nresume: auto\nconcurrency: 3\nsteps:\n- { run: a, map: input.x, when: input.y, onFailure: continue, priority: 1, concurrency: {}, rate: {}, prepare: {} }",
     [
-      "2:1 sandbox | sandboxes are not supported by this version",
-      "3:1 resume | resume is not supported by this version",
-      "4:1 concurrency | concurrency is not supported by this version",
-      "6:13 steps[0].map | map is not supported by this version",
-      "6:27 steps[0].when | when is not supported by this version",
-      "6:42 steps[0].onFailure | onFailure is not supported by this version",
-      "6:63 steps[0].priority | priority is not supported by this version",
-      "6:76 steps[0].concurrency | concurrency is not supported by this version",
-      "6:93 steps[0].rate | rate is not supported by this version",
-      "6:103 steps[0].prepare | prepare is not supported by this version",
-      "6:116 steps[0].sandbox | sandboxes are not supported by this version",
+      "2:1 resume | resume is not supported by this version",
+      "3:1 concurrency | concurrency is not supported by this version",
+      "5:13 steps[0].map | map is not supported by this version",
+      "5:27 steps[0].when | when is not supported by this version",
+      "5:42 steps[0].onFailure | onFailure is not supported by this version",
+      "5:63 steps[0].priority | priority is not supported by this version",
+      "5:76 steps[0].concurrency | concurrency is not supported by this version",
+      "5:93 steps[0].rate | rate is not supported by this version",
+      "5:103 steps[0].prepare | prepare is not supported by this version",
+    ],
+  ],
+  [
+    "declares a sandbox that can't be",
+    "plan: p\nsandbox:\n  from: /etc\n  exclude: dist\n  ignore: ['', 3]\n  form: x\n  prepare: { runs: a }\n  provider: a b\nsteps: [{ run: a }]",
+    [
+      '3:9 sandbox.from | sandbox.from must be relative to the document\'s folder, not "/etc"',
+      '4:12 sandbox.exclude | sandbox.exclude must be a list of patterns as in a .gitignore, not "dist"',
+      "5:12 sandbox.ignore[0] | sandbox.ignore[0] is empty",
+      "5:16 sandbox.ignore[1] | sandbox.ignore[1] must be a string, not the number 3",
+      '6:3 sandbox.form | sandbox has no key "form"; did you mean "from"?',
+      "7:12 sandbox.prepare | sandbox.prepare needs a command: run is missing",
+      '7:14 sandbox.prepare.runs | sandbox.prepare has no key "runs"; did you mean "run"?',
+      `8:13 sandbox.provider | sandbox.provider is "a b"; an id ${ID_RULE()}`,
+    ],
+  ],
+  [
+    "would put a value into its sandbox",
+    "plan: p\nsandbox: { from: '${{ input.dir }}', prepare: { run: 'npm ci ${{ input.how }}' } }\nsteps: [{ run: a }]",
+    [
+      "2:18 sandbox.from | sandbox takes no expressions: it holds for every run of the plan",
+      "2:54 sandbox.prepare.run | sandbox takes no expressions: it holds for every run of the plan",
+    ],
+  ],
+  [
+    "uses a sandbox that it doesn't have, or can't use",
+    "plan: p\nsteps:\n- { run: a, sandbox: read }\n- { run: b, sandbox: none }\n- { run: c, sandbox: all }",
+    [
+      "3:22 steps[0].sandbox | steps[0].sandbox is read, and the plan has no sandbox",
+      '5:22 steps[2].sandbox | steps[2].sandbox must be none or read or write, not "all"',
+    ],
+  ],
+  [
+    "waits with the sandbox in its hands",
+    "plan: p\nsandbox: {}\nsteps:\n- { uses: sleep, with: { for: 1s }, sandbox: write }",
+    [
+      '4:11 steps[0].uses | there is no handler "sleep"',
+      "4:46 steps[0].sandbox | steps[0].sandbox is write, but sleep only waits",
     ],
   ],
   [

@@ -22,6 +22,7 @@ describe("what a plan declares", () => {
       phases: ["execute"],
       inputSchema: null,
       failFast: false,
+      sandbox: null,
       steps: [
         {
           id: "build",
@@ -40,6 +41,24 @@ describe("what a plan declares", () => {
         },
       ],
     });
+  });
+
+  test("a plan declares its sandbox, and steps what they do with it", () => {
+    const plan = definePlan("web", { input, sandbox: { from: "./repo", ignore: ["node_modules/"] } })
+      .step("scan", { sandbox: "read" }, async ({ sandbox }) => sandbox.path)
+      .step("fix", { sandbox: "write" }, async ({ sandbox }) => sandbox.fresh)
+      .step("tell", async () => 1);
+
+    const { sandbox, steps } = plan.compiled.definition;
+    expect(sandbox).toEqual({
+      from: "./repo",
+      exclude: [],
+      ignore: ["node_modules/"],
+      include: [],
+      prepare: null,
+      provider: "directory",
+    });
+    expect(steps.map((step) => step.sandbox)).toEqual(["read", "write", "none"]);
   });
 
   test("a step declares all that it names", () => {
@@ -319,6 +338,12 @@ describe("what can't be defined is refused where it is written", () => {
       () => base.step("c", { retry: { tries: 3 } }, run),
       'has a retry that has the unknown option "tries"',
     ],
+    ["an unknown use of the sandbox", () => base.step("c", { sandbox: "all" }, run), 'has the sandbox "all"'],
+    [
+      "a sandbox that its plan doesn't have",
+      () => base.step("c", { sandbox: "read" }, run),
+      'has the sandbox "read", and its plan has no sandbox',
+    ],
     ["an unknown effect", () => base.step("c", { effect: "none" }, run), 'has the effect "none"'],
     ["a bad queue", () => base.step("c", { queue: "a:b" }, run), 'has the queue "a:b", which is not an id'],
     ["a rev that is no string", () => base.step("c", { rev: 2 }, run), "has the rev 2, which is not a string"],
@@ -371,7 +396,32 @@ describe("what can't be defined is refused where it is written", () => {
     ["a phase twice", () => loose("web", { input, phases: ["a", "b", "a"] }), "has the phase a twice"],
     ["a bad queue", () => loose("web", { input, queue: "" }), 'has the queue "", which is not an id'],
     ["failFast in words", () => loose("web", { input, failFast: "yes" }), 'has failFast "yes"'],
-    ["an unknown option", () => loose("web", { input, sandbox: { from: "." } }), 'has the unknown option "sandbox"'],
+    ["an unknown option", () => loose("web", { input, sandbx: { from: "." } }), 'has the unknown option "sandbx"'],
+    [
+      "an unknown option of its sandbox",
+      () => loose("web", { input, sandbox: { form: "." } }),
+      'has a sandbox that has the unknown option "form"',
+    ],
+    [
+      "a sandbox from an absolute path",
+      () => loose("web", { input, sandbox: { from: "/repo" } }),
+      'starts from "/repo", which is not a relative path',
+    ],
+    [
+      "patterns that are no list",
+      () => loose("web", { input, sandbox: { ignore: "dist" } }),
+      'has a sandbox that has ignore "dist", not a list of patterns',
+    ],
+    [
+      "an empty command to prepare its sandbox",
+      () => loose("web", { input, sandbox: { prepare: { run: " " } } }),
+      'is prepared by " ", which is not a command',
+    ],
+    [
+      "a provider that can't be a name",
+      () => loose("web", { input, sandbox: { provider: "a b" } }),
+      'has a sandbox that has the provider "a b"',
+    ],
     [
       "the queue of plan documents by accident",
       () => loose("documents", { input }),

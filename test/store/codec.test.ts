@@ -12,7 +12,7 @@ import {
   tokenWorker,
 } from "../../src/store/codec.js";
 
-const BASE = { planId: "p", createdAt: 1_000, tag: "01J" };
+const BASE = { planId: "p", createdAt: 1_000, tag: "01J", snapshots: [] };
 
 const BESIDE = { workdir: "", stop: "" };
 

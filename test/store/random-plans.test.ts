@@ -5,12 +5,21 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { resumePlan } from "../../src/client/resume.js";
-import { type CompiledDefinition, descendants } from "../../src/core/definition.js";
+import { type CompiledDefinition, descendants, type SandboxUse } from "../../src/core/definition.js";
 import { NotEligibleError } from "../../src/core/errors.js";
 import type { Outcome } from "../../src/core/outcome.js";
 import type { FetchReply, StartedStep } from "../../src/core/ports.js";
+import type { SandboxSnapshot } from "../../src/core/sandbox.js";
 import { checkInvariants } from "../support/invariants.js";
-import { aDefinition, aStore, type HandWorker, type StepSpec, type TestStore } from "../support/plans.js";
+import {
+  A_SANDBOX,
+  aDefinition,
+  aSnapshot,
+  aStore,
+  type HandWorker,
+  type StepSpec,
+  type TestStore,
+} from "../support/plans.js";
 import { until } from "../support/until.js";
 
 const CASES = Number(process.env.WAYMARK_TEST_CASES ?? 100);
@@ -48,6 +57,11 @@ const worker = fc.nat({ max: 1 });
 const plans = fc.record({
   /** For each step, which of the steps before it it needs. */
   needs: fc.array(fc.uniqueArray(fc.nat({ max: 7 }), { maxLength: 3 }), { minLength: 1, maxLength: 8 }),
+  /** What each does with the sandbox; the plan has one where any of them does something. */
+  uses: fc.oneof(
+    fc.constant(Array.from({ length: 8 }, () => "none" as const)),
+    fc.array(fc.constantFrom<SandboxUse>("none", "read", "write"), { minLength: 8, maxLength: 8 }),
+  ),
   failFast: fc.boolean(),
   ops: fc.array(
     fc.oneof(
@@ -90,11 +104,10 @@ test(`every invariant holds after every transition, and every plan completes in 
   timeout: 600_000,
 }, async () => {
   await fc.assert(
-    fc.asyncProperty(plans, async ({ needs, failFast, ops }) => {
-      const compiled = aDefinition(
-        needs.map((ids, i) => aStep(i, ids)),
-        { failFast },
-      );
+    fc.asyncProperty(plans, async ({ needs, uses, failFast, ops }) => {
+      const steps = needs.map((ids, i) => aStep(i, ids, uses[i]!));
+      const sandbox = steps.some((step) => step.sandbox !== "none") ? A_SANDBOX : null;
+      const compiled = aDefinition(steps, { failFast, sandbox });
       const run = await Run.begin(compiled);
       for (const [i, op] of ops.entries()) {
         await run.step(op);
@@ -108,13 +121,19 @@ test(`every invariant holds after every transition, and every plan completes in 
   );
 });
 
-function aStep(index: number, needs: readonly number[]): StepSpec {
-  return { id: `s${index}`, uses: "wait", needs: needs.filter((need) => need < index).map((need) => `s${need}`) };
+function aStep(index: number, needs: readonly number[], sandbox: SandboxUse): StepSpec {
+  const above = needs.filter((need) => need < index).map((need) => `s${need}`);
+  return { id: `s${index}`, uses: "wait", needs: above, sandbox };
 }
+
+const END = { op: "settle", how: "complete", twice: false } as const;
 
 class Run {
   private readonly workers: HandWorker[] = [];
   private readonly held: (StartedStep | null)[] = [null, null];
+  /** The files, as their number. Each step that writes leaves others. */
+  private files = 0;
+  private snapshots = 0;
 
   constructor(
     readonly plan: string,
@@ -137,8 +156,10 @@ class Run {
       case "settle": {
         const step = this.held[op.worker];
         if (!step) return;
-        const send = () => this.workers[op.worker]!.settle(step, OUTCOMES[op.how], op.fetchNext);
+        const outcome = this.outcomeOf(step, op.how);
+        const send = () => this.workers[op.worker]!.settle(step, outcome, op.fetchNext);
         const first = await send();
+        if (first.verdict === "OK" && outcome.kind === "complete" && outcome.sandbox) this.files = this.snapshots;
         if (!op.twice) return this.take(op.worker, first);
         const again = await send();
         expect(again.verdict, "a repeated call is not executed again").not.toBe("OK");
@@ -176,6 +197,14 @@ class Run {
     }
   }
 
+  /** A step that writes the sandbox never waits with it, and leaves a snapshot. */
+  private outcomeOf(step: StartedStep, how: keyof typeof OUTCOMES): Outcome {
+    const outcome: Outcome = OUTCOMES[how];
+    if (this.compiled.steps.get(step.stepId)!.sandbox !== "write") return outcome;
+    if (outcome.kind === "park") return OUTCOMES.release;
+    return outcome.kind === "complete" ? { ...outcome, sandbox: aSnapshot(++this.snapshots) } : outcome;
+  }
+
   /** A rewind keeps what doesn't need the point, and nothing else. */
   private async rewind(point: string): Promise<void> {
     const before = await t.store.detail(this.plan);
@@ -189,12 +218,16 @@ class Run {
     const after = await t.store.detail(this.plan);
     expect([...after.records.keys()].sort()).toEqual([...before.records.keys()].filter((id) => !gone.has(id)).sort());
     expect(after.view.meta.line).toBe(after.view.meta.epoch);
+    const place = Number(await t.redis.hget(t.keys.plan(this.plan), "sandbox"));
+    if (place > 0) {
+      const inForce = await t.redis.lindex(t.keys.planPart(this.plan, "sandboxes"), place - 1);
+      this.files = (JSON.parse(inForce!) as SandboxSnapshot).files;
+    }
   }
 
   /** Lets everything end well. */
   async finish(): Promise<void> {
-    for (const i of [0, 1])
-      await this.step({ op: "settle", worker: i, how: "complete", fetchNext: false, twice: false });
+    for (const i of [0, 1]) await this.step({ ...END, worker: i, fetchNext: false });
     await until(
       "the plan to complete",
       async () => {
@@ -218,9 +251,8 @@ class Run {
           }
         }
         await this.step({ op: "resume" });
-        for (let reply = await this.workers[0]!.fetch(); reply.next.kind === "step"; ) {
-          reply = await this.workers[0]!.complete(reply.next.step);
-        }
+        await this.step({ op: "fetch", worker: 0 });
+        while (this.held[0]) await this.step({ ...END, worker: 0, fetchNext: true });
         return false;
       },
       20_000,
@@ -228,7 +260,11 @@ class Run {
   }
 
   private take(index: number, reply: FetchReply): void {
-    this.held[index] = reply.next.kind === "step" ? reply.next.step : null;
+    const step = reply.next.kind === "step" ? reply.next.step : null;
+    this.held[index] = step;
+    if (!step) return;
+    const seesFiles = this.compiled.steps.get(step.stepId)!.sandbox !== "none";
+    expect(step.sandbox, `the files that ${step.stepId} begins with`).toEqual(seesFiles ? aSnapshot(this.files) : null);
   }
 }
 

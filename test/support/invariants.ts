@@ -81,6 +81,42 @@ export async function checkInvariants(store: RedisPlanStore, planId: string): Pr
     }
   }
   violations.push(...(await checkJobs(store, view)));
+  violations.push(...(await checkExclusivity(store, view, compiled)));
+  if (compiled.definition.sandbox !== null) {
+    for (const event of fold.done.values()) claim(event.sandbox !== null, `${event.step} names no snapshot`);
+  }
+  return violations;
+}
+
+/** At most one step that writes the sandbox has a turn, and the others wait for exactly that. */
+async function checkExclusivity(
+  { redis, keys }: RedisPlanStore,
+  { open, meta }: PlanView,
+  compiled: CompiledDefinition,
+): Promise<string[]> {
+  const [holder, queue] = await Promise.all([
+    redis.hget(keys.plan(meta.planId), "holder"),
+    redis.lrange(keys.planPart(meta.planId, "exclusive"), 0, -1),
+  ]);
+  const writers = open.filter((step) => compiled.steps.get(step.stepId)!.sandbox === "write");
+  const turn = writers.filter((step) => ["queued", "backlog", "delayed", "running"].includes(step.kind));
+  const waiting = writers.filter((step) => step.kind === "exclusive").map((step) => step.stepId);
+  const violations: string[] = [];
+  const claim = (holds: boolean, sentence: string) => {
+    if (!holds) violations.push(sentence);
+  };
+  claim(turn.length <= 1, `${list(turn.map((step) => step.stepId))} write the sandbox at once`);
+  claim(same(waiting, queue), `${list(waiting)} wait for the sandbox, in its queue are ${list(queue)}`);
+  // A plan that is pausing has taken the turn from whoever still runs.
+  const isPausing = ((await redis.hget(keys.plan(meta.planId), "pausing")) ?? "") !== "";
+  if (!isPausing)
+    claim(
+      same(
+        turn.map((step) => step.stepId),
+        holder ? [holder] : [],
+      ),
+      `the turn has ${holder}`,
+    );
   return violations;
 }
 
@@ -240,6 +276,7 @@ function placeOf(step: OpenStep): string {
     case "waiting":
       return step.wait === "timer" ? "delayed" : "nowhere";
     case "backlog":
+    case "exclusive":
     case "held":
     case "uncertain":
     case "failed":

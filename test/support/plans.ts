@@ -1,5 +1,5 @@
 /** Plans for tests of the protocol: definitions in two lines, a store on the Redis of the run, workers moved by hand. */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { Redis } from "ioredis";
 import {
   type CompiledDefinition,
@@ -11,6 +11,7 @@ import {
 import { newWorkerId } from "../../src/core/ids.js";
 import type { Outcome } from "../../src/core/outcome.js";
 import type { FetchReply, StartedStep } from "../../src/core/ports.js";
+import type { SandboxDeclaration, SandboxSnapshot } from "../../src/core/sandbox.js";
 import { isProcessGone } from "../../src/machine/process-identity.js";
 import { bullQueueName, Keys } from "../../src/store/keys.js";
 import { RedisPlanStore } from "../../src/store/redis-plan-store.js";
@@ -30,6 +31,7 @@ export function aDefinition(steps: readonly StepSpec[], head: Partial<Definition
     phases: ["execute"],
     inputSchema: null,
     failFast: false,
+    sandbox: null,
     ...head,
     steps: steps.map((step) => ({
       phase: "execute",
@@ -90,8 +92,11 @@ export class TestStore {
     return this.store.keys;
   }
 
+  /** A plan with a sandbox starts from the snapshot `aSnapshot(0)`. */
   async submit(compiled: CompiledDefinition, planId = aPlanId(), input = '{"n":1}'): Promise<string> {
-    await this.store.submit({ planId, compiled, input, actor: "tester", privateQueue: null, workdir: null });
+    const request = { planId, compiled, input, actor: "tester", privateQueue: null, workdir: null };
+    const files = compiled.definition.sandbox === null ? {} : { sandbox: aSnapshot(0) };
+    await this.store.submit({ ...request, ...files });
     return planId;
   }
 
@@ -138,6 +143,22 @@ export class TestStore {
     for (let from = 0; from < keys.length; from += 1_000) await this.redis.unlink(...keys.slice(from, from + 1_000));
     this.redis.disconnect();
   }
+}
+
+/** Declares nothing but that the plan has one. */
+export const A_SANDBOX: SandboxDeclaration = {
+  from: null,
+  exclude: [],
+  ignore: [],
+  include: [],
+  prepare: null,
+  provider: "directory",
+};
+
+/** A snapshot that no provider has. */
+export function aSnapshot(nth: number): SandboxSnapshot {
+  const digest = `sha256:${createHash("sha256").update(`snapshot ${nth}`).digest("hex")}`;
+  return { provider: "directory", digest, files: nth, bytes: nth };
 }
 
 export function aPlanId(): string {

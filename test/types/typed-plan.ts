@@ -197,6 +197,13 @@ export function whatDoesNotCompile(git: Git): void {
   deploy.step("c", { phase: "execute" }, async () => 1);
   // @ts-expect-error not a duration
   base.step("c", { timeout: "10 minutes" }, async () => 1);
+  // @ts-expect-error unknown use of the sandbox
+  base.step("c", { sandbox: "all" }, async () => 1);
+  base.step("c", { sandbox: "write" }, async ({ sandbox }) => `${sandbox.path} ${sandbox.fresh ? "new" : "kept"}`);
+  // @ts-expect-error no sandbox unless asked for
+  base.step("c", async ({ sandbox }) => sandbox.path);
+  // @ts-expect-error no sandbox where it says none
+  base.step("c", { sandbox: "none" }, async ({ sandbox }) => sandbox.path);
   // @ts-expect-error unknown effect
   base.step("c", { effect: "none" }, async () => 1);
   // @ts-expect-error unknown option

@@ -616,6 +616,7 @@ function aStep(stepId: string): StartedStep {
     startedAt: 1_000,
     input: null,
     dueAt: null,
+    sandbox: null,
     handedOff: 0,
   };
 }

@@ -148,6 +148,7 @@ function aStep(stepId: string, planId = "p"): StartedStep {
     startedAt: 1_000,
     input: null,
     dueAt: null,
+    sandbox: null,
     handedOff: 0,
   };
 }

@@ -13,6 +13,7 @@ const REDRAW_MS = 100;
 const MOST_ROWS = 20;
 const DONE_ROWS = 5;
 const PENDING_ROWS = 4;
+const QUIET: ReadonlySet<StepState> = new Set(["pending", "queued", "exclusive", "held"]);
 
 interface Row {
   readonly id: string;
@@ -137,7 +138,7 @@ export class LiveTree {
     const ms = row.state === "running" && row.startedAt !== null ? now - row.startedAt : row.durationMs;
     const time = ms === null || row.state === "waiting" ? "" : formatDurationMs(Math.max(0, ms));
     const text = fitTo(`${printable(row.id).padEnd(width)}  ${time.padEnd(7)}  ${row.note}`.trimEnd(), columns - 2);
-    const quiet = row.state === "pending" || row.state === "queued" || row.state === "held";
+    const quiet = QUIET.has(row.state);
     return `${stepMark(row.state, this.c)} ${quiet ? this.c.dim(text) : text}`;
   }
 

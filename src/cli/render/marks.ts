@@ -21,6 +21,7 @@ export function stepMark(state: StepState, c: Colors): string {
     case "delayed":
       return c.yellow("◷");
     case "queued":
+    case "exclusive":
     case "held":
     case "pending":
       return c.dim("○");

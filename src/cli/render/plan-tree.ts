@@ -157,6 +157,8 @@ function describeStep(step: StepDocument, c: Colors): string {
       return c.yellow(`lost with worker ${printable(step.worker)}${attempt}`);
     case "queued":
       return "queued";
+    case "exclusive":
+      return "waits for its turn to write the sandbox";
     case "held":
       return "held back";
     case "uncertain":

@@ -4,7 +4,9 @@ import {
   DEFAULT_STEP_TIMEOUT_MS,
   type Effect,
   type RetryPolicy,
+  type SandboxUse,
   type StepDefinition,
+  WAITING_HANDLERS,
 } from "../definition.js";
 import { parseDurationMs } from "../duration.js";
 import type { StepHandler } from "../handler.js";
@@ -13,7 +15,7 @@ import type { JsonObject } from "../json.js";
 import { type Field, type Located, type LocatedDocument, segmentsOf } from "./located.js";
 
 /** A step as it is written. Null where nothing was, or nothing usable. */
-export interface DraftStep extends Omit<StepDefinition, "phase" | "needs" | "sandbox"> {
+export interface DraftStep extends Omit<StepDefinition, "phase" | "needs"> {
   readonly at: Located;
   readonly idAt: Located;
   readonly phase: { readonly name: string; readonly at: Located } | null;
@@ -27,6 +29,8 @@ export interface StepDefaults {
   readonly retry: RetryPolicy;
   readonly timeoutMs: number;
   readonly queue: string;
+  /** Whether the plan has one. */
+  readonly hasSandbox: boolean;
 }
 
 type Fields = ReadonlyMap<string, Field>;
@@ -35,10 +39,11 @@ type Fields = ReadonlyMap<string, Field>;
 export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 const ACTION_KEYS = ["run", "uses", "with", "env", "pass-env"];
-const KEYS = ["id", "phase", "needs", ...ACTION_KEYS, "effect", "retry", "timeout", "queue", "rev"];
+const KEYS = ["id", "phase", "needs", ...ACTION_KEYS, "effect", "sandbox", "retry", "timeout", "queue", "rev"];
 const KEYS_OF_LATER_VERSIONS = ["map", "key", "when", "onFailure", "priority", "concurrency", "rate", "prepare"];
 const RETRY_KEYS = ["attempts", "backoff", "delay", "max"];
 const EFFECTS: readonly Effect[] = ["idempotent", "irreversible"];
+const SANDBOX_USES: readonly SandboxUse[] = ["none", "read", "write"];
 const BACKOFFS: readonly RetryPolicy["backoff"][] = ["exponential", "fixed"];
 const VARIABLE_PATTERN = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
@@ -72,6 +77,7 @@ export function readStep(
     envAt: env ?? null,
     passEnv: readPassEnv(document, fields),
     effect: readChoice(document, fields.get("effect"), EFFECTS) ?? "idempotent",
+    sandbox: readSandboxUse(document, fields.get("sandbox"), action.uses, defaults),
     retry: retry ? readRetry(document, retry, defaults.retry) : defaults.retry,
     timeoutMs: (timeout ? readTimeoutMs(document, timeout) : null) ?? defaults.timeoutMs,
     queue: (queue ? readId(document, queue) : null) ?? defaults.queue,
@@ -80,7 +86,11 @@ export function readStep(
 }
 
 /** `defaults` of the document. */
-export function readDefaults(document: LocatedDocument, at: Field | undefined, queue: string): StepDefaults {
+export function readDefaults(
+  document: LocatedDocument,
+  at: Field | undefined,
+  ofPlan: Pick<StepDefaults, "queue" | "hasSandbox">,
+): StepDefaults {
   const fields = at ? document.fields(at) : null;
   if (at && fields) checkKeys(document, at, fields, ["retry", "timeout"], ["queue", "env", ...KEYS_OF_LATER_VERSIONS]);
   const retry = fields?.get("retry");
@@ -88,7 +98,7 @@ export function readDefaults(document: LocatedDocument, at: Field | undefined, q
   return {
     retry: retry ? readRetry(document, retry, DEFAULT_RETRY) : DEFAULT_RETRY,
     timeoutMs: (timeout ? readTimeoutMs(document, timeout) : null) ?? DEFAULT_STEP_TIMEOUT_MS,
-    queue,
+    ...ofPlan,
   };
 }
 
@@ -103,9 +113,7 @@ export function checkKeys(
   for (const field of fields.values()) {
     if (known.includes(field.key)) continue;
     const place = { offset: field.keyOffset, path: field.path };
-    if (field.key === "sandbox") document.fault(place, "sandboxes are not supported by this version");
-    else if (ofLaterVersions.includes(field.key))
-      document.fault(place, `${field.key} is not supported by this version`);
+    if (ofLaterVersions.includes(field.key)) document.fault(place, `${field.key} is not supported by this version`);
     else {
       const where = at.path === "" ? "a plan" : at.path;
       document.fault(place, `${where} has no key "${field.key}"${document.suggest(field.key, known)}`);
@@ -222,6 +230,21 @@ function readChoice<T extends string>(
   const known = `${at.path} must be ${choices.join(" or ")}, not ${document.describe(at)}`;
   document.fault(at, `${known}${document.suggest(text, choices)}`);
   return null;
+}
+
+/** A command writes the plan's files unless it says otherwise; other handlers don't see them. */
+function readSandboxUse(
+  document: LocatedDocument,
+  at: Field | undefined,
+  uses: string,
+  { hasSandbox }: StepDefaults,
+): SandboxUse {
+  const use = readChoice(document, at, SANDBOX_USES);
+  if (use === null) return hasSandbox && uses === "shell" ? "write" : "none";
+  if (use === "none") return use;
+  if (!hasSandbox) document.fault(at!, `${at!.path} is ${use}, and the plan has no sandbox`);
+  else if (WAITING_HANDLERS.has(uses)) document.fault(at!, `${at!.path} is ${use}, but ${uses} only waits`);
+  return use;
 }
 
 function readRetry(document: LocatedDocument, at: Located, base: RetryPolicy): RetryPolicy {

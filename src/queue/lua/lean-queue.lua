@@ -64,6 +64,11 @@ local function queue_put_back(q, a, id)
   queue_mark(q, a)
 end
 
+-- Makes a waiting job the next one. It was added just now, so it is found at once.
+local function queue_bring_forward(q, id)
+  if call('LREM', q .. 'wait', 1, id) == 1 then call('RPUSH', q .. 'wait', id) end
+end
+
 -- After queue_acknowledge: again after `delay` ms.
 local function queue_delay(q, id, now, delay)
   call('DEL', q .. id .. ':lock')

@@ -34,6 +34,10 @@ local function attempt_refusal(q, P, id, step, epoch, token, attempt)
   call('LLEN', P .. ':history')
   call('HSTRLEN', P .. ':out', step)
   call('HLEN', P .. ':needs')
+  if p.sandbox then
+    call('LLEN', P .. ':sandboxes')
+    call('LLEN', P .. ':exclusive')
+  end
   return nil, p, r
 end
 

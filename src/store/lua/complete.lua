@@ -6,8 +6,9 @@
   KEYS[2] <tag>:plan:<id>              hash  and the other keys of the plan, of the queue and of the jobs it adds
   ARGV[1] key prefix of the shard   ARGV[2] queue   ARGV[3] plan   ARGV[4] step   ARGV[5] epoch   ARGV[6] token
   ARGV[7] attempt   ARGV[8] worker   ARGV[9] ms that the next job's lock lasts, 0 to fetch none
-  ARGV[10] output (JSON)   ARGV[11] checkpoint id   ARGV[12] 1 where the slot may go on with the plan's only next step, s where the step
-  has a saved cursor, which its record makes needless
+  ARGV[10] output (JSON)   ARGV[11] checkpoint id   ARGV[12] 1 where the slot may go on with the plan's only next step,
+  else 0; then s where the step has a saved cursor, which its record makes needless; then the snapshot (JSON) of a
+  sandbox that it changed
   ARGV[13…] successors: step, number of needs, queue, phase, traits
 
   Returns { verdict, now, … } with the next job, as fetch_reply says; verdict OK, DUP, LOST or FENCED. Or
@@ -37,7 +38,7 @@ end
   plans get their turn.
 ]]
 if free and #free == 1 and ARGV[12] == '1' and lock_ms ~= '0' and ARGV[free[1] + 2] == queue and p.state == 'running'
-  and not (p.pausing or p.backlog or attributes[1] or attributes[2] or attributes[3]) then
+  and not (p.pausing or p.backlog or p.sandbox or attributes[1] or attributes[2] or attributes[3]) then
   local next_step, phase, traits = ARGV[free[1]], ARGV[free[1] + 3], ARGV[free[1] + 4]
   local fence, at = math.max(tonumber(p.fence) + 1, now), str(now - p.created)
   local fence_at, next_id = str(fence - p.created), job_id(plan, next_step, epoch)
@@ -57,15 +58,38 @@ end
 local function otherwise()
 --#include start.lua
 --#include plan.lua
+  -- The files of a sandbox are here already: the slot goes on with the step that writes them next, else with one that
+  -- reads them, else with the only one there is.
+  local function nearest_step(queued, at)
+    for _, use in ipairs({ 'w', 'r' }) do
+      for _, step in ipairs(queued) do
+        if step.queue == at and string.find(step.traits, use, 1, true) then return step.step end
+      end
+    end
+    return #queued == 1 and queued[1].queue == at and queued[1].step
+  end
+
   local cache = { [q] = attributes }
   if refusal then
     attempt_discard(q, id, refusal)
     return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now, cache)
   end
+  local hands_off, saved, snapshot = string.match(ARGV[12], '^([01])(s?)(.*)$')
+  if snapshot ~= '' then p.sandbox = str(call('RPUSH', P .. ':sandboxes', snapshot)) end
   local fields = step_record(P, plan, step, p, writer, ARGV[10], ARGV[11], '', now)
-  if ARGV[12] == 's' then call('HDEL', P .. ':saved', step) end
+  if saved ~= '' then call('HDEL', P .. ':saved', step) end
+  if p.sandbox then
+    fields[5], fields[6] = 'sandbox', p.sandbox
+    cache.queued = {}
+    exclusive_leave(T, P, plan, p, step, r, cache)
+  end
   steps_release(T, P, plan, p, free, cache)
   plan_settle(T, P, plan, p, { done = 1, fields = fields }, now)
-  return fetch_after('OK', T, queue, own, token, worker, lock_ms, now, cache)
+  local wanted = cache.queued and hands_off == '1' and nearest_step(cache.queued, queue)
+  if wanted then
+    wanted = job_id(plan, wanted, epoch)
+    queue_bring_forward(q, wanted)
+  end
+  return fetch_after('OK', T, queue, own, token, worker, lock_ms, now, cache, wanted)
 end
 return otherwise()

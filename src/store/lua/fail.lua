@@ -21,6 +21,7 @@ if ARGV[11] == '1' then
   plan_set_state(T, P, plan, p.state, 'failed')
   plan_record(P, plan, 'z|' .. r.at .. '|' .. epoch .. '|failed')
 else
+  if p.sandbox then exclusive_leave(T, P, plan, p, step, r, {}) end
   plan_settle(T, P, plan, p, { failed = 1 }, now)
 end
 return fetch_after('OK', T, queue, own, token, worker, lock_ms, now)

@@ -10,6 +10,7 @@
   P:history     list  events, oldest first
   P:decisions   list  decisions after the root: place of the parent|JSON
   P:sandboxes   list  snapshots of the sandbox, the one it started from first, as JSON
+  P:exclusive   list  steps that wait for their turn to write the sandbox; whose turn it is stands in the plan's `holder`
   P:choices     hash  step/key -> place in P:decisions of what a step's attempts chose
   P:saved       hash  step -> cursor that an attempt saved for the next one
   P:signals     hash  signals that came before their step waited

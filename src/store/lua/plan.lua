@@ -83,12 +83,30 @@ end
 local function step_enqueue(T, P, plan, step, epoch, r, cache)
   r.state = 'q'
   call('HSET', P .. ':open', step, open_encode(r))
+  if cache.queued then cache.queued[#cache.queued + 1] = { step = step, queue = r.queue, traits = r.traits } end
   local q = T .. r.queue .. ':'
   queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now_text)
 end
 
+-- Steps that write the sandbox run one at a time: `holder` is the one whose turn it is, also while it is queued or waits
+-- for another attempt. Returns whether it is this step's turn; if not, it waits in P:exclusive.
+local function exclusive_enter(P, step)
+  local holder = call('HGET', P, 'holder')
+  if holder and holder ~= '' then
+    call('RPUSH', P .. ':exclusive', step)
+    return false
+  end
+  call('HSET', P, 'holder', step)
+  return true
+end
+
 -- To its queue, or to the backlog once this call has released enough.
 local function step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
+  if string.find(r.traits, 'w', 1, true) and not exclusive_enter(P, step) then
+    r.state = 'e'
+    call('HSET', P .. ':open', step, open_encode(r))
+    return
+  end
   cache.released = (cache.released or 0) + 1
   if cache.released <= MOST_RELEASED then
     step_enqueue(T, P, plan, step, epoch, r, cache)
@@ -97,6 +115,16 @@ local function step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
     call('HSET', P .. ':open', step, open_encode(r))
     call('RPUSH', P .. ':backlog', step)
     cache.backlogged = true
+  end
+end
+
+-- The step `r` has ended, or nobody but a person can go on with it: the next one that waits for the sandbox has it.
+local function exclusive_leave(T, P, plan, p, step, r, cache)
+  if not string.find(r.traits, 'w', 1, true) or call('HGET', P, 'holder') ~= step then return end
+  local following = call('LPOP', P .. ':exclusive')
+  call('HSET', P, 'holder', following or '')
+  if following then
+    step_enqueue(T, P, plan, following, p.epoch, open_decode(call('HGET', P .. ':open', following)), cache)
   end
 end
 
@@ -172,7 +200,7 @@ local function plan_settle(T, P, plan, p, change, now)
     else
       set('pausing', str(running))
     end
-  elseif call('HLEN', P .. ':open') <= failed + waiting + uncertain then
+  elseif call('HLEN', P .. ':open') <= failed + waiting + uncertain + (p.sandbox and call('LLEN', P .. ':exclusive') or 0) then
     state = failed > 0 and 'failed' or uncertain > 0 and 'interrupted' or 'waiting'
   end
   call('HSET', P, unpack(fields))
@@ -206,6 +234,12 @@ local function token_worker(token)
   return string.match(token, '^([^.]+)') or ''
 end
 
+-- Nothing of the plan is queued any more: whoever is queued next may write the sandbox first.
+local function exclusive_clear(P)
+  call('DEL', P .. ':exclusive')
+  call('HSET', P, 'holder', '')
+end
+
 --[[
   Takes open steps out of their queues: their jobs, if any, are stale from now on and dropped when they are fetched;
   delayed ones are removed here. Running steps are told through their worker's inbox why they have to stop.
@@ -224,7 +258,7 @@ local function plan_hold(T, P, plan, p, kinds, reason)
     end
     if r.state == 'r' and not kinds.r then
       running = running + 1
-    elseif kinds[r.state] or timed then
+    elseif kinds[r.state] or timed or r.state == 'e' then
       -- Without its job a timer is no longer waited for; its due time stays in the record.
       if timed then call('HINCRBY', P, 'waiting', '-1') end
       if r.state == 'r' then
@@ -237,5 +271,6 @@ local function plan_hold(T, P, plan, p, kinds, reason)
   end
   call('DEL', P .. ':backlog')
   call('HSET', P, 'backlog', '')
+  if p.sandbox then exclusive_clear(P) end
   return running
 end

@@ -19,5 +19,6 @@ end
 r.at, r.due = str(at), r.wait == 't' and r.due or ''
 local uncertain = attempt_hand_back(q, a, id, p, r, not undo, delay, now)
 call('HSET', P .. ':open', step, open_encode(r))
+if uncertain and p.sandbox then exclusive_leave(T, P, plan, p, step, r, {}) end
 plan_settle(T, P, plan, p, { uncertain = uncertain and 1 or nil }, now)
 return fetch_after('OK', T, queue, own, token, worker, lock_ms, now)

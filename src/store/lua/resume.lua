@@ -109,6 +109,7 @@ call('HSET', P, 'epoch', epoch, 'line', line)
 call('HSET', P, 'queue', ARGV[10])
 if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
 call('DEL', P .. ':backlog')
+if p.sandbox then exclusive_clear(P) end
 call('HSET', P, 'backlog', '', 'pausing', '')
 plan_record(P, plan, 'R|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[7] .. '|' .. ARGV[9] .. '|' .. superseded_count .. '|' .. ARGV[8])
 local queued = 0

@@ -15,9 +15,14 @@ local function started_reply(P, plan, step, epoch, p, r, created)
     local small = call('HMGET', P .. ':out', ':input', ':workdir')
     input, workdir = small[1], small[2]
   end
+  -- The files that a step which reads or writes the sandbox begins with.
+  local snapshot = ''
+  if string.find(r.traits, '[rw]') then
+    snapshot = call('LINDEX', P .. ':sandboxes', tonumber(call('HGET', P, 'sandbox')) - 1) or ''
+  end
   return { plan, step, epoch, r.line, r.attempts, r.failures, str(created + tonumber(r.fence)), str(created + tonumber(r.at)),
     r.due == '' and '' or str(created + tonumber(r.due)), p.name, p.definition, p.queue or '', str(created),
-    inline and '1' or '0', input or '', workdir or '', p.tag }
+    inline and '1' or '0', input or '', workdir or '', p.tag, snapshot }
 end
 
 local function start_facts(P)
@@ -71,9 +76,10 @@ end
 
 --[[
   Fetches for a token. A repeated call (its reply was lost) returns the job that the first one took; `fresh` says that
-  this token holds none.
+  this token holds none. `wanted` is a job at the front of the queue that this slot had better take: the reply ends with
+  'handed' where it did.
 ]]
-local function fetch(verdict, T, queue, own, token, worker, lock_ms, now, cache, fresh)
+local function fetch(verdict, T, queue, own, token, worker, lock_ms, now, cache, fresh, wanted)
   local held_queue, held
   if not fresh then held_queue, held = owned_job(T, own, token) end
   if held then
@@ -96,17 +102,18 @@ local function fetch(verdict, T, queue, own, token, worker, lock_ms, now, cache,
     return { verdict, now_text, '', a, str(b) }
   end
   call('HSET', own, token, queue .. ' ' .. id)
+  if id == wanted then a[#a + 1] = 'handed' end
   return fetch_reply(verdict, now, T, queue, id, a)
 end
 
 -- The fetch after an outcome: what the outcome wrote stands, whatever happens here.
-local function fetch_after(verdict, T, queue, own, token, worker, lock_ms, now, cache)
+local function fetch_after(verdict, T, queue, own, token, worker, lock_ms, now, cache, wanted)
   -- A repeated call's token may hold another job by now: also where the step it names has gone to another worker since.
   local fresh = verdict == 'OK' or verdict == 'FENCED'
   local ok, reply
   -- A worker that was taken over gets nothing under its old name: nobody would take that from it again.
   if lock_ms ~= '0' and (verdict ~= 'LOST' or call('ZSCORE', T .. 'workers', worker)) then
-    ok, reply = pcall(fetch, verdict, T, queue, own, token, worker, lock_ms, now, cache or {}, fresh)
+    ok, reply = pcall(fetch, verdict, T, queue, own, token, worker, lock_ms, now, cache or {}, fresh, wanted)
   end
   if not ok then
     if fresh then call('HDEL', own, token) end

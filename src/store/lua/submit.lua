@@ -7,7 +7,8 @@
   ARGV[5] name   ARGV[6] version   ARGV[7] definition   ARGV[8] private queue or empty   ARGV[9] actor   ARGV[10] input (JSON)
   ARGV[11] workdir or empty   ARGV[12] 1 where the input is small enough to come with each start
   ARGV[13] sixteen digits for the plan's ids   ARGV[14] phase
-  ARGV[15…] roots: step, queue, phase, traits
+  ARGV[15] the snapshot that the sandbox starts from (JSON), or empty where the plan has none
+  ARGV[16…] roots: step, queue, phase, traits
 
   Returns CREATED, EXISTING, EXISTS (other content) or NODEFINITION.
 ]]
@@ -21,17 +22,18 @@ if call('HEXISTS', KEYS[2], ':complete') == 0 then return 'NODEFINITION' end
 -- What every step reads stands first: a listpack is searched from its front, and to its end for a field it lacks.
 call('HSET', P, 'epoch', '1', 'state', 'queued', 'created', now_text, 'revision', '1', 'done', '0', 'total', ARGV[4],
   'failed', '0', 'waiting', '0', 'uncertain', '0', 'line', '1', 'backlog', '', 'decision', '0', 'pausing', '', 'tag', ARGV[13], 'fence', now_text,
-  'sandbox', '',
+  'sandbox', ARGV[15] == '' and '' or '1',
   'name', ARGV[5], 'definition', ARGV[7], 'queue', ARGV[8], 'inline', ARGV[12], 'updated', now_text, 'phase', ARGV[14],
   'last_completed_step', '', 'last_checkpoint_id', '', 'last_decision_id', 'dec_' .. crockford(now, 10) .. ARGV[13],
   'version', ARGV[6], 'resume_count', '0', 'actor', ARGV[9], 'request', ARGV[3])
 call('HSET', P .. ':out', ':input', ARGV[10])
 if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
+if ARGV[15] ~= '' then call('RPUSH', P .. ':sandboxes', ARGV[15]) end
 call('ZADD', T .. 'plans', now_text, plan)
 call('ZADD', T .. 'plans:open', now_text, plan)
 plan_record(P, plan, 'S|0|1|' .. ARGV[9])
 local cache = {}
-for i = 15, #ARGV, 4 do
+for i = 16, #ARGV, 4 do
   step_release(T, P, plan, ARGV[i], '1', '1', ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], cache)
 end
 if cache.backlogged then call('HSET', P, 'backlog', '1') end

@@ -27,6 +27,7 @@ local function takeover_job(T, token, entry, worker, now)
   r.crashes, r.at, r.token = str(tonumber(r.crashes) + 1), str(at), worker
   local uncertain = attempt_hand_back(q, a, id, p, r, true, 0, now)
   call('HSET', P .. ':open', step, open_encode(r))
+  if uncertain and p.sandbox then exclusive_leave(T, P, plan, p, step, r, {}) end
   local state = plan_settle(T, P, plan, p, { uncertain = uncertain and 1 or nil }, now)
   if state == 'running' and queue_is_private(queue) then plan_interrupt(T, P, plan, p, now) end
 end
