@@ -14,7 +14,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "src/embedded": ["src/core", "src/machine"],
   "src/store": ["src/core", "src/machine"],
   "src/queue": ["src/core"],
-  "src/sandbox": ["src/core"],
+  "src/sandbox": ["src/core", "src/machine"],
   "src/testing": ["src/core", "src/define", "src/handlers"],
   "src/worker": ["src/core", "src/machine", "src/define", "src/handlers", "src/store", "src/queue", "src/sandbox"],
   "src/scheduler": ["src/core", "src/machine", "src/store", "src/queue", "src/client"],

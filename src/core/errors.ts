@@ -34,6 +34,8 @@ export const EXIT_CODES = {
   REDIS_NOT_FOUND: 6,
   STEP_FAILED: 1,
   STEP_QUARANTINED: 1,
+  SANDBOX_UNSUPPORTED: 1,
+  SANDBOX_UNAVAILABLE: 6,
   INTERNAL: 1,
 } as const;
 
@@ -215,6 +217,55 @@ export class StepFailedError extends WaymarkError {
     super("STEP_FAILED", `Step ${stepId} of plan ${planId} failed: ${reason}`, {
       details: { plan_id: planId, step: stepId, reason },
       try: `plan resume ${planId}`,
+    });
+  }
+}
+
+/** A checkpoint's snapshot, or a part of it, is not where snapshots are kept. */
+export class SandboxMissingError extends WaymarkError {
+  constructor(
+    readonly digest: string,
+    readonly part: string,
+  ) {
+    super("SANDBOX_MISSING", `Snapshot ${digest} can't be restored: ${part} is gone`, { details: { digest, part } });
+  }
+}
+
+/** A checkpoint's snapshot doesn't match its digest. */
+export class SandboxCorruptError extends WaymarkError {
+  constructor(
+    readonly digest: string,
+    readonly reason: string,
+  ) {
+    super("SANDBOX_CORRUPT", `Snapshot ${digest} can't be restored: ${reason}`, { details: { digest, reason } });
+  }
+}
+
+/** A directory holds something that a snapshot can't keep, or more than it may. */
+export class SandboxUnsupportedError extends WaymarkError {
+  /** @param path relative to the sandbox, or of the sandbox itself */
+  constructor(
+    readonly path: string,
+    readonly reason: string,
+    options: { cause?: unknown } = {},
+  ) {
+    super("SANDBOX_UNSUPPORTED", `${JSON.stringify(path)} can't be part of a snapshot: it ${reason}`, {
+      details: { path, reason },
+      ...options,
+    });
+  }
+}
+
+/** Where snapshots are kept can't be read or written: the disk is full, access is denied, a server doesn't answer. */
+export class SandboxUnavailableError extends WaymarkError {
+  constructor(
+    readonly store: string,
+    readonly reason: string,
+    options: { cause?: unknown } = {},
+  ) {
+    super("SANDBOX_UNAVAILABLE", `Snapshots can't be kept in ${store}: ${reason}`, {
+      details: { store, reason },
+      ...options,
     });
   }
 }

@@ -64,7 +64,8 @@ export interface SandboxProvider {
   /**
    * Takes a snapshot of `path`. When it resolves, the snapshot is durable and a commit may name it; a commit within 24 h
    * finds it still there, whatever is pruned meanwhile.
-   * @throws SandboxError where a file is of a kind, or the tree of a size, that can't be kept: with the path
+   * @throws SandboxUnsupportedError where a file is of a kind, or the tree of a size, that can't be kept: with the path
+   * @throws SandboxUnavailableError where the snapshots are kept can't be written: a full disk
    */
   snapshot(path: string, rules: SandboxRules, signal?: AbortSignal): Promise<SandboxSnapshot>;
   /**

@@ -7,7 +7,7 @@ import { aView } from "./a-view.js";
 
 /** What the contract promises to scripts. */
 const PROMISED: Readonly<Record<number, readonly string[]>> = {
-  1: ["STEP_FAILED", "STEP_QUARANTINED", "INTERNAL"],
+  1: ["STEP_FAILED", "STEP_QUARANTINED", "SANDBOX_UNSUPPORTED", "INTERNAL"],
   2: ["INVALID_PLAN", "INVALID_INPUT", "INVALID_CHOICE", "PAYLOAD_TOO_LARGE", "HANDLER_NOT_FOUND", "USAGE"],
   3: [
     "PLAN_TERMINAL",
@@ -22,7 +22,7 @@ const PROMISED: Readonly<Record<number, readonly string[]>> = {
   ],
   4: ["PLAN_NOT_FOUND", "CHECKPOINT_NOT_FOUND", "STEP_NOT_FOUND", "DECISION_NOT_FOUND"],
   5: ["PREVIEW_STALE", "PLAN_EXISTS", "FENCED"],
-  6: ["STORE_UNAVAILABLE", "STORE_UNSUITABLE", "REDIS_NOT_FOUND"],
+  6: ["STORE_UNAVAILABLE", "STORE_UNSUITABLE", "REDIS_NOT_FOUND", "SANDBOX_UNAVAILABLE"],
 };
 
 test("every code has the exit status that the contract gives it, and there are no others", () => {
@@ -124,6 +124,46 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
       try: null,
     },
     facts: { what: "The output of scan", bytes: 300_000, limitBytes: 262_144 },
+  },
+  SandboxMissingError: {
+    error: new errors.SandboxMissingError("sha256:77", "its manifest"),
+    document: {
+      code: "SANDBOX_MISSING",
+      message: "Snapshot sha256:77 can't be restored: its manifest is gone",
+      details: { digest: "sha256:77", part: "its manifest" },
+      try: null,
+    },
+    facts: { digest: "sha256:77", part: "its manifest" },
+  },
+  SandboxCorruptError: {
+    error: new errors.SandboxCorruptError("sha256:77", "a.txt has other bytes"),
+    document: {
+      code: "SANDBOX_CORRUPT",
+      message: "Snapshot sha256:77 can't be restored: a.txt has other bytes",
+      details: { digest: "sha256:77", reason: "a.txt has other bytes" },
+      try: null,
+    },
+    facts: { digest: "sha256:77", reason: "a.txt has other bytes" },
+  },
+  SandboxUnsupportedError: {
+    error: new errors.SandboxUnsupportedError("run/db.sock", "is a socket"),
+    document: {
+      code: "SANDBOX_UNSUPPORTED",
+      message: '"run/db.sock" can\'t be part of a snapshot: it is a socket',
+      details: { path: "run/db.sock", reason: "is a socket" },
+      try: null,
+    },
+    facts: { path: "run/db.sock", reason: "is a socket" },
+  },
+  SandboxUnavailableError: {
+    error: new errors.SandboxUnavailableError("/var/snapshots", "no space left on device"),
+    document: {
+      code: "SANDBOX_UNAVAILABLE",
+      message: "Snapshots can't be kept in /var/snapshots: no space left on device",
+      details: { store: "/var/snapshots", reason: "no space left on device" },
+      try: null,
+    },
+    facts: { store: "/var/snapshots", reason: "no space left on device" },
   },
   UsageError: {
     error: new errors.UsageError("No command retry", { try: "plan resume", details: { command: "retry" } }),
