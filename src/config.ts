@@ -20,6 +20,8 @@ export interface Config {
   readonly shards: number;
   /** Absolute. */
   readonly dataDir: string;
+  /** Where snapshots of sandboxes are kept: an absolute directory or `s3://bucket/prefix`. Null: in the data directory. */
+  readonly sandboxStore: string | null;
   /** XDG_RUNTIME_DIR: where the embedded store's socket goes. */
   readonly runtimeDir: string | null;
   readonly logLevel: LogLevel;
@@ -34,6 +36,7 @@ export interface ConfigInput {
   readonly prefix?: string | undefined;
   readonly shards?: number | string | undefined;
   readonly dataDir?: string | undefined;
+  readonly sandboxStore?: string | undefined;
   readonly logLevel?: string | undefined;
   readonly concurrency?: number | string | undefined;
   readonly grace?: number | string | undefined;
@@ -67,13 +70,17 @@ const SETTINGS: Readonly<Record<Key, { readonly flag: string; readonly variables
   prefix: { flag: "--prefix", variables: ["WAYMARK_PREFIX"] },
   shards: { flag: "--shards", variables: ["WAYMARK_SHARDS"] },
   dataDir: { flag: "--data-dir", variables: ["WAYMARK_DATA_DIR"] },
+  sandboxStore: { flag: "--sandbox-store", variables: ["WAYMARK_SANDBOX_STORE"] },
   logLevel: { flag: "--log-level", variables: ["WAYMARK_LOG_LEVEL"] },
   concurrency: { flag: "--concurrency", variables: ["WAYMARK_CONCURRENCY"] },
   grace: { flag: "--grace", variables: ["WAYMARK_GRACE"] },
   deadAfter: { flag: "--dead-after", variables: ["WAYMARK_DEAD_AFTER"] },
 };
 
-const DEFAULTS: Readonly<Record<Exclude<Key, "redisUrl">, string>> = {
+/** Settings that stand for something else where they aren't given. */
+type Optional = "redisUrl" | "sandboxStore";
+
+const DEFAULTS: Readonly<Record<Exclude<Key, Optional>, string>> = {
   prefix: "waymark",
   shards: "1",
   dataDir: ".waymark",
@@ -96,7 +103,7 @@ export async function readConfig(flags: ConfigInput, env: Environment, cwd: stri
   const faults: string[] = [];
   const file = await readConfigFile(cwd, faults);
   const find = (key: Key): Found | null => findValue(key, flags, env, file);
-  const read = <T>(key: Exclude<Key, "redisUrl">, parse: (found: Found) => T | Fault): T => {
+  const read = <T>(key: Exclude<Key, Optional>, parse: (found: Found) => T | Fault): T => {
     const found = find(key) ?? { value: DEFAULTS[key], source: "the default" };
     const parsed = parse(found);
     if (!(parsed instanceof Fault)) return parsed;
@@ -109,6 +116,7 @@ export async function readConfig(flags: ConfigInput, env: Environment, cwd: stri
     prefix: read("prefix", parsePrefix),
     shards: read("shards", (found) => parseCount(found, MAX_SHARDS)),
     dataDir: read("dataDir", (found) => parseDataDir(found, cwd)),
+    sandboxStore: readSandboxStore(find("sandboxStore"), cwd, faults),
     runtimeDir: env.XDG_RUNTIME_DIR || null,
     logLevel: read("logLevel", parseLogLevel),
     concurrency: read("concurrency", (found) => parseCount(found, MAX_CONCURRENCY)),
@@ -241,6 +249,16 @@ function readRedis(found: Found | null, faults: string[]): RedisTarget | null {
     if (!(error instanceof UsageError)) throw error;
     faults.push(`${found.source} ${error.message}`);
   }
+  return null;
+}
+
+function readSandboxStore(found: Found | null, cwd: string, faults: string[]): string | null {
+  if (found === null) return null;
+  const { value, source } = found;
+  if (typeof value === "string" && /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/[^\s?#]*)?$/.test(value)) return value;
+  // Another scheme is no directory whose name happens to hold a colon.
+  if (typeof value === "string" && value !== "" && !/^[a-z][a-z0-9+.-]*:\/\//i.test(value)) return resolve(cwd, value);
+  faults.push(`${source} must be a directory, or a bucket such as s3://bucket/prefix, not ${shown(value)}`);
   return null;
 }
 

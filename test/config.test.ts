@@ -19,6 +19,7 @@ test("without any setting there are defaults, and the embedded store", async () 
     prefix: "waymark",
     shards: 1,
     dataDir: join(cwd, ".waymark"),
+    sandboxStore: null,
     runtimeDir: null,
     logLevel: "info",
     concurrency: 10,
@@ -45,6 +46,7 @@ test("every variable of the environment is read", async () => {
       WAYMARK_PREFIX: "p",
       WAYMARK_SHARDS: "8",
       WAYMARK_DATA_DIR: "data",
+      WAYMARK_SANDBOX_STORE: "s3://bucket/prefix",
       WAYMARK_LOG_LEVEL: "debug",
       WAYMARK_CONCURRENCY: "20",
       WAYMARK_GRACE: "1m",
@@ -59,6 +61,7 @@ test("every variable of the environment is read", async () => {
     prefix: "p",
     shards: 8,
     dataDir: join(cwd, "data"),
+    sandboxStore: "s3://bucket/prefix",
     runtimeDir: "/run/user/7",
     logLevel: "debug",
     concurrency: 20,
@@ -101,6 +104,12 @@ test("all faults are reported together, each with where it came from", async () 
 
 test.each([
   [{ grace: "30d" }, /^A setting is wrong: --grace must be at most 24d/],
+  [
+    { sandboxStore: "gs://bucket" },
+    /--sandbox-store must be a directory, or a bucket such as s3:\/\/bucket\/prefix, not "gs:\/\/bucket"/,
+  ],
+  [{ sandboxStore: "s3://Bucket" }, /--sandbox-store must be a directory, or a bucket/],
+  [{ sandboxStore: "" }, /--sandbox-store must be a directory/],
   [{ dataDir: "" }, /--data-dir must be the path of a directory, not ""/],
   [{ dataDir: "/" }, /--data-dir is \/, which holds the working directory/],
   [
@@ -109,6 +118,11 @@ test.each([
   ],
 ])("%j is refused", async (flags, message) => {
   await expect(readConfig(flags, {}, cwd)).rejects.toThrow(message);
+});
+
+test("snapshots may be kept in any directory", async () => {
+  expect((await readConfig({ sandboxStore: "../shared" }, {}, cwd)).sandboxStore).toBe(join(cwd, "..", "shared"));
+  expect((await readConfig({}, { WAYMARK_SANDBOX_STORE: "/mnt/s" }, cwd)).sandboxStore).toBe("/mnt/s");
 });
 
 test("a data directory beside the working directory may share the start of its name", async () => {

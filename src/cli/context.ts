@@ -31,8 +31,8 @@ export class CommandContext {
 
   /** Settings, with those of this command's own flags the first time. */
   config(flags: ConfigInput = {}): Promise<Config> {
-    const { redisUrl, prefix, dataDir } = this.globals;
-    this.#config ??= readConfig({ redisUrl, prefix, dataDir, ...flags }, this.io.env, this.io.cwd);
+    const { redisUrl, prefix, dataDir, sandboxStore } = this.globals;
+    this.#config ??= readConfig({ redisUrl, prefix, dataDir, sandboxStore, ...flags }, this.io.env, this.io.cwd);
     return this.#config;
   }
 

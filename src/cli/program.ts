@@ -15,6 +15,7 @@ export interface GlobalOptions {
   readonly redisUrl?: string;
   readonly prefix?: string;
   readonly dataDir?: string;
+  readonly sandboxStore?: string;
   readonly actor?: string;
   readonly debug?: boolean;
 }
@@ -343,6 +344,10 @@ function buildProgram(version: string, write: (text: string) => void): Command {
     .option("--redis-url <url>", "the store: redis://, rediss:// or unix:// (default: an embedded one)")
     .option("--prefix <prefix>", "prefix of all keys (default: waymark)")
     .option("--data-dir <path>", "where the embedded store lives (default: .waymark)")
+    .option(
+      "--sandbox-store <place>",
+      "where files of sandboxes are kept: a directory or s3://… (default: the data directory)",
+    )
     .option("--actor <name>", "who does this, for the history (default: user@host)")
     .option("--debug", "print stack traces")
     .addOption(new Option("-o, --output <format>", "format of the result").hideHelp())
