@@ -63,6 +63,9 @@ const PROCESS_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   "src/embedded/": ["pid", "kill", "getuid"],
   "src/handlers/index.ts": ["env"],
   "src/handlers/process-group.ts": ["kill"],
+  "src/worker/group-guard.ts": ["env"],
+  "src/worker/keeper-thread.ts": ["kill", "pid"],
+  "src/worker/keeper.ts": ["exit"],
   "src/cli/make-worker.ts": ["pid"],
   "src/client/create-worker.ts": ["pid"],
 };

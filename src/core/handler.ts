@@ -51,6 +51,11 @@ export interface HandlerCall extends AttemptMemory {
   readonly workdir: string | null;
   /** Aborted on cancel, pause, timeout, drain deadline and loss of the step; `reason` says which. */
   readonly signal: AbortSignal;
+  /**
+   * Has a command's process group ended where this process can't end it any more: it was killed, or is stuck and has lost
+   * the step. Returns what to call once the group has ended.
+   */
+  readonly guardGroup: (group: number) => () => void;
   /** When this step was first parked and how it was woken; null on an ordinary start. */
   readonly woken: Woken | null;
   /** Appends to the attempt's log, which `plan logs` shows. */

@@ -18,6 +18,8 @@ export interface GroupCommand {
   readonly env: Readonly<Record<string, string>>;
   /** Its abort ends the group: SIGTERM, and SIGKILL to what is left after `KILL_AFTER_MS`. */
   readonly signal: AbortSignal;
+  /** Told of the group when it begins; returns what is called when it has ended. */
+  readonly guard: (group: number) => () => void;
   readonly onStdout: (chunk: Buffer) => void;
   readonly onStderr: (chunk: Buffer) => void;
 }
@@ -57,6 +59,7 @@ export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
     throw error;
   }
   const group = child.pid;
+  const ended = command.guard(group);
   let termAt: number | null = null;
   let killTimer: NodeJS.Timeout | undefined;
   const terminate = () => {
@@ -71,6 +74,7 @@ export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
   command.signal.removeEventListener("abort", terminate);
   clearTimeout(killTimer);
   await endGroup(group, termAt);
+  ended();
   await output.drained();
   const aborted = termAt !== null;
   return signal === null ? { kind: "exited", code: code!, aborted } : { kind: "killed", by: signal, aborted };
@@ -124,7 +128,7 @@ async function hasLivingMember(group: number): Promise<boolean> {
 }
 
 /** False when no member could be signalled: none is left, or those that are belong to another user. */
-function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
+export function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
   try {
     return kill(-group, signal);
   } catch {

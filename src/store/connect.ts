@@ -10,7 +10,13 @@ export interface ConnectOptions {
   readonly url: string;
   /** True where commands wait out an outage instead of failing: in workers. */
   readonly patient: boolean;
+  /** How long an answer may take before the connection counts as dead. Without a limit unless given. */
+  readonly socketTimeoutMs?: number;
+  /** The longest pause between two tries to connect again. */
+  readonly reconnectMs?: number;
 }
+
+const RECONNECT_MS = 1_000;
 
 /**
  * Connects, or fails within three seconds. Nothing is sent but the handshake and a PING: no client name, no INFO, so that a
@@ -29,7 +35,8 @@ export async function connect(options: ConnectOptions): Promise<Redis> {
     protocol: 2,
     connectTimeout: CONNECT_DEADLINE_MS,
     maxRetriesPerRequest: options.patient ? null : 2,
-    retryStrategy: (times: number) => (connected ? Math.min(times * 50, 1_000) : null),
+    retryStrategy: (times: number) => (connected ? Math.min(times * 50, options.reconnectMs ?? RECONNECT_MS) : null),
+    ...(options.socketTimeoutMs === undefined ? {} : { socketTimeout: options.socketTimeoutMs }),
   };
   const redis = new Redis(settings as RedisOptions & { replyMapping?: "legacy" });
   redis.on("error", (error: Error) => {

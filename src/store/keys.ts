@@ -20,7 +20,7 @@ export class Keys {
   readonly sweep: string;
 
   constructor(
-    prefix: string,
+    readonly prefix: string,
     shard = 0,
     private readonly clustered = false,
   ) {

@@ -35,6 +35,8 @@ export class Attempt {
   constructor(
     readonly step: StartedStep,
     private readonly sendLog: (text: string, bytes: number) => Promise<void>,
+    /** See `HandlerCall`. */
+    readonly guardGroup: (group: number) => () => void,
   ) {}
 
   /** Keeps a secret that the attempt was given out of everything that it leaves behind. */

@@ -1,6 +1,6 @@
 /**
  * One beat a second: this worker lives. With it come the messages of its inbox, and the sweep that gives the jobs of
- * dead workers back to their queues.
+ * dead workers back to their queues. The keeper sends it, from its thread.
  */
 import type { Redis } from "ioredis";
 import { isProcessGone } from "../machine/process-identity.js";

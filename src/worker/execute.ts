@@ -25,7 +25,7 @@ import type { Payloads, PlanCache } from "./plan-cache.js";
 /** How long a step that no worker here can run waits before it is offered again. */
 const DEFER_MS = 1_000;
 /** How long a handler may go on after its timeout before the attempt ends without it. */
-const ABORT_PATIENCE_MS = 5_000;
+export const ABORT_PATIENCE_MS = 5_000;
 
 /** Which plan documents may run commands on this machine. */
 export type ShellTrust = { readonly kind: "all" } | { readonly kind: "digests"; readonly digests: ReadonlySet<string> };
@@ -323,6 +323,7 @@ function handlerCall(
     get signal() {
       return attempt.signal;
     },
+    guardGroup: (group) => attempt.guardGroup(group),
     woken: step.dueAt === null ? null : { by: "timer", parkedAt: step.dueAt },
     write: (_stream, text) => attempt.write(text),
     decide: (key, question, chooser) => remember().decide(key, question, chooser),

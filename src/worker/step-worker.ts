@@ -10,6 +10,7 @@
  * answers UNREGISTERED (it was away for long, or took this process for dead), all running attempts are lost: they are
  * aborted, what they still write is refused, and a new incarnation goes on.
  */
+import { performance } from "node:perf_hooks";
 import type { Redis } from "ioredis";
 import type { StepHandler } from "../core/handler.js";
 import { newWorkerId } from "../core/ids.js";
@@ -25,8 +26,10 @@ import type { RedisPlanStore } from "../store/redis-plan-store.js";
 import { runScript } from "../store/scripts.js";
 import { RedisStepLog } from "../store/step-log.js";
 import { type AbortReason, Attempt } from "./attempt.js";
-import { Beat, type InboxMessage } from "./beat.js";
-import { type ExecuteEnvironment, execute, type ShellTrust } from "./execute.js";
+import type { InboxMessage } from "./beat.js";
+import { ABORT_PATIENCE_MS, type ExecuteEnvironment, execute, type ShellTrust } from "./execute.js";
+import { Keeper, type StartKeeper, startKeeperThread } from "./keeper.js";
+import type { FromKeeper } from "./keeper-loop.js";
 import { PlanCache } from "./plan-cache.js";
 import { ProcessSlots } from "./slots.js";
 
@@ -62,6 +65,8 @@ export interface StepWorkerOptions {
   readonly secret: (name: string) => string | undefined;
   readonly log: WorkerLog;
   readonly onProgress?: (step: StartedStep, fraction: number, note: string | null) => void;
+  /** A thread of its own unless given. */
+  readonly startKeeper?: StartKeeper;
 }
 
 export interface DrainReport {
@@ -74,7 +79,7 @@ export class StepWorker {
   /** While a new one is being registered. */
   private incarnating: Promise<void> | null = null;
   private redis: Redis | null = null;
-  private beatRedis: Redis | null = null;
+  private keeper: Keeper | null = null;
   private state: "new" | "accepting" | "draining" | "closed" = "new";
   private gaveUp = false;
   private readonly cache: PlanCache;
@@ -108,9 +113,18 @@ export class StepWorker {
 
   async start(): Promise<void> {
     if (this.state !== "new") return;
-    await this.options.store.requireSuitable();
-    this.redis = await connect({ url: this.options.url, patient: true });
-    this.beatRedis = await connect({ url: this.options.url, patient: true });
+    const { store, url, concurrency } = this.options;
+    this.keeper = new Keeper({
+      url,
+      prefix: store.keys.prefix,
+      deadAfterMs: store.deadAfterMs,
+      // Those of an incarnation that was lost may go on for a while beside the next one's.
+      attempts: 2 * concurrency,
+      start: this.options.startKeeper ?? startKeeperThread,
+      onMessage: (message) => this.hear(message),
+    });
+    await store.requireSuitable();
+    this.redis = await connect({ url, patient: true });
     this.state = "accepting";
     this.incarnation = await this.incarnate();
     this.redis.on("ready", () => void this.incarnation?.audit());
@@ -126,7 +140,7 @@ export class StepWorker {
     const incarnation = new Incarnation(workerId, queueNames, {
       ...options,
       redis: this.redis!,
-      beatRedis: this.beatRedis!,
+      keeper: this.keeper!,
       isDraining: () => this.state !== "accepting",
       gaveUp: () => this.gaveUp,
       run: (attempt) => this.run(attempt),
@@ -135,6 +149,29 @@ export class StepWorker {
     });
     await incarnation.start();
     return incarnation;
+  }
+
+  private hear(message: FromKeeper): void {
+    const { log } = this.options;
+    switch (message.kind) {
+      case "message":
+        this.incarnation?.onMessage(message.message);
+        break;
+      case "unregistered":
+        if (this.incarnation?.workerId === message.workerId) void this.reincarnate(this.incarnation);
+        break;
+      case "takeover":
+        log.info(
+          { worker: message.workerId, workers: message.workers, jobs: message.jobs },
+          "took over from dead workers",
+        );
+        break;
+      case "error":
+        log.warn({ worker: message.workerId, reason: message.message }, "a beat failed");
+        break;
+      default:
+        message satisfies never;
+    }
   }
 
   private async reincarnate(old: Incarnation): Promise<void> {
@@ -171,7 +208,11 @@ export class StepWorker {
     } catch (error) {
       return { kind: "defer", delayMs: 1_000, reason: (error as Error).message };
     }
+    const timeoutMs = compiled.steps.get(step.stepId)?.timeoutMs ?? 0;
+    const { signs } = this.keeper!;
+    const watched = signs.show(performance.now() + timeoutMs + ABORT_PATIENCE_MS);
     const ended = await attempt.outcomeOf(execute(attempt, compiled, this.environment));
+    signs.withdraw(watched);
     const outcome: Outcome =
       this.state === "draining" && isStopSignal(ended) ? { kind: "release", reason: "drain" } : ended;
     const flushed = attempt.flush();
@@ -231,6 +272,7 @@ export class StepWorker {
     const startedAt = Date.now();
     const left = (part: number) => Math.max(0, startedAt + graceMs * part - Date.now());
     this.state = "draining";
+    this.keeper!.signs.draining = true;
     // One that is being registered has to end as well; it takes nothing.
     if (this.incarnating) await firstOf(this.incarnating, never, left(ABORT_AT));
     const { incarnation } = this;
@@ -271,13 +313,12 @@ export class StepWorker {
   private async closeOnce(ms: number): Promise<void> {
     const { incarnation } = this;
     this.state = "closed";
+    await this.keeper?.end();
     if (incarnation) {
-      incarnation.beat.stop();
       await firstOf(incarnation.deregister([...this.privatePlans]), never, ms / 2);
       await incarnation.close(ms / 2);
     }
     this.redis?.disconnect();
-    this.beatRedis?.disconnect();
   }
 
   private requireIncarnation(): Incarnation {
@@ -296,7 +337,7 @@ function isStopSignal(outcome: Outcome): boolean {
 
 interface IncarnationOptions extends StepWorkerOptions {
   readonly redis: Redis;
-  readonly beatRedis: Redis;
+  readonly keeper: Keeper;
   readonly isDraining: () => boolean;
   readonly gaveUp: () => boolean;
   readonly run: (attempt: Attempt) => Promise<Outcome>;
@@ -304,10 +345,9 @@ interface IncarnationOptions extends StepWorkerOptions {
   readonly onUnregistered: () => void;
 }
 
-/** What the store knows as one worker: an id, its queues, its beat, its running attempts. */
+/** What the store knows as one worker: an id, its queues, its running attempts. */
 class Incarnation {
   readonly running = new Map<string, Attempt>();
-  readonly beat: Beat;
   private readonly queues: StepQueue[];
   private readonly slots: ProcessSlots;
   private auditTimer: NodeJS.Timeout | null = null;
@@ -347,18 +387,6 @@ class Incarnation {
             options.log.warn({ err: error, worker: workerId }, "the store answered with an error; trying again"),
         }),
     );
-    this.beat = new Beat({
-      redis: options.beatRedis,
-      keys: store.keys,
-      workerId,
-      deadAfterMs: store.deadAfterMs,
-      facts: () => ({ state: options.isDraining() ? "draining" : "accepting", active: this.running.size }),
-      onMessage: (message) => this.onMessage(message),
-      onUnregistered: options.onUnregistered,
-      onTakeover: (workers, jobs) =>
-        options.log.info({ worker: workerId, workers, jobs }, "took over from dead workers"),
-      onError: (error) => options.log.warn({ err: error, worker: workerId }, "a beat failed"),
-    });
   }
 
   async start(): Promise<void> {
@@ -379,14 +407,19 @@ class Incarnation {
       [keys.workers, keys.worker(this.workerId), ...this.queueNames.map((queue) => keys.serving(queue))],
       [keys.base, this.workerId, machine, this.queueNames.join(" "), ...Object.entries(facts).flat()],
     );
-    this.beat.start();
+    this.options.keeper.keep(this.workerId);
     await Promise.all(this.queues.map((queue) => queue.start()));
     this.auditTimer = setInterval(() => void this.audit(), AUDIT_MS);
   }
 
   private async run(step: StartedStep): Promise<Outcome> {
-    const attempt = new Attempt(step, (text, bytes) => this.sendLog(step, text, bytes));
+    const attempt = new Attempt(
+      step,
+      (text, bytes) => this.sendLog(step, text, bytes),
+      (group) => this.options.keeper.guardGroup(group),
+    );
     this.running.set(step.token, attempt);
+    this.showActive();
     try {
       return await this.options.run(attempt);
     } catch (error) {
@@ -398,8 +431,13 @@ class Incarnation {
       return { kind: "defer", delayMs: 1_000, reason: (error as Error).message };
     } finally {
       this.running.delete(step.token);
+      this.showActive();
       if (this.running.size === 0) setImmediate(() => this.notifyIdle());
     }
+  }
+
+  private showActive(): void {
+    if (!this.retired) this.options.keeper.signs.active = this.running.size;
   }
 
   private async sendLog(step: StartedStep, text: string, bytes: number): Promise<void> {
@@ -434,7 +472,7 @@ class Incarnation {
     }
   }
 
-  private onMessage(message: InboxMessage): void {
+  onMessage(message: InboxMessage): void {
     for (const attempt of this.running.values()) {
       if (attempt.step.planId === message.planId && attempt.step.epoch <= message.epoch) attempt.abort(message.reason);
     }
@@ -443,7 +481,7 @@ class Incarnation {
   stopPulling(): void {
     for (const queue of this.queues) queue.stopPulling();
     this.slots.close();
-    void this.beat.beat().catch((error: unknown) => this.options.log.warn({ err: error }, "a beat failed"));
+    this.options.keeper.beatNow();
   }
 
   abortAll(reason: AbortReason): void {
@@ -457,7 +495,6 @@ class Incarnation {
   /** The store gave this incarnation's steps to others. */
   retire(): void {
     this.retired = true;
-    this.beat.stop();
     this.stopAudit();
     this.abortAll("lost");
     this.stopQueues();
@@ -474,7 +511,7 @@ class Incarnation {
     const { keys } = this.options.store;
     try {
       await runScript(
-        this.options.beatRedis,
+        this.options.redis,
         "deregister",
         [keys.workers],
         [keys.base, this.workerId, privateQueueName(this.workerId), ...privatePlans],

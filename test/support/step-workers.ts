@@ -1,10 +1,13 @@
 /** Workers of this process on real queues, with the handler `act` in the test's hands. */
 
 import { createHash } from "node:crypto";
+import { MessageChannel } from "node:worker_threads";
 import type { HandlerCall, HandlerResult, StepHandler } from "../../src/core/handler.js";
 import { builtinHandlers } from "../../src/handlers/index.js";
 import { openStore } from "../../src/store/open-store.js";
 import { scriptText } from "../../src/store/scripts.js";
+import type { StartKeeper } from "../../src/worker/keeper.js";
+import { KeeperLoop } from "../../src/worker/keeper-loop.js";
 import { StepWorker, type StepWorkerOptions, type WorkerLog } from "../../src/worker/step-worker.js";
 import type { TestStore } from "./plans.js";
 
@@ -23,7 +26,8 @@ export interface RunningWorker {
   close(): Promise<void>;
 }
 
-export interface RunOptions extends Partial<Pick<StepWorkerOptions, "queues" | "concurrency" | "plans" | "label">> {
+export interface RunOptions
+  extends Partial<Pick<StepWorkerOptions, "queues" | "concurrency" | "plans" | "label" | "startKeeper">> {
   /** Another way to the same Redis, such as through a proxy. */
   readonly url?: string;
   readonly onLog?: (line: LoggedLine) => void;
@@ -51,6 +55,7 @@ export async function runWorker(t: TestStore, act: Act, options: RunOptions = {}
     trust: { kind: "digests", digests: new Set() },
     secret: () => undefined,
     log: { debug: line("debug"), info: line("info"), warn: line("warn") },
+    startKeeper: options.startKeeper ?? startKeeperHere,
   });
   await worker.start();
   const close = async () => {
@@ -59,6 +64,23 @@ export async function runWorker(t: TestStore, act: Act, options: RunOptions = {}
   };
   return { worker, log, close };
 }
+
+/** The keeper's loop in this thread: most tests have many workers, and a thread of sources takes a second to start. */
+export const startKeeperHere: StartKeeper = (settings, onMessage) => {
+  const { port1, port2 } = new MessageChannel();
+  port1.on("message", onMessage);
+  const ended = new Promise<void>((resolve) => port1.once("close", resolve));
+  new KeeperLoop(settings, port2, () => {
+    throw new Error("A test's worker was stuck beyond a timeout");
+  });
+  return {
+    post: (message) => port1.postMessage(message),
+    async end() {
+      port1.postMessage({ kind: "stop" });
+      await ended;
+    },
+  };
+};
 
 function actHandler(act: Act): StepHandler {
   return {

@@ -1,10 +1,13 @@
 /**
  * A worker as a process of its own, to stop, kill and let wake up again. Argument: JSON of WorkerProcessOptions. Prints
  * `ready <worker id>`, then `<step> <attempt>` for each step it starts. A step named `hold…` ends when its key
- * `<prefix>:open` exists, as does one named `decide…` after it has decided and saved its attempt, `block…` keeps the whole process busy for a while; the others end at once.
+ * `<prefix>:open` exists, as does one named `decide…` after it has decided and saved its attempt, `block…` keeps the whole
+ * process busy for a while in its first attempt; the others end at once.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
+import type { HandlerCall } from "../../src/core/handler.js";
+import { startKeeperThread } from "../../src/worker/keeper.js";
 import { aStore } from "./plans.js";
 import { runWorker } from "./step-workers.js";
 
@@ -25,12 +28,21 @@ Date.now = () => now() + (options.clockAheadMs ?? 0);
 const t = await aStore(options.url, { prefix: options.prefix, deadAfterMs: options.deadAfterMs });
 const redis = new Redis(options.url, { maxRetriesPerRequest: null });
 redis.on("error", () => {});
-const running = await runWorker(t, async ({ planId, stepId, attempt, woken, decide, save, saved }) => {
+const running = await runWorker(t, act, { startKeeper: startKeeperThread });
+process.stdout.write(`ready ${running.worker.workerId}\n`);
+
+let signals = 0;
+process.on("SIGTERM", () => {
+  if (signals++ > 0) return running.worker.releaseNow();
+  void running.worker.drain({ graceMs: options.graceMs ?? 25_000 }).then(() => process.exit(0));
+});
+
+async function act({ planId, stepId, attempt, woken, decide, save, saved }: HandlerCall): Promise<unknown> {
   process.stdout.write(`${stepId} ${attempt}\n`);
   await redis.rpush(`${options.prefix}:ledger`, `${planId}/${stepId}/${attempt}`);
   if (stepId.startsWith("sleeps") && woken === null) return { kind: "parked", wait: "timer", dueInMs: 400, ask: null };
   if (stepId.startsWith("retries") && attempt === 1) throw new Error("boom");
-  if (stepId.startsWith("block")) {
+  if (stepId.startsWith("block") && attempt === 1) {
     const until = now() + (options.blockMs ?? 0);
     while (now() < until);
   }
@@ -44,11 +56,4 @@ const running = await runWorker(t, async ({ planId, stepId, attempt, woken, deci
   }
   while (/^(hold|decide)/.test(stepId) && (await redis.exists(`${options.prefix}:open`)) === 0) await sleep(10);
   return `by ${process.pid}`;
-});
-process.stdout.write(`ready ${running.worker.workerId}\n`);
-
-let signals = 0;
-process.on("SIGTERM", () => {
-  if (signals++ > 0) return running.worker.releaseNow();
-  void running.worker.drain({ graceMs: options.graceMs ?? 25_000 }).then(() => process.exit(0));
-});
+}

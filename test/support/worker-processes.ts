@@ -50,6 +50,11 @@ export class WorkerProcess {
     this.child.kill(signal);
   }
 
+  /** The signal that ended it, if one did. */
+  get endedBy(): NodeJS.Signals | null {
+    return this.child.signalCode;
+  }
+
   /** Resolves with its exit code. */
   async exited(): Promise<number | null> {
     await this.#exited;

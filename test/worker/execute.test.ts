@@ -507,9 +507,11 @@ test("a secret is in neither a decision nor a cursor", async () => {
 });
 
 test("an attempt can be ended before anybody waits for it", () => {
-  const attempt = new Attempt(aStep("a"), async () => {});
+  const attempt = new Attempt(aStep("a"), async () => {}, UNGUARDED);
   expect(() => attempt.end({ kind: "release", reason: "drain" })).not.toThrow();
 });
+
+const UNGUARDED = () => () => {};
 
 interface Case {
   readonly input?: unknown;
@@ -555,7 +557,11 @@ function setup(stepId: string, given: Case) {
     onProgress: () => {},
     ...given.environment,
   };
-  const attempt = new Attempt({ ...aStep(stepId), ...given.step }, async (text) => void given.written?.push(text));
+  const attempt = new Attempt(
+    { ...aStep(stepId), ...given.step },
+    async (text) => void given.written?.push(text),
+    UNGUARDED,
+  );
   return { attempt, environment };
 }
 

@@ -45,10 +45,20 @@ test("a beat that the store refuses is told, and the steps go on", async () => {
 });
 
 test("a drain that can't be announced drains all the same", async () => {
-  const worker = await start(() => null);
+  const started = gate();
+  const passed = gate();
+  const worker = await start(async () => {
+    started.open();
+    await passed.passed;
+    return null;
+  });
+  await t.submit(aChain(["a"]));
+  await started.passed;
   proxy.judge = (args) => (runs("beat")(args) || runs("deregister")(args) ? OOM : "pass");
-  expect(await worker.worker.drain({ graceMs: 2_000 })).toEqual({ released: [] });
+  const drained = worker.worker.drain({ graceMs: 20_000 });
   await logged(worker, "a beat failed");
+  passed.open();
+  expect(await drained).toEqual({ released: [] });
   await logged(worker, "could not deregister; others will notice by the missing beat");
 });
 

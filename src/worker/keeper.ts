@@ -1,0 +1,121 @@
+/**
+ * The main thread's end of its keeper: the thread that beats for this process, also while a step blocks the event loop.
+ * A process whose keeper is dead would be taken for dead without knowing it, so it ends with it.
+ */
+import { writeSync } from "node:fs";
+import { extname } from "node:path";
+import { performance } from "node:perf_hooks";
+import { exit } from "node:process";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import { GroupGuard } from "./group-guard.js";
+import type { FromKeeper, KeeperSettings, ToKeeper } from "./keeper-loop.js";
+import { PULSE_MS, VitalSigns } from "./vital-signs.js";
+
+export interface KeeperChannel {
+  post(message: ToKeeper): void;
+  /** Resolves when nothing of the keeper is left. */
+  end(): Promise<void>;
+}
+
+export type StartKeeper = (settings: KeeperSettings, onMessage: (message: FromKeeper) => void) => KeeperChannel;
+
+export interface KeeperOptions extends Omit<KeeperSettings, "memory"> {
+  /** How many attempts are watched at once. */
+  readonly attempts: number;
+  readonly start: StartKeeper;
+  readonly onMessage: (message: FromKeeper) => void;
+}
+
+export class Keeper {
+  readonly signs: VitalSigns;
+  private readonly channel: KeeperChannel;
+  private readonly guard = new GroupGuard();
+  private readonly pulseTimer: NodeJS.Timeout;
+  private ending: Promise<void> | null = null;
+
+  constructor(options: KeeperOptions) {
+    const { url, prefix, deadAfterMs } = options;
+    this.signs = VitalSigns.forAttempts(options.attempts);
+    this.signs.pulse(performance.now());
+    this.pulseTimer = setInterval(() => this.signs.pulse(performance.now()), PULSE_MS).unref();
+    this.channel = options.start({ url, prefix, deadAfterMs, memory: this.signs.memory }, options.onMessage);
+  }
+
+  /** Beats for this incarnation from now on. */
+  keep(workerId: string): void {
+    this.post({ kind: "keep", workerId });
+  }
+
+  /** Tells the store at once what `signs` say. */
+  beatNow(): void {
+    this.post({ kind: "beat" });
+  }
+
+  /** Has a command's process group ended where this process can't end it any more. Returns what to call after its end. */
+  guardGroup(group: number): () => void {
+    this.guard.add(group);
+    this.post({ kind: "group", group, lives: true });
+    return () => {
+      this.guard.remove(group);
+      this.post({ kind: "group", group, lives: false });
+    };
+  }
+
+  /** No beat is sent after this has resolved. */
+  end(): Promise<void> {
+    clearInterval(this.pulseTimer);
+    this.guard.end();
+    this.ending ??= this.channel.end();
+    return this.ending;
+  }
+
+  private post(message: ToKeeper): void {
+    if (this.ending === null) this.channel.post(message);
+  }
+}
+
+/** How long a thread gets to end what it knows of; then it is cut off. */
+const END_MS = 100;
+
+export const startKeeperThread: StartKeeper = (settings, onMessage) => {
+  const thread = keeperThread(settings);
+  let ending = false;
+  const die = (reason: string) => {
+    if (ending) return;
+    writeSync(2, `waymark: the thread that keeps this process known to the store has ended: ${reason}\n`);
+    exit(1);
+  };
+  thread.on("message", onMessage);
+  thread.on("error", (error: Error) => die(error.message));
+  const ended = new Promise<void>((resolve) => {
+    thread.on("exit", (code) => {
+      die(`exit code ${code}`);
+      resolve();
+    });
+  });
+  // What keeps a worker's process alive are its connections.
+  thread.unref();
+  return {
+    post: (message) => thread.postMessage(message),
+    async end() {
+      ending = true;
+      thread.postMessage({ kind: "stop" } satisfies ToKeeper);
+      const timer = setTimeout(() => void thread.terminate(), END_MS);
+      await ended;
+      clearTimeout(timer);
+    },
+  };
+};
+
+/** Of the user's options for Node it gets none: what they load is not needed here and would only delay its start. */
+function keeperThread(settings: KeeperSettings): Worker {
+  const extension = extname(fileURLToPath(import.meta.url));
+  const file = new URL(`./keeper-thread${extension}`, import.meta.url);
+  const options = { workerData: settings, execArgv: [], name: "waymark-keeper" };
+  if (extension === ".js") return new Worker(file, options);
+  // From sources: a thread doesn't inherit a loader of TypeScript.
+  const loader = new URL("../../node_modules/tsx/dist/esm/api/index.mjs", import.meta.url);
+  const load = `import("${loader.href}").then(({ register }) => { register(); return import("${file.href}"); });`;
+  return new Worker(load, { ...options, eval: true });
+}
