@@ -51,15 +51,23 @@ export interface HandlerCall extends AttemptMemory {
   readonly workdir: string | null;
   /** Aborted on cancel, pause, timeout, drain deadline and loss of the step; `reason` says which. */
   readonly signal: AbortSignal;
-  /**
-   * Has a command's process group ended where this process can't end it any more: it was killed, or is stuck and has lost
-   * the step. Returns what to call once the group has ended.
-   */
-  readonly guardGroup: (group: number) => () => void;
+  readonly groups: GroupRegister;
   /** When this step was first parked and how it was woken; null on an ordinary start. */
   readonly woken: Woken | null;
   /** Appends to the attempt's log, which `plan logs` shows. */
   readonly write: (stream: "stdout" | "stderr" | "log", text: string) => void;
+}
+
+/**
+ * Knows the process groups of commands, and has them ended where this process can't end them any more: it was killed, or
+ * is stuck and has lost the step.
+ */
+export interface GroupRegister {
+  /** Before a group begins, so that no moment of it goes unseen. */
+  prepare(): void;
+  add(group: number): void;
+  /** Once it has ended. */
+  remove(group: number): void;
 }
 
 /** A parked step that runs again because its timer is over. */

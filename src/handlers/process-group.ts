@@ -10,6 +10,7 @@ import { once } from "node:events";
 import { readdir, readFile } from "node:fs/promises";
 import { kill } from "node:process";
 import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
+import type { GroupRegister } from "../core/handler.js";
 
 export interface GroupCommand {
   readonly file: string;
@@ -18,8 +19,7 @@ export interface GroupCommand {
   readonly env: Readonly<Record<string, string>>;
   /** Its abort ends the group: SIGTERM, and SIGKILL to what is left after `KILL_AFTER_MS`. */
   readonly signal: AbortSignal;
-  /** Told of the group when it begins; returns what is called when it has ended. */
-  readonly guard: (group: number) => () => void;
+  readonly groups: GroupRegister;
   readonly onStdout: (chunk: Buffer) => void;
   readonly onStderr: (chunk: Buffer) => void;
 }
@@ -47,6 +47,7 @@ const LAST_POLL_MS = 80;
  * error when it can't be started.
  */
 export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
+  command.groups.prepare();
   const child = spawn(command.file, command.args, {
     cwd: command.cwd,
     env: { ...command.env },
@@ -59,7 +60,7 @@ export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
     throw error;
   }
   const group = child.pid;
-  const ended = command.guard(group);
+  command.groups.add(group);
   let termAt: number | null = null;
   let killTimer: NodeJS.Timeout | undefined;
   const terminate = () => {
@@ -74,7 +75,7 @@ export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
   command.signal.removeEventListener("abort", terminate);
   clearTimeout(killTimer);
   await endGroup(group, termAt);
-  ended();
+  command.groups.remove(group);
   await output.drained();
   const aborted = termAt !== null;
   return signal === null ? { kind: "exited", code: code!, aborted } : { kind: "killed", by: signal, aborted };

@@ -116,7 +116,7 @@ async function runCommand(call: HandlerCall, { cwd, env, stdout, stderr }: Surro
       cwd,
       env,
       signal: call.signal,
-      guard: call.guardGroup,
+      groups: call.groups,
       onStdout: (chunk) => {
         stdout.push(chunk);
         pass("stdout", decoders.stdout.write(chunk));

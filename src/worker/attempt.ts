@@ -1,4 +1,5 @@
 /** One attempt in this process: its abort signal, its log, and the ways in which it can be ended from outside. */
+import type { GroupRegister } from "../core/handler.js";
 import type { Outcome } from "../core/outcome.js";
 import type { StartedStep } from "../core/ports.js";
 import { AttemptLog } from "./attempt-log.js";
@@ -35,8 +36,7 @@ export class Attempt {
   constructor(
     readonly step: StartedStep,
     private readonly sendLog: (text: string, bytes: number) => Promise<void>,
-    /** See `HandlerCall`. */
-    readonly guardGroup: (group: number) => () => void,
+    readonly groups: GroupRegister,
   ) {}
 
   /** Keeps a secret that the attempt was given out of everything that it leaves behind. */

@@ -323,7 +323,7 @@ function handlerCall(
     get signal() {
       return attempt.signal;
     },
-    guardGroup: (group) => attempt.guardGroup(group),
+    groups: attempt.groups,
     woken: step.dueAt === null ? null : { by: "timer", parkedAt: step.dueAt },
     write: (_stream, text) => attempt.write(text),
     decide: (key, question, chooser) => remember().decide(key, question, chooser),

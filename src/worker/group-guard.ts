@@ -6,6 +6,7 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { env } from "node:process";
 import type { Writable } from "node:stream";
+import type { GroupRegister } from "../core/handler.js";
 import { KILL_AFTER_MS } from "../handlers/process-group.js";
 
 /** Reads `+ GROUP` and `- GROUP`. The numbers come from the system, so they need no quotes. */
@@ -24,15 +25,18 @@ sleep ${KILL_AFTER_MS / 1_000}
 for group; do kill -s KILL -- -$group; done
 `;
 
-export class GroupGuard {
+export class GroupGuard implements GroupRegister {
   private readonly groups = new Set<number>();
   private shell: ChildProcessByStdio<Writable, null, null> | null = null;
 
+  /** The first group brings the guard; one that had to go is followed by another with the next group. */
+  prepare(): void {
+    if (this.shell === null) this.begin();
+  }
+
   add(group: number): void {
     this.groups.add(group);
-    // The first group brings the guard; one that had to go is followed by another with the next group.
-    if (this.shell === null) this.begin();
-    else this.say("+", group);
+    this.say("+", group);
   }
 
   remove(group: number): void {

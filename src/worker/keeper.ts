@@ -8,6 +8,7 @@ import { performance } from "node:perf_hooks";
 import { exit } from "node:process";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
+import type { GroupRegister } from "../core/handler.js";
 import { GroupGuard } from "./group-guard.js";
 import type { FromKeeper, KeeperSettings, ToKeeper } from "./keeper-loop.js";
 import { PULSE_MS, VitalSigns } from "./vital-signs.js";
@@ -29,6 +30,7 @@ export interface KeeperOptions extends Omit<KeeperSettings, "memory"> {
 
 export class Keeper {
   readonly signs: VitalSigns;
+  readonly groups: GroupRegister;
   private readonly channel: KeeperChannel;
   private readonly guard = new GroupGuard();
   private readonly pulseTimer: NodeJS.Timeout;
@@ -39,6 +41,17 @@ export class Keeper {
     this.signs = VitalSigns.forAttempts(options.attempts);
     this.signs.pulse(performance.now());
     this.pulseTimer = setInterval(() => this.signs.pulse(performance.now()), PULSE_MS).unref();
+    this.groups = {
+      prepare: () => this.guard.prepare(),
+      add: (group) => {
+        this.guard.add(group);
+        this.post({ kind: "group", group, lives: true });
+      },
+      remove: (group) => {
+        this.guard.remove(group);
+        this.post({ kind: "group", group, lives: false });
+      },
+    };
     this.channel = options.start({ url, prefix, deadAfterMs, memory: this.signs.memory }, options.onMessage);
   }
 
@@ -50,16 +63,6 @@ export class Keeper {
   /** Tells the store at once what `signs` say. */
   beatNow(): void {
     this.post({ kind: "beat" });
-  }
-
-  /** Has a command's process group ended where this process can't end it any more. Returns what to call after its end. */
-  guardGroup(group: number): () => void {
-    this.guard.add(group);
-    this.post({ kind: "group", group, lives: true });
-    return () => {
-      this.guard.remove(group);
-      this.post({ kind: "group", group, lives: false });
-    };
   }
 
   /** No beat is sent after this has resolved. */

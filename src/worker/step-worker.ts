@@ -413,11 +413,7 @@ class Incarnation {
   }
 
   private async run(step: StartedStep): Promise<Outcome> {
-    const attempt = new Attempt(
-      step,
-      (text, bytes) => this.sendLog(step, text, bytes),
-      (group) => this.options.keeper.guardGroup(group),
-    );
+    const attempt = new Attempt(step, (text, bytes) => this.sendLog(step, text, bytes), this.options.keeper.groups);
     this.running.set(step.token, attempt);
     this.showActive();
     try {

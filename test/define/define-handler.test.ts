@@ -210,7 +210,7 @@ function aCall(given: Partial<HandlerCall>): HandlerCall {
     passEnv: [],
     workdir: null,
     signal: new AbortController().signal,
-    guardGroup: () => () => {},
+    groups: { prepare() {}, add() {}, remove() {} },
     woken: null,
     write: () => {},
     decide: () => Promise.reject(new Error("nothing is decided here")),

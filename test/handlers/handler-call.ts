@@ -20,7 +20,7 @@ export function aCall(input: JsonObject, changes: Partial<HandlerCall> = {}): Re
     passEnv: [],
     workdir: null,
     signal: new AbortController().signal,
-    guardGroup: () => () => {},
+    groups: { prepare() {}, add() {}, remove() {} },
     woken: null,
     decide: () => Promise.reject(new Error("nothing is decided here")),
     save: async () => {},

@@ -9,7 +9,7 @@ import { Redis } from "ioredis";
 import type { HandlerCall } from "../../src/core/handler.js";
 import { startKeeperThread } from "../../src/worker/keeper.js";
 import { aStore } from "./plans.js";
-import { runWorker } from "./step-workers.js";
+import { runWorker, startKeeperHere } from "./step-workers.js";
 
 export interface WorkerProcessOptions {
   readonly url: string;
@@ -19,6 +19,8 @@ export interface WorkerProcessOptions {
   readonly clockAheadMs?: number;
   readonly graceMs?: number;
   readonly blockMs?: number;
+  /** Whether its keeper has a thread, as it has outside of tests: from sources that takes a second to start. */
+  readonly keeperThread?: boolean;
 }
 
 const options = JSON.parse(process.argv[2]!) as WorkerProcessOptions;
@@ -28,7 +30,7 @@ Date.now = () => now() + (options.clockAheadMs ?? 0);
 const t = await aStore(options.url, { prefix: options.prefix, deadAfterMs: options.deadAfterMs });
 const redis = new Redis(options.url, { maxRetriesPerRequest: null });
 redis.on("error", () => {});
-const running = await runWorker(t, act, { startKeeper: startKeeperThread });
+const running = await runWorker(t, act, { startKeeper: options.keeperThread ? startKeeperThread : startKeeperHere });
 process.stdout.write(`ready ${running.worker.workerId}\n`);
 
 let signals = 0;

@@ -511,7 +511,7 @@ test("an attempt can be ended before anybody waits for it", () => {
   expect(() => attempt.end({ kind: "release", reason: "drain" })).not.toThrow();
 });
 
-const UNGUARDED = () => () => {};
+const UNGUARDED = { prepare() {}, add() {}, remove() {} };
 
 interface Case {
   readonly input?: unknown;

@@ -20,6 +20,7 @@ afterEach(() => {
 
 test("ends every group that it still knows, and no other", async () => {
   const [kept, removed, stranger] = [aGroup(), aGroup(), aGroup()];
+  guard.prepare();
   guard.add(kept.pid!);
   guard.add(removed.pid!);
   guard.remove(removed.pid!);
@@ -34,6 +35,7 @@ test("ends every group that it still knows, and no other", async () => {
 test("a command that ignores SIGTERM is killed two seconds later, with what it started", async () => {
   const stubborn = aGroup("trap '' TERM; sleep 600 & echo ready; while :; do sleep 0.1; done");
   await once(stubborn.stdout!, "data");
+  guard.prepare();
   guard.add(stubborn.pid!);
 
   guard.end();
@@ -45,9 +47,11 @@ test("a command that ignores SIGTERM is killed two seconds later, with what it s
 
 test("after an end the next group has a guard again", async () => {
   const [first, second] = [aGroup(), aGroup()];
+  guard.prepare();
   guard.add(first.pid!);
   guard.end();
   await once(first, "exit");
+  guard.prepare();
   guard.add(second.pid!);
   guard.end();
   await once(second, "exit");
@@ -56,10 +60,12 @@ test("after an end the next group has a guard again", async () => {
 
 test("a guard that was killed is followed by one that knows all groups", async () => {
   const [first, second] = [aGroup(), aGroup()];
+  guard.prepare();
   guard.add(first.pid!);
   const shell = await until("the guard to run", guardOf);
   process.kill(shell, "SIGKILL");
   await until("it to be missed", () => guardOf() === null);
+  guard.prepare();
   guard.add(second.pid!);
 
   guard.end();

@@ -81,23 +81,24 @@ test("a process whose keeper dies ends with status 1 and says why", async () => 
 test("the command of a worker that is killed ends with it", { timeout: 60_000 }, async () => {
   const place = new Workplace();
   try {
-    place.write("plan.yaml", 'plan: p\nsteps: [{ id: work, run: ". ./act" }]\n');
-    place.hold("work");
+    place.write("plan.yaml", 'plan: p\nsteps: [{ id: work, run: "echo $$; sleep 600" }]\n');
     const run = place.start(["run", "plan.yaml", "--id", "p1"]);
-    await place.untilBegun("work");
+    const command = await until("the command to say its number", async () => {
+      const { stdout } = await place.plan("logs", "p1");
+      return Number(/^\d+$/m.exec(stdout)?.[0] ?? 0) || null;
+    });
 
     run.signal("SIGKILL");
 
-    const { pid } = place.ledger()[0]!;
-    await until("the command to end", () => identify(pid) === null);
-    expect(place.count("work", "end")).toBe(0);
+    await until("the command to end", () => identify(command) === null);
   } finally {
     await place.close();
   }
 });
 
 async function start(options: { blockMs?: number } = {}): Promise<WorkerProcess> {
-  const worker = await spawnWorker({ url: t.url, prefix: t.prefix, deadAfterMs: t.store.deadAfterMs, ...options });
+  const { url, prefix, store } = t;
+  const worker = await spawnWorker({ url, prefix, deadAfterMs: store.deadAfterMs, keeperThread: true, ...options });
   workers.push(worker);
   return worker;
 }
