@@ -75,6 +75,42 @@ Feature: A plan runs here, to the end
     And stdout is one JSON document
     And its "output" is 42
 
+  Scenario: A signal that doesn't fit what its step expects is refused, and the step waits on
+    Given the file "plan.yaml":
+      """
+      plan: orders
+      steps:
+        - id: paid
+          uses: wait
+          with: { schema: { type: object, required: [amount], properties: { amount: { type: integer } } } }
+      """
+    When I start `plan run plan.yaml --id {plan}`
+    And the plan waits for "paid"
+    And I run `plan signal {plan} paid --data '{"amount":"42"}'`
+    Then it exits with 2
+    And it says on stderr `Error: INVALID_INPUT: The signal to paid is not valid: amount: must be integer.`
+    When I run `plan signal {plan} paid --data '{"amount":42}'`
+    Then it exits with 0
+    When it ends
+    Then it exits with 0
+
+  Scenario Outline: Nobody answers in time: the step <what>
+    Given the file "plan.yaml":
+      """
+      plan: orders
+      steps:
+        - { id: paid, uses: wait, with: { timeout: 200ms, onTimeout: <onTimeout> } }
+        - { id: ship, act: }
+      """
+    When I run `plan run plan.yaml --id {plan}`
+    Then it exits with <exit>
+    And it says on <stream> `<says>`
+
+    Examples:
+      | onTimeout | what    | exit | stream | says                                                               |
+      | fail      | fails   | 1    | stderr | STEP_FAILED: Step paid of plan orders-1 failed: no signal came within 200ms |
+      | continue  | goes on | 0    | stdout | Plan orders-1 is completed: 2 steps                                 |
+
   Scenario: The same id twice is the same plan
     Given a plan with the steps "reserve"
     And it is completed

@@ -5,12 +5,18 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CompiledDefinition } from "../core/definition.js";
 import type { ResumeSummary } from "../core/eligibility.js";
-import { PlanNotFoundError, StepFailedError, UsageError, WaymarkError } from "../core/errors.js";
+import {
+  InvalidInputError,
+  NotWaitingError,
+  PlanNotFoundError,
+  StepFailedError,
+  UsageError,
+  WaymarkError,
+} from "../core/errors.js";
 import { isId, newPlanId } from "../core/ids.js";
-import { toStoredJson } from "../core/json.js";
-import type { Ask } from "../core/outcome.js";
+import { type JsonObject, toStoredJson } from "../core/json.js";
 import { PLAN_STATES, type PlanState } from "../core/plan.js";
-import type { LogChunk, PlanStore } from "../core/ports.js";
+import type { Answerable, LogChunk, PlanStore } from "../core/ports.js";
 import type { AnyPlan, PlanHandle, PlanInput, PlanOutput } from "../define/typed-plan.js";
 import {
   type CheckpointDocument,
@@ -244,7 +250,10 @@ export class Client {
     return this.summary(planId);
   }
 
-  /** Gives a step the data that it waits for. What comes before it waits is kept: `kept` is true. */
+  /**
+   * Gives a step the data that it waits for. What comes before it waits is kept: `kept` is true.
+   * @throws NotWaitingError, and InvalidInputError where the data don't fit the step's schema
+   */
   async signal(
     planId: string,
     stepId: string,
@@ -252,8 +261,11 @@ export class Client {
     options: SignalOptions = {},
   ): Promise<{ kept: boolean }> {
     const store = await this.storeFor(planId);
-    return store.signal(planId, stepId, {
-      data: toStoredJson(data, "Signal"),
+    const stored = toStoredJson(data, "Signal");
+    const to = await store.answerable(planId, stepId);
+    await checkSignal(to, stored);
+    return store.signal(to, {
+      data: stored,
       cancels: false,
       signalId: options.signalId ?? null,
       actor: options.actor ?? this.actor,
@@ -261,18 +273,21 @@ export class Client {
     });
   }
 
-  /** Answers what an `approve` step asks. @throws WaymarkError NOT_WAITING */
+  /** Answers what an `approve` step asks. @throws NotWaitingError */
   async approve(planId: string, stepId: string, options: ApproveOptions = {}): Promise<void> {
     const store = await this.storeFor(planId);
-    const asked = await askedBy(store, planId, stepId);
+    const to = await store.answerable(planId, stepId);
+    const { wait, ask } = to;
+    if (wait !== "approval" || ask === null)
+      throw new NotWaitingError(planId, stepId, "it does not wait for an approval", { wait });
     const choice = options.reject ? "reject" : "approve";
     const actor = options.actor ?? this.actor;
-    await store.signal(planId, stepId, {
+    await store.signal(to, {
       data: toStoredJson({ choice, by: actor }, "Approval"),
-      cancels: choice === "reject" && asked.onReject === "cancel",
+      cancels: choice === "reject" && ask.onReject === "cancel",
       signalId: null,
       actor,
-      choice: { question: asked.question, options: asked.options, choice, rationale: options.rationale ?? null },
+      choice: { question: ask.question, options: ask.options, choice, rationale: options.rationale ?? null },
     });
   }
 
@@ -351,22 +366,21 @@ export class Client {
   }
 }
 
-async function askedBy(store: PlanStore, planId: string, stepId: string): Promise<Ask> {
-  const { view, asks, compiled } = await store.detail(planId);
-  const step = compiled.steps.get(stepId);
-  if (step === undefined) {
-    throw new WaymarkError("STEP_NOT_FOUND", `Plan ${planId} has no step ${stepId}`, {
-      details: { plan_id: planId, step: stepId },
-      try: `plan get ${planId}`,
+/** Data must be for a `wait`, and fit its schema: an approval is a person's decision, and data must not open the gate. */
+async function checkSignal({ planId, step }: Answerable, data: string): Promise<void> {
+  if (step.uses === "approve") {
+    throw new NotWaitingError(planId, step.id, "it asks for an approval, not for a signal", {
+      try: `plan approve ${planId} ${step.id}`,
     });
   }
-  const open = view.open.find((candidate) => candidate.stepId === stepId);
-  const ask = asks.get(stepId);
-  if (open?.kind !== "waiting" || open.wait !== "approval" || ask === undefined) {
-    throw new WaymarkError("NOT_WAITING", `Step ${stepId} of plan ${planId} does not wait for an approval`, {
-      details: { plan_id: planId, step: stepId, wait: open?.kind === "waiting" ? open.wait : null },
-      try: `plan get ${planId}`,
-    });
+  if (step.uses !== "wait") {
+    throw new NotWaitingError(planId, step.id, `it runs ${step.uses} and never waits for an answer`);
   }
-  return ask;
+  const { schema } = step.with;
+  if (schema === undefined) return;
+  const { checkValueSchema, validateValue } = await import("../core/input.js");
+  // The store is trusted less than the document that was checked when it was submitted.
+  const faults = checkValueSchema(schema as JsonObject, "schema");
+  if (faults.length > 0) throw new InvalidInputError(`The schema of ${step.id}`, faults);
+  await validateValue(schema as JsonObject, JSON.parse(data), `The signal to ${step.id}`);
 }

@@ -227,8 +227,11 @@ export function explainState(view: PlanView, state: PlanState): string {
         (step) => step.kind === "queued" || step.kind === "delayed" || step.kind === "backlog",
       );
       if (waiting) return `${waiting.stepId} was handed back and ${nobodyServes(view, waiting.queue)}`;
-      const timed = view.open.find((step) => step.kind === "waiting" && step.wait === "timer");
-      if (timed) return `${timed.stepId} waits for its timer and ${nobodyServes(view, timed.queue)}`;
+      const timed = view.open.find((step) => step.kind === "waiting" && step.dueAt !== null);
+      if (timed?.kind === "waiting") {
+        const what = timed.wait === "timer" ? "its timer" : "an answer that has a time limit";
+        return `${timed.stepId} waits for ${what} and ${nobodyServes(view, timed.queue)}`;
+      }
       return "nothing is left that could run it";
     }
     default:
@@ -473,12 +476,16 @@ function describeWait(step: WaitingStep): string {
     case "approval":
       return `an approval of ${step.stepId}`;
     case "signal":
-      return `a signal to ${step.stepId}`;
+      return `a signal to ${step.stepId}${due(step, "until")}`;
     case "timer":
-      return `the timer of ${step.stepId}${step.dueAt === null ? "" : ` (due ${new Date(step.dueAt).toISOString()})`}`;
+      return `the timer of ${step.stepId}${due(step, "due")}`;
     default:
       return step.wait satisfies never;
   }
+}
+
+function due({ dueAt }: WaitingStep, word: string): string {
+  return dueAt === null ? "" : ` (${word} ${new Date(dueAt).toISOString()})`;
 }
 
 function waitCommand(planId: string, step: WaitingStep): string {

@@ -4,6 +4,7 @@
  * two together. Never match on `message`.
  */
 import type { ResumeSummary } from "./eligibility.js";
+import type { WaitKind } from "./plan.js";
 
 /** Exit status of the command line for each code. */
 export const EXIT_CODES = {
@@ -113,6 +114,22 @@ export class NotEligibleError extends WaymarkError {
   constructor(readonly summary: ResumeSummary & { readonly error: ErrorDocument }) {
     const { code, message, details, try: next } = summary.error;
     super(code, message, next === null ? { details } : { details, try: next });
+  }
+}
+
+/** A step takes no such answer, or not now. */
+export class NotWaitingError extends WaymarkError {
+  constructor(
+    readonly planId: string,
+    readonly stepId: string,
+    why: string,
+    options: { readonly wait?: WaitKind | null; readonly try?: string } = {},
+  ) {
+    const { wait = null, try: next = `plan get ${planId}` } = options;
+    super("NOT_WAITING", `Step ${stepId} of plan ${planId} takes no such answer: ${why}`, {
+      details: { plan_id: planId, step: stepId, wait },
+      try: next,
+    });
   }
 }
 

@@ -51,6 +51,20 @@ export function checkInputSchema(properties: JsonObject): SchemaFault[] {
   return checkSchemas(properties, []);
 }
 
+/** Faults of one whole schema. Paths start with `path`. */
+export function checkValueSchema(schema: JsonObject, path: string): { path: string; message: string }[] {
+  return checkSchema(schema, [path]).map((fault) => ({ ...fault, path: formatPath("", fault.path) }));
+}
+
+/**
+ * Checks a value against one whole schema.
+ * @throws InvalidInputError with every issue and its path
+ */
+export async function validateValue(schema: JsonObject, value: unknown, what: string): Promise<void> {
+  const validate = await validatorOf(schema);
+  if (!validate(value)) throw new InvalidInputError(what, validate.errors!.map(issueOf));
+}
+
 /**
  * `key=value` pairs of a command line. A value that parses as JSON is that value, unless its schema wants a string.
  * @throws UsageError

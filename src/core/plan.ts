@@ -167,7 +167,7 @@ export function canProgress(step: OpenStep, view: PlanView): boolean {
     case "backlog":
       return view.servers.get(step.queue) != null;
     case "waiting":
-      return step.wait === "timer" && (step.dueAt ?? 0) <= view.now && view.servers.get(step.queue) != null;
+      return step.dueAt !== null && step.dueAt <= view.now && view.servers.get(step.queue) != null;
     // Whoever has the sandbox is another open step.
     case "exclusive":
     case "held":
@@ -179,9 +179,9 @@ export function canProgress(step: OpenStep, view: PlanView): boolean {
   }
 }
 
-/** A person or a signal needs no worker; a timer needs one when it is over, and a private queue never gets another. */
+/** An answer needs no worker; a timer, or a wait that ends, needs one when it is over, and a private queue never gets another. */
 function isWaiting(step: OpenStep, view: PlanView): boolean {
   if (step.kind !== "waiting") return false;
-  if (step.wait !== "timer" || view.servers.get(step.queue) != null) return true;
-  return view.meta.privateQueue === null && (step.dueAt ?? 0) > view.now;
+  if (step.dueAt === null || view.servers.get(step.queue) != null) return true;
+  return view.meta.privateQueue === null && step.dueAt > view.now;
 }

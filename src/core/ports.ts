@@ -1,9 +1,9 @@
 /** Where store, queue, worker and client meet. Redis is behind `PlanStore`; nothing here knows of it. */
-import type { CompiledDefinition } from "./definition.js";
+import type { CompiledDefinition, StepDefinition } from "./definition.js";
 import type { ResumeDecision } from "./eligibility.js";
 import type { Checkpoint, Decision, PlanEvent } from "./history.js";
 import type { Ask, AttemptError, Outcome } from "./outcome.js";
-import type { PlanMeta, PlanState, PlanView, StepRecord, WorkerView } from "./plan.js";
+import type { PlanMeta, PlanState, PlanView, StepRecord, WaitKind, WorkerView } from "./plan.js";
 import type { SandboxSnapshot } from "./sandbox.js";
 
 export interface SubmitRequest {
@@ -108,8 +108,10 @@ export interface PlanStore {
   storedAnswer(planId: string, requestId: string): Promise<string | null>;
   pause(planId: string, actor: string, reason: string | null, afterStep: boolean): Promise<void>;
   cancel(planId: string, actor: string, reason: string | null): Promise<void>;
+  /** Reads what an answer to a step needs: the step and those that need it, whatever the size of the plan. @throws STEP_NOT_FOUND */
+  answerable(planId: string, stepId: string): Promise<Answerable>;
   /** Completes a parked step. A signal to a step that doesn't wait yet is kept until it does. @throws NOT_WAITING */
-  signal(planId: string, stepId: string, answer: SignalAnswer): Promise<{ kept: boolean }>;
+  signal(to: Answerable, answer: SignalAnswer): Promise<{ kept: boolean }>;
   close(): Promise<void>;
 }
 
@@ -120,6 +122,20 @@ export interface Preview {
   /** Records of done steps where `full` was asked for. */
   readonly records: ReadonlyMap<string, StepRecord>;
   readonly workdir: string | null;
+}
+
+/** A step that somebody may answer. */
+export interface Answerable {
+  readonly planId: string;
+  readonly epoch: number;
+  readonly privateQueue: string | null;
+  readonly step: StepDefinition;
+  readonly next: readonly StepDefinition[];
+  /** What it waits for now, if it does. */
+  readonly wait: WaitKind | null;
+  readonly ask: Ask | null;
+  /** The store's clock when it was read. */
+  readonly now: number;
 }
 
 export interface SignalAnswer {

@@ -18,11 +18,13 @@ import {
 import { parseDurationMs } from "../core/duration.js";
 import { InvalidDefinitionError } from "../core/errors.js";
 import { isId } from "../core/ids.js";
+import type { JsonObject } from "../core/json.js";
 import { DEFAULT_SANDBOX_PROVIDER, isAbsolutePath, type SandboxDeclaration } from "../core/sandbox.js";
 import type { Handler } from "./define-handler.js";
 import { isStandardSchema } from "./parse-input.js";
 import type {
   AnyPlan,
+  OnTimeout,
   Placement,
   Plan,
   RetryOptions,
@@ -30,6 +32,7 @@ import type {
   StepCode,
   StepOptions,
   Steps,
+  WaitOptions,
 } from "./typed-plan.js";
 
 type ConventionalPhase = (typeof CONVENTIONAL_PHASES)[number];
@@ -141,10 +144,13 @@ class PlanBuilder implements AnyPlan {
     return this.#append(step, { kind: "approve", message: options.message });
   }
 
-  waitFor(id: string, options: AnyPlacement & { readonly signal: StandardSchemaV1 }): PlanBuilder {
-    const step = this.#define(id, "wait", options, [...PLACEMENT_KEYS, "signal"]);
-    if (!isStandardSchema(options.signal)) throw this.#refuse(id, "has no Standard Schema in `signal`");
-    return this.#append(step, { kind: "signal", schema: options.signal });
+  waitFor(id: string, options: AnyPlacement & WaitOptions<StandardSchemaV1, OnTimeout>): PlanBuilder {
+    // Its timeout is not that of an attempt.
+    const { timeout: _, ...placement } = options ?? {};
+    const step = this.#define(id, "wait", placement, [...PLACEMENT_KEYS, "signal", "onTimeout"]);
+    if (!isStandardSchema(options?.signal)) throw this.#refuse(id, "has no Standard Schema in `signal`");
+    const definition = { ...step.definition, with: this.#timeLimit(id, options) };
+    return this.#append({ ...step, definition }, { kind: "signal", schema: options.signal });
   }
 
   use(
@@ -262,6 +268,17 @@ class PlanBuilder implements AnyPlan {
       throw this.#refuse(id, `of phase ${phase} needs ${show(tooLate.id)} of the later phase ${tooLate.phase}`);
     }
     return phase;
+  }
+
+  /** As the `with` of a document's `wait` says it. */
+  #timeLimit(id: string, { timeout, onTimeout }: WaitOptions<StandardSchemaV1, OnTimeout>): JsonObject {
+    if (onTimeout !== undefined && onTimeout !== "fail" && onTimeout !== "continue") {
+      throw this.#refuse(id, `has onTimeout ${show(onTimeout)}; it can be fail or continue`);
+    }
+    const timeoutMs = durationMs(timeout, "timeout", (fault) => this.#refuse(id, fault));
+    if (timeoutMs !== undefined) return { timeout: timeoutMs, ...(onTimeout && { onTimeout }) };
+    if (onTimeout !== undefined) throw this.#refuse(id, "says what a timeout does, and has none");
+    return {};
   }
 
   #find(id: string): StepDefinition | undefined {

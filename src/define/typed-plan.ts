@@ -51,10 +51,15 @@ export interface Plan<
   ): Plan<In, Add<S, Id, Approval, N>, Id, P, Svc>;
 
   /** Waits for data from outside. It is recorded as it was sent, and the schema is applied wherever it is read. */
-  waitFor<const Id extends string, D extends StandardSchemaV1, const N extends keyof S & string = Last>(
+  waitFor<
+    const Id extends string,
+    D extends StandardSchemaV1,
+    const N extends keyof S & string = Last,
+    const T extends OnTimeout = "fail",
+  >(
     id: NewId<S, Id>,
-    options: Placement<S, P, N> & { readonly signal: D },
-  ): Plan<In, Add<S, Id, StandardSchemaV1.InferOutput<D>, N>, Id, P, Svc>;
+    options: Placement<S, P, N> & WaitOptions<D, T>,
+  ): Plan<In, Add<S, Id, Signalled<D, T>, N>, Id, P, Svc>;
 
   /** A step that runs a handler, with arguments made from what is above. */
   use<const Id extends string, W, R, const N extends keyof S & string = Last>(
@@ -97,6 +102,21 @@ export interface Approval {
 
 /** What the context of a step has besides, where it sees the plan's files. */
 export type WithSandbox<U extends SandboxUse> = U extends "none" ? unknown : { readonly sandbox: SandboxAccess };
+
+/** What a wait does when its time is over: it fails the step, or goes on with null for the signal. */
+export type OnTimeout = "fail" | "continue";
+
+export interface WaitOptions<D extends StandardSchemaV1, T extends OnTimeout> {
+  readonly signal: D;
+  /** Without one it waits for as long as it takes. */
+  readonly timeout?: Duration;
+  /** `fail` unless given. */
+  readonly onTimeout?: T;
+}
+
+type Signalled<D extends StandardSchemaV1, T extends OnTimeout> =
+  | StandardSchemaV1.InferOutput<D>
+  | (T extends "continue" ? null : never);
 
 /** Where a step stands in its plan. */
 export interface Placement<S extends Steps, P extends string, N extends keyof S & string> {

@@ -1,4 +1,5 @@
 /** Checks of a step's `with`, the same for a document that is validated and for an attempt that begins. */
+import { parseDurationMs } from "../core/duration.js";
 import { NonRetryableError } from "../core/errors.js";
 import { formatPath } from "../core/expression.js";
 import type { HandlerCall } from "../core/handler.js";
@@ -56,6 +57,15 @@ export function listOf(rule: string, item: FieldCheck): FieldCheck {
     if (!Array.isArray(value) || value.length === 0) return [{ path, message: `${path} must be a list of ${rule}` }];
     return value.flatMap((entry: Json, index) => item(entry, formatPath(path, [index]), mode));
   };
+}
+
+/** What the store's timers can hold. */
+export const LONGEST_WAIT_MS = 10 * 365 * 86_400_000;
+
+/** A time that a step waits. */
+export function isWait(value: Json): boolean {
+  const ms = parseDurationMs(value);
+  return ms !== null && ms <= LONGEST_WAIT_MS;
 }
 
 export function isText(value: Json): value is string {

@@ -1,13 +1,23 @@
 /** `sleep`: a durable timer. The step is parked until it is over, so no worker is held and a restart loses nothing. */
 import { parseDurationMs } from "../core/duration.js";
+import { NonRetryableError } from "../core/errors.js";
 import type { StepHandler } from "../core/handler.js";
 import type { Json, JsonObject } from "../core/json.js";
-import { type CheckMode, checkFields, type FieldFault, type Fields, field, refuseFaults } from "./check-fields.js";
+import {
+  type CheckMode,
+  checkFields,
+  type FieldFault,
+  type Fields,
+  field,
+  isWait,
+  LONGEST_WAIT_MS,
+  refuseFaults,
+} from "./check-fields.js";
 
 const FIELDS: Fields = {
   required: [],
   checks: new Map([
-    ["for", field('a duration such as 90000 or "90s"', (value) => parseDurationMs(value) !== null)],
+    ["for", field('a duration such as 90000 or "90s", 10 years at most', isWait)],
     [
       "until",
       field(
@@ -26,6 +36,8 @@ export const sleepHandler: StepHandler = {
     refuseFaults(call, checkSleep(call.with, "resolved"));
     const dueInMs = parseDurationMs(call.with.for) ?? parseInstant(call.with.until)! - Date.now();
     if (call.woken !== null || dueInMs <= 0) return { kind: "completed", output: null };
+    if (dueInMs > LONGEST_WAIT_MS)
+      throw new NonRetryableError(`Step ${call.stepId} can't sleep for more than 10 years`);
     return { kind: "parked", wait: "timer", dueInMs, ask: null };
   },
 };

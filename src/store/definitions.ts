@@ -31,7 +31,8 @@ export class DefinitionStore {
     for (let from = 0; from < steps.length; from += UPLOAD_CHUNK) {
       const fields: string[] = [];
       steps.slice(from, from + UPLOAD_CHUNK).forEach((step, i) => {
-        fields.push(step.id, JSON.stringify({ ...step, index: from + i }));
+        const { next } = compiled.steps.get(step.id)!;
+        fields.push(step.id, JSON.stringify({ ...step, index: from + i, next }));
       });
       pipeline.hset(key, ...fields);
     }
@@ -57,16 +58,39 @@ export class DefinitionStore {
     return this.decode(digest, await this.redis.hgetall(this.keys.definition(digest)));
   }
 
+  /** One step and those that need it, or null where there is no such step; without the rest, which may be long. */
+  async around(
+    digest: string,
+    stepId: string,
+  ): Promise<{ step: StepDefinition; next: readonly StepDefinition[] } | null> {
+    const cached = this.cache.get(digest);
+    if (cached) {
+      const step = cached.steps.get(stepId);
+      return step ? { step, next: step.next.map((id) => cached.steps.get(id)!) } : null;
+    }
+    const key = this.keys.definition(digest);
+    const text = stepId.startsWith(":") ? null : await this.redis.hget(key, stepId);
+    if (text === null) return null;
+    const stored = JSON.parse(text) as StoredStep;
+    const { next } = stored;
+    const texts = next.length === 0 ? [] : await this.redis.hmget(key, ...next);
+    const missing = texts.indexOf(null);
+    if (missing >= 0) {
+      throw new StoreUnsuitableError(`Definition ${digest} has lost its step ${next[missing]}`, { digest });
+    }
+    return { step: declared(stored), next: texts.map((found) => declared(JSON.parse(found!))) };
+  }
+
   /** @throws StoreUnsuitableError where it is missing, incomplete, or doesn't have the digest it is stored under */
   decode(digest: string, hash: Readonly<Record<string, string>> | ReadonlyMap<string, string>): CompiledDefinition {
     const fields = hash instanceof Map ? hash : new Map(Object.entries(hash));
     const head = fields.get(HEAD);
     if (head === undefined || !fields.has(COMPLETE))
       throw new StoreUnsuitableError(`Definition ${digest} is not in this store`, { digest });
-    const steps: (StepDefinition & { index: number })[] = [];
+    const steps: StoredStep[] = [];
     for (const [id, text] of fields) if (!id.startsWith(":")) steps.push(JSON.parse(text));
     steps.sort((a, b) => a.index - b.index);
-    const definition = { ...JSON.parse(head), steps: steps.map(({ index: _, ...step }) => step) } as Definition;
+    const definition = { ...JSON.parse(head), steps: steps.map(declared) } as Definition;
     const compiled = compile(definition);
     if (compiled.digest !== digest) {
       throw new StoreUnsuitableError(
@@ -77,4 +101,11 @@ export class DefinitionStore {
     this.remember(compiled);
     return compiled;
   }
+}
+
+/** A field of a definition: a step, its place, and the ids of the steps that need it. */
+type StoredStep = StepDefinition & { readonly index: number; readonly next: readonly string[] };
+
+function declared({ index: _, next: __, ...step }: StoredStep): StepDefinition {
+  return step;
 }

@@ -2,13 +2,20 @@
 import type { Redis } from "ioredis";
 import type { CompiledDefinition } from "../core/definition.js";
 import { explainState, FULL_LIST_LIMIT } from "../core/eligibility.js";
-import { PlanExistsError, PlanNotFoundError, StoreUnsuitableError, WaymarkError } from "../core/errors.js";
+import {
+  NotWaitingError,
+  PlanExistsError,
+  PlanNotFoundError,
+  StoreUnsuitableError,
+  WaymarkError,
+} from "../core/errors.js";
 import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
 import { checkpointId, decisionId, newPlanTag } from "../core/ids.js";
 import { digestOf, type Json } from "../core/json.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
 import { type PlanMeta, type PlanView, planState, type StepRecord, type WorkerView } from "../core/plan.js";
 import type {
+  Answerable,
   ListedPlan,
   ListQuery,
   LogChunk,
@@ -39,7 +46,7 @@ import { DefinitionStore } from "./definitions.js";
 import { followAll, followPlan, passOverMissing } from "./follow.js";
 import type { Keys } from "./keys.js";
 import { readScript, runScript } from "./scripts.js";
-import { queueOf, successorArgs, traitsOf } from "./step-log.js";
+import { queueOf, successorArgs, successorsOf, traitsOf } from "./step-log.js";
 
 /** An input up to this size comes with the start of every step; a larger one is read when it is needed. */
 const INLINE_INPUT_BYTES = 4_096;
@@ -426,7 +433,7 @@ export class RedisPlanStore implements PlanStore {
     const acknowledged: string[] = [];
     for (const ack of actions.acknowledged) {
       const next = { planId, epoch: meta.epoch + 1, privateQueue: write.privateQueue };
-      const { args, jobKeys: keys } = successorArgs(this.keys, compiled, ack.stepId, next);
+      const { args, jobKeys: keys } = successorArgs(this.keys, successorsOf(compiled, ack.stepId), next);
       const decision = {
         step: ack.stepId,
         question: `Did ${ack.stepId} happen?`,
@@ -493,26 +500,39 @@ export class RedisPlanStore implements PlanStore {
     this.requireOk("cancel", planId, await runScript(this.redis, "cancel", this.keys.planKeys(planId), args));
   }
 
-  async signal(planId: string, stepId: string, answer: SignalAnswer): Promise<{ kept: boolean }> {
-    const { view, compiled } = await this.preview(planId, true);
-    const { meta } = view;
-    const step = compiled!.steps.get(stepId);
-    if (!step) {
+  async answerable(planId: string, stepId: string): Promise<Answerable> {
+    const [[epoch, queue, digest], open, ask, [seconds, micros]] = await Promise.all([
+      this.redis.hmget(this.keys.plan(planId), "epoch", "queue", "definition"),
+      this.redis.hget(this.keys.planPart(planId, "open"), stepId),
+      this.redis.hget(this.keys.planPart(planId, "out"), `:ask:${stepId}`),
+      this.redis.time(),
+    ]);
+    if (!epoch || !digest) throw new PlanNotFoundError(planId);
+    const found = await this.definitions.around(digest, stepId);
+    if (found === null) {
       throw new WaymarkError("STEP_NOT_FOUND", `Plan ${planId} has no step ${stepId}`, {
         details: { plan_id: planId, step: stepId },
         try: `plan get ${planId}`,
       });
     }
-    if (step.uses !== "approve" && step.uses !== "wait") {
-      throw notWaiting(planId, stepId, `it runs ${step.uses} and never waits for an answer`);
-    }
-    // An approval is a person's decision: data without one must not open the gate.
-    if (step.uses === "approve" && answer.choice === null) {
-      throw notWaiting(planId, stepId, "it asks for an approval, not for a signal", `plan approve ${planId} ${stepId}`);
-    }
-    const { args, jobKeys } = successorArgs(this.keys, compiled!, stepId, meta);
+    const record = open === null ? null : decodeOpenStep(stepId, open, 0);
+    return {
+      planId,
+      epoch: Number(epoch),
+      privateQueue: queue || null,
+      ...found,
+      wait: record?.kind === "waiting" ? record.wait : null,
+      ask: ask === null ? null : (JSON.parse(ask) as Ask),
+      now: Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000),
+    };
+  }
+
+  async signal(to: Answerable, answer: SignalAnswer): Promise<{ kept: boolean }> {
+    const { planId, step } = to;
+    const stepId = step.id;
+    const { args, jobKeys } = successorArgs(this.keys, to.next, to);
     const choice = answer.choice ?? signalled(stepId, answer.data);
-    const decision = JSON.stringify({ step: stepId, ...choice, madeBy: answer.actor, at: view.now });
+    const decision = JSON.stringify({ step: stepId, ...choice, madeBy: answer.actor, at: to.now });
     const reply = String(
       await runScript(
         this.redis,
@@ -533,7 +553,7 @@ export class RedisPlanStore implements PlanStore {
         ],
       ),
     );
-    if (reply.startsWith("NOTWAITING ")) throw notWaiting(planId, stepId, reply.slice("NOTWAITING ".length));
+    if (reply.startsWith("NOTWAITING ")) throw new NotWaitingError(planId, stepId, reply.slice("NOTWAITING ".length));
     if (reply === "KEPT") return { kept: true };
     if (reply === "REPEATED") {
       return { kept: (await this.redis.hexists(this.keys.planPart(planId, "steps"), stepId)) === 0 };
@@ -619,13 +639,6 @@ const MOST_CHOICE_CHARS = 1_024;
 function signalled(stepId: string, data: string): Pick<Decision, "question" | "options" | "choice" | "rationale"> {
   const choice = data.length <= MOST_CHOICE_CHARS ? (JSON.parse(data) as Json) : null;
   return { question: `Signal of ${stepId}?`, options: [], choice, rationale: null };
-}
-
-function notWaiting(planId: string, stepId: string, why: string, next = `plan get ${planId}`): WaymarkError {
-  return new WaymarkError("NOT_WAITING", `Step ${stepId} of plan ${planId} takes no answer: ${why}`, {
-    details: { plan_id: planId, step: stepId },
-    try: next,
-  });
 }
 
 /** The newest completed steps, oldest first, from the end of a history. */

@@ -1,6 +1,6 @@
 /** A worker's side of the store: fetch, and the five ways in which an attempt ends, each one script. */
 import type { Redis } from "ioredis";
-import type { CompiledDefinition, CompiledStep } from "../core/definition.js";
+import type { CompiledDefinition, CompiledStep, StepDefinition } from "../core/definition.js";
 import { checkpointId } from "../core/ids.js";
 import type { Outcome } from "../core/outcome.js";
 import type { FetchReply, StartedStep, StepLog } from "../core/ports.js";
@@ -113,7 +113,7 @@ export class RedisStepLog implements StepLog {
   }
 
   private successors(step: StartedStep): { args: string[]; jobKeys: () => string[] } {
-    return successorArgs(this.keys, this.definitionOf(step.definitionDigest), step.stepId, step);
+    return successorArgs(this.keys, successorsOf(this.definitionOf(step.definitionDigest), step.stepId), step);
   }
 
   private keysOfQueue(queue: string): string[] {
@@ -126,17 +126,20 @@ export class RedisStepLog implements StepLog {
   }
 }
 
+/** The steps that need a step. */
+export function successorsOf(compiled: CompiledDefinition, stepId: string): CompiledStep[] {
+  return (compiled.steps.get(stepId)?.next ?? []).map((id) => compiled.steps.get(id)!);
+}
+
 /** Successors as scripts take them (step, number of needs, queue, phase, traits), and the keys of the jobs they may become. */
 export function successorArgs(
   keys: Keys,
-  compiled: CompiledDefinition,
-  stepId: string,
+  successors: readonly StepDefinition[],
   plan: { readonly planId: string; readonly epoch: number; readonly privateQueue: string | null },
 ): { args: string[]; jobKeys: () => string[] } {
   const args: string[] = [];
-  for (const id of compiled.steps.get(stepId)?.next ?? []) {
-    const next = compiled.steps.get(id)!;
-    args.push(id, String(next.needs.length), queueOf(next, plan.privateQueue), next.phase, traitsOf(next));
+  for (const next of successors) {
+    args.push(next.id, String(next.needs.length), queueOf(next, plan.privateQueue), next.phase, traitsOf(next));
   }
   const jobKeys = () => {
     const found = new Set<string>();
@@ -150,13 +153,13 @@ export function successorArgs(
 }
 
 /** How records spell what a step declares that scripts must know: see lua/plan-core.lua. */
-export function traitsOf(step: CompiledStep): string {
+export function traitsOf(step: StepDefinition): string {
   const sandbox = { none: "", read: "r", write: "w" }[step.sandbox];
   return `${step.effect === "irreversible" ? "i" : ""}${sandbox}`;
 }
 
 /** The BullMQ queue that a step goes to. */
-export function queueOf(step: CompiledStep, privateQueue: string | null): string {
+export function queueOf(step: StepDefinition, privateQueue: string | null): string {
   return privateQueue ?? bullQueueName(step.queue);
 }
 

@@ -17,6 +17,7 @@ import { toStepHandler } from "../define/define-handler.js";
 import { type Log, logTo } from "../define/log.js";
 import { parseInput } from "../define/parse-input.js";
 import type { AnyPlan, StepCode } from "../define/typed-plan.js";
+import { waitHandler } from "../handlers/wait.js";
 import type { Attempt } from "./attempt.js";
 import { insist } from "./insist.js";
 import { StoredMemory } from "./memory.js";
@@ -55,7 +56,8 @@ export async function execute(
   if (task.kind === "lacking") return { kind: "defer", delayMs: DEFER_MS, reason: task.reason };
   // Woken too early, by a resume: the timer goes on.
   if (step.dueAt !== null && step.dueAt > step.startedAt) {
-    return { kind: "park", wait: "timer", dueInMs: step.dueAt - step.startedAt, ask: null };
+    const wait = declared.uses === "wait" ? "signal" : "timer";
+    return { kind: "park", wait, dueInMs: step.dueAt - step.startedAt, ask: null };
   }
   // Its start must outlive the store: after a crash of both, a forgotten start would run it again.
   if (declared.effect === "irreversible") await environment.syncStore();
@@ -152,7 +154,12 @@ async function runCode(
   environment: ExecuteEnvironment,
 ): Promise<HandlerResult> {
   const { step } = attempt;
-  if (code.kind === "signal") return { kind: "parked", wait: "signal", dueInMs: null, ask: null };
+  if (code.kind === "signal") {
+    const declared = compiled.steps.get(step.stepId)!;
+    return waitHandler.run(
+      handlerCall(attempt, environment, compiled, declared, null, { with: declared.with, env: {} }),
+    );
+  }
   const payloads = await environment.cache.load(step, compiled, "above");
   const seen: Seen = {
     input: await parseInput(plan.inputSchema, JSON.parse(payloads.input)),
@@ -191,7 +198,10 @@ async function outputsAbove(
   const parsed = new Map<string, unknown>();
   for (const [id, code] of signalsOf(plan)) {
     if (!isAbove(compiled, id, stepId)) continue;
-    parsed.set(id, await parseInput(code.schema, JSON.parse(payloads.output(id)), `The signal of ${id}`));
+    const data: unknown = JSON.parse(payloads.output(id));
+    // It went on without a signal; a signal that is null fits a schema that takes it.
+    if (data === null && compiled.steps.get(id)!.with.onTimeout === "continue") continue;
+    parsed.set(id, await parseInput(code.schema, data, `The signal of ${id}`));
   }
   const read = (id: string) => {
     if (!parsed.has(id)) parsed.set(id, JSON.parse(payloads.output(id)));

@@ -117,6 +117,39 @@ test("an approval of a step that waits for something else says for what", async 
   await client.cancel("ci-1");
 });
 
+test("a signal has to fit the schema of its step, whether it comes early or not; what doesn't changes nothing", async () => {
+  const schema = { type: "object", required: ["ok"], properties: { ok: { type: "boolean" } } };
+  const ci = { id: "ci", uses: "wait", with: { schema }, queue: "documents" };
+  await store.submit(aDefinition([ci, { id: "tell", uses: "noop", needs: ["ci"], queue: "documents" }]), "schema-1");
+  const early = await store.dumpPlan("schema-1");
+
+  await expect(client.signal("schema-1", "ci", { ok: "yes" })).rejects.toMatchObject({
+    code: "INVALID_INPUT",
+    details: { issues: [{ path: "ok", message: "must be boolean" }] },
+  });
+  expect(await store.dumpPlan("schema-1")).toEqual(early);
+  await aWorker({}).start();
+  await until("the wait", async () => (await client.summary("schema-1")).state === "waiting");
+  await expect(client.signal("schema-1", "ci")).rejects.toMatchObject({ code: "INVALID_INPUT" });
+  await expect(client.signal("schema-1", "tell")).rejects.toMatchObject({
+    code: "NOT_WAITING",
+    message: expect.stringContaining("it runs noop and never waits") as string,
+  });
+  expect(await client.signal("schema-1", "ci", { ok: true })).toEqual({ kept: false });
+
+  expect(await client.output("schema-1", "ci")).toEqual({ ok: true });
+});
+
+test("a schema that somebody forged in the store is refused and never compiled", async () => {
+  const forged = { type: "object", properties: "process.exit()" };
+  await store.submit(aDefinition([{ id: "ci", uses: "wait", with: { schema: forged } }]), "schema-2");
+
+  await expect(client.signal("schema-2", "ci", {})).rejects.toMatchObject({
+    code: "INVALID_INPUT",
+    message: expect.stringContaining("The schema of ci") as string,
+  });
+});
+
 test("the result of a paused plan is waited for, and a resume by anybody ends the wait", async () => {
   let reads = 0;
   const counting: RedisPlanStore = Object.create(store.store);

@@ -85,6 +85,16 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
     },
     facts: {},
   },
+  NotWaitingError: {
+    error: new errors.NotWaitingError("web-42", "ci", "it is done"),
+    document: {
+      code: "NOT_WAITING",
+      message: "Step ci of plan web-42 takes no such answer: it is done",
+      details: { plan_id: "web-42", step: "ci", wait: null },
+      try: "plan get web-42",
+    },
+    facts: { planId: "web-42", stepId: "ci" },
+  },
   InvalidPlanError: {
     error: new errors.InvalidPlanError("a.yaml", [FAULT]),
     document: {

@@ -111,6 +111,21 @@ describe("what a plan declares", () => {
     expect(JSON.parse(JSON.stringify(definition))).toEqual(definition);
   });
 
+  test("a wait's time limit is declared as in a document; without one nothing is", () => {
+    const plan = definePlan("web", { input })
+      .waitFor("ci", { signal: z.object({}), timeout: "30m", onTimeout: "continue" })
+      .waitFor("done", { signal: z.object({}), timeout: 5_000 })
+      .waitFor("ever", { signal: z.object({}) });
+
+    const { steps } = plan.compiled.definition;
+    expect(steps.map((step) => step.with)).toEqual([
+      { timeout: 1_800_000, onTimeout: "continue" },
+      { timeout: 5_000 },
+      {},
+    ]);
+    expect(steps.map((step) => step.timeoutMs)).toEqual([3_600_000, 3_600_000, 3_600_000]);
+  });
+
   test("the digest is that of what is declared, whatever the functions do", () => {
     const once = definePlan("web", { input }).step("a", async () => 1);
     const again = definePlan("web", { input: z.object({ other: z.string() }) }).step("a", async () => "else");
@@ -358,10 +373,16 @@ describe("what can't be defined is refused where it is written", () => {
     ["text for a function", () => base.step("c", {}, "run"), "has no function to run"],
     ["an approval without a message", () => base.approve("c", {}), "has no function `message`"],
     ["a wait without a schema", () => base.waitFor("c", { signal: {} }), "has no Standard Schema in `signal`"],
+    ["a wait of no time", () => base.waitFor("c", { signal: input, timeout: 0 }), "has a timeout of 0"],
     [
-      "a wait with a timeout",
-      () => base.waitFor("c", { signal: input, timeout: "30m" }),
-      'has the unknown option "timeout"',
+      "a wait that does something unknown when its time is over",
+      () => base.waitFor("c", { signal: input, timeout: "30m", onTimeout: "retry" }),
+      'has onTimeout "retry"; it can be fail or continue',
+    ],
+    [
+      "a wait that goes on after no time in particular",
+      () => base.waitFor("c", { signal: input, onTimeout: "continue" }),
+      "says what a timeout does, and has none",
     ],
     [
       "an approval that is retried",

@@ -50,8 +50,8 @@ describe("sleep", () => {
   test.each([
     [{}, ["", "exactly one of for and until must be there"]],
     [{ for: 1, until: "2027-01-01" }, ["", "exactly one of for and until must be there"]],
-    [{ for: "soon" }, ["for", 'for must be a duration such as 90000 or "90s"']],
-    [{ for: -1 }, ["for", 'for must be a duration such as 90000 or "90s"']],
+    [{ for: "soon" }, ["for", 'for must be a duration such as 90000 or "90s", 10 years at most']],
+    [{ for: -1 }, ["for", 'for must be a duration such as 90000 or "90s", 10 years at most']],
     [{ for: 1, till: 2 }, ["till", "unknown key till; known are for, until"]],
   ])("says what is wrong with %j", (input, [path, message]) => {
     expect(sleep.check(input)).toEqual([{ path, message }]);
@@ -68,7 +68,7 @@ describe("sleep", () => {
   test("an expression may become a duration; what it became is checked by the attempt", async () => {
     expect(sleep.check({ for: `\${{ input.pause }}` })).toEqual([]);
     await expect(sleep.run(aCall({ for: "a while" }))).rejects.toThrow(
-      new NonRetryableError('Step build can\'t run: for must be a duration such as 90000 or "90s"'),
+      new NonRetryableError('Step build can\'t run: for must be a duration such as 90000 or "90s", 10 years at most'),
     );
   });
 });
@@ -118,6 +118,40 @@ describe("wait", () => {
     expect(wait.check({ schema })).toEqual([{ path: "schema", message: "schema must be a JSON Schema object" }]);
     await expect(wait.run(aCall({ schema }))).rejects.toThrow(NonRetryableError);
   });
+
+  test("takes no schema that is none, or that is another in each run", () => {
+    const schema = { properties: { ok: { type: "bolean" } } };
+    expect(wait.check({ schema })).toEqual([
+      {
+        path: "schema.properties.ok.type",
+        message: expect.stringContaining("must be one of string, number") as string,
+      },
+    ]);
+    expect(wait.check({ schema: { const: `\${{ input.tag }}` } })).toEqual([
+      { path: "schema", message: "schema can't hold an expression" },
+    ]);
+  });
+
+  test("with a timeout it waits so long, and then fails or goes on", async () => {
+    const woken = { woken: { by: "timer", parkedAt: 1 } } as const;
+    expect(await wait.run(aCall({ timeout: "30m" }))).toMatchObject({ wait: "signal", dueInMs: 1_800_000 });
+    await expect(wait.run(aCall({ timeout: "30m" }, woken))).rejects.toThrow(
+      new NonRetryableError("no signal came within 30m"),
+    );
+    expect(await wait.run(aCall({ timeout: "30m", onTimeout: "continue" }, woken))).toEqual({
+      kind: "completed",
+      output: null,
+    });
+  });
+
+  test.each([
+    [{ timeout: 0 }, "timeout", 'timeout must be a duration above 0 such as 90000 or "30m", 10 years at most'],
+    [{ timeout: "11000d" }, "timeout", 'timeout must be a duration above 0 such as 90000 or "30m", 10 years at most'],
+    [{ timeout: "1m", onTimeout: "retry" }, "onTimeout", "onTimeout must be fail or continue"],
+    [{ onTimeout: "fail" }, "onTimeout", "onTimeout says what a timeout does, and there is no timeout"],
+  ])("refuses %j", (input, path, message) => {
+    expect(wait.check(input)).toEqual([{ path, message }]);
+  });
 });
 
 describe("noop", () => {
@@ -134,5 +168,7 @@ test("names that every object has are unknown keys like any other", () => {
 });
 
 test("paths are those of the parser: a key with a dot is quoted", () => {
-  expect(wait.check({ "a.b": 1 })).toEqual([{ path: '["a.b"]', message: "unknown key a.b; known are schema" }]);
+  expect(wait.check({ "a.b": 1 })).toEqual([
+    { path: '["a.b"]', message: "unknown key a.b; known are schema, timeout, onTimeout" },
+  ]);
 });

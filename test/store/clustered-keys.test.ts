@@ -79,7 +79,7 @@ test("every key that a failure, a retry, a release or a wait writes is named by 
       ]),
     );
     await worker.settle(await worker.take(), { kind: "park", wait: "signal", dueInMs: null, ask: null }, false);
-    await t.store.signal(waiting, "w", { data: "1", cancels: false, signalId: null, actor: "ada", choice: null });
+    await t.signal(waiting, "w", { data: "1", cancels: false, signalId: null, actor: "ada", choice: null });
     await worker.complete(await worker.take(), "x", false);
     expect(await t.state(waiting)).toBe("completed");
   });

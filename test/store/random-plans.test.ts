@@ -190,7 +190,7 @@ class Run {
         return this.rewind(`s${op.nth % this.compiled.steps.size}`);
       case "signal": {
         const answer = { data: '"answer"', cancels: false, signalId: null, actor, choice: null };
-        return unlessTerminal(t.store.signal(this.plan, `s${op.nth % this.compiled.steps.size}`, answer));
+        return unlessTerminal(t.signal(this.plan, `s${op.nth % this.compiled.steps.size}`, answer));
       }
       default:
         return op satisfies never;
@@ -247,7 +247,7 @@ class Run {
         for (const step of view.open) {
           if (step.kind === "waiting" && step.wait === "signal") {
             const answer = { data: '"answer"', cancels: false, signalId: null, actor, choice: null };
-            await unlessTerminal(t.store.signal(this.plan, step.stepId, answer));
+            await unlessTerminal(t.signal(this.plan, step.stepId, answer));
           }
         }
         await this.step({ op: "resume" });

@@ -101,6 +101,38 @@ describe("lists", () => {
     });
   });
 
+  test("a step that may be answered, with those that need it and without the rest of its definition", async () => {
+    const compiled = aDefinition([
+      { id: "before" },
+      { id: "ci", uses: "wait", with: { timeout: "1h" }, needs: ["before"] },
+      { id: "left", needs: ["ci"], queue: "big" },
+      { id: "right", needs: ["ci", "before"] },
+    ]);
+    const plan = await t.submit(compiled);
+    const fresh = await openStore({ url: t.url, prefix: t.prefix, deadAfterMs: 3_000 });
+    onTestFinished(() => fresh.close());
+
+    const read = await fresh.answerable(plan, "ci");
+
+    expect(fresh.definitions.cached(compiled.digest)).toBeUndefined();
+    const declared = (id: string) => compiled.definition.steps.find((step) => step.id === id);
+    const expected = {
+      planId: plan,
+      epoch: 1,
+      privateQueue: null,
+      step: declared("ci"),
+      next: [declared("left"), declared("right")],
+      wait: null,
+      ask: null,
+    };
+    expect(read).toMatchObject(expected);
+    // Where the definition is known it comes from there.
+    expect(await t.store.answerable(plan, "ci")).toMatchObject(expected);
+    await expect(fresh.answerable(plan, ":head")).rejects.toMatchObject({ code: "STEP_NOT_FOUND" });
+    await t.redis.hdel(t.keys.definition(compiled.digest), "right");
+    await expect(fresh.answerable(plan, "ci")).rejects.toMatchObject({ code: "STORE_UNSUITABLE" });
+  });
+
   test("logs keep their end, and say how much there was", async () => {
     const plan = await t.submit(aChain(["a"]));
     const write = (field: string, text: string) =>

@@ -1,5 +1,6 @@
 /** What each transition makes of a plan, with workers moved by hand. */
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { Client } from "../../src/client/client.js";
 import { resumePlan } from "../../src/client/resume.js";
 import { type NotEligibleError, PlanExistsError } from "../../src/core/errors.js";
 import type { Outcome } from "../../src/core/outcome.js";
@@ -24,6 +25,7 @@ const drain: Outcome = { kind: "release", reason: "drain" };
 const retry = (delayMs: number): Outcome => ({ kind: "retry", delayMs, error: boom });
 const forSignal: Outcome = { kind: "park", wait: "signal", dueInMs: null, ask: null };
 const forApproval: Outcome = { kind: "park", wait: "approval", dueInMs: null, ask: null };
+const forSignalWithin = (dueInMs: number): Outcome => ({ kind: "park", wait: "signal", dueInMs, ask: null });
 const timer = (dueInMs: number): Outcome => ({ kind: "park", wait: "timer", dueInMs, ask: null });
 const actor = "tester";
 
@@ -469,7 +471,7 @@ describe("waiting", () => {
     await worker.settle(await worker.take(), forSignal, false);
     expect(await t.state(plan)).toBe("waiting");
 
-    expect(await t.store.signal(plan, "w", answer({ ok: true }))).toEqual({ kept: false });
+    expect(await t.signal(plan, "w", answer({ ok: true }))).toEqual({ kept: false });
 
     expect(await t.store.output(plan, "w")).toBe('{"ok":true}');
     expect(await worker.take()).toMatchObject({ stepId: "z" });
@@ -480,7 +482,7 @@ describe("waiting", () => {
     async (when) => {
       const plan = await submitted(waits);
       const early = when.startsWith("before") ? null : await worker.take();
-      expect(await t.store.signal(plan, "w", answer("early"))).toEqual({ kept: true });
+      expect(await t.signal(plan, "w", answer("early"))).toEqual({ kept: true });
 
       const reply = await worker.settle(early ?? (await worker.take()), forSignal);
 
@@ -494,7 +496,7 @@ describe("waiting", () => {
     const plan = await submitted(waits);
     await worker.settle(await worker.take(), forSignal, false);
     await t.store.pause(plan, actor, null, false);
-    expect(await t.store.signal(plan, "w", answer(7))).toEqual({ kept: true });
+    expect(await t.signal(plan, "w", answer(7))).toEqual({ kept: true });
     expect(await t.state(plan)).toBe("paused");
 
     await resumePlan(t.store, plan, { actor });
@@ -508,13 +510,13 @@ describe("waiting", () => {
   test("a signal id counts once, however often it is sent", async () => {
     const plan = await submitted(waits);
     await worker.settle(await worker.take(), forSignal, false);
-    await t.store.signal(plan, "w", answer(1, { signalId: "s1" }));
+    await t.signal(plan, "w", answer(1, { signalId: "s1" }));
     const before = await t.dumpPlan(plan);
 
-    expect(await t.store.signal(plan, "w", answer(2, { signalId: "s1" }))).toEqual({ kept: false });
+    expect(await t.signal(plan, "w", answer(2, { signalId: "s1" }))).toEqual({ kept: false });
 
     expect(await t.dumpPlan(plan)).toEqual(before);
-    await expect(t.store.signal(plan, "w", answer(2, { signalId: "s2" }))).rejects.toMatchObject({
+    await expect(t.signal(plan, "w", answer(2, { signalId: "s2" }))).rejects.toMatchObject({
       code: "NOT_WAITING",
     });
   });
@@ -523,10 +525,10 @@ describe("waiting", () => {
     const plan = await submitted(asks);
     const choice = { question: "Publish?", options: ["approve", "reject"], choice: "approve", rationale: null };
     const early = answer("approve", { signalId: "click-1", choice });
-    await expect(t.store.signal(plan, "ok", early)).rejects.toMatchObject({ code: "NOT_WAITING" });
+    await expect(t.signal(plan, "ok", early)).rejects.toMatchObject({ code: "NOT_WAITING" });
     await worker.settle(await worker.take(), forApproval, false);
 
-    await t.store.signal(plan, "ok", early);
+    await t.signal(plan, "ok", early);
 
     expect(await t.state(plan)).toBe("running");
     expect(await worker.take()).toMatchObject({ stepId: "z" });
@@ -537,7 +539,8 @@ describe("waiting", () => {
     await worker.settle(await worker.take(), forApproval, false);
     const before = await t.dumpPlan(plan);
 
-    await expect(t.store.signal(plan, "ok", answer({ ok: true }))).rejects.toMatchObject({
+    const client = new Client(async () => t.store, actor);
+    await expect(client.signal(plan, "ok", { ok: true })).rejects.toMatchObject({
       code: "NOT_WAITING",
       try: `plan approve ${plan} ok`,
     });
@@ -547,9 +550,9 @@ describe("waiting", () => {
 
   test("a repeated signal that came early is still said to be kept", async () => {
     const plan = await submitted(waits);
-    await t.store.signal(plan, "w", answer(1, { signalId: "s1" }));
+    await t.signal(plan, "w", answer(1, { signalId: "s1" }));
 
-    expect(await t.store.signal(plan, "w", answer(2, { signalId: "s1" }))).toEqual({ kept: true });
+    expect(await t.signal(plan, "w", answer(2, { signalId: "s1" }))).toEqual({ kept: true });
 
     await worker.settle(await worker.take(), forSignal);
     expect(await t.store.output(plan, "w")).toBe("1");
@@ -563,9 +566,9 @@ describe("waiting", () => {
       ]),
     );
     await worker.settle(await worker.take(), forSignal, false);
-    await t.store.signal(plan, "v", answer(1, { signalId: "build-1" }));
+    await t.signal(plan, "v", answer(1, { signalId: "build-1" }));
 
-    expect(await t.store.signal(plan, "w", answer(2, { signalId: "build-1" }))).toEqual({ kept: true });
+    expect(await t.signal(plan, "w", answer(2, { signalId: "build-1" }))).toEqual({ kept: true });
   });
 
   test("an approval is recorded as a decision and stands in force from then on", async () => {
@@ -573,7 +576,7 @@ describe("waiting", () => {
     await worker.settle(await worker.take(), forApproval, false);
     const choice = { question: "Publish?", options: ["approve", "reject"], choice: "approve", rationale: "fine" };
 
-    await t.store.signal(plan, "ok", answer("approve", { choice }));
+    await t.signal(plan, "ok", answer("approve", { choice }));
 
     const decisions = await t.store.decisions(plan);
     expect(decisions.at(-1)).toMatchObject({
@@ -591,7 +594,7 @@ describe("waiting", () => {
     const plan = await submitted(asks);
     await worker.settle(await worker.take(), forApproval, false);
 
-    await t.store.signal(
+    await t.signal(
       plan,
       "ok",
       answer("reject", { cancels: true, choice: { question: "?", options: [], choice: "reject", rationale: null } }),
@@ -614,10 +617,10 @@ describe("waiting", () => {
     await worker.settle(w, timer(60_000), false);
     await worker.complete(act, null, false);
 
-    await expect(t.store.signal(plan, "w", answer(1))).rejects.toMatchObject({ code: "NOT_WAITING" });
-    await expect(t.store.signal(plan, "act", answer(1))).rejects.toMatchObject({ code: "NOT_WAITING" });
-    await expect(t.store.signal(plan, "nobody", answer(1))).rejects.toMatchObject({ code: "STEP_NOT_FOUND" });
-    await expect(t.store.signal("nobody", "w", answer(1))).rejects.toMatchObject({ code: "PLAN_NOT_FOUND" });
+    await expect(t.signal(plan, "w", answer(1))).rejects.toMatchObject({ code: "NOT_WAITING" });
+    await expect(t.signal(plan, "act", answer(1))).rejects.toMatchObject({ code: "NOT_WAITING" });
+    await expect(t.signal(plan, "nobody", answer(1))).rejects.toMatchObject({ code: "STEP_NOT_FOUND" });
+    await expect(t.signal("nobody", "w", answer(1))).rejects.toMatchObject({ code: "PLAN_NOT_FOUND" });
   });
 
   test("a timer wakes its step when it is due, and not before", async () => {
@@ -682,6 +685,78 @@ describe("waiting", () => {
     expect(await t.state(plan)).toBe("completed");
   });
 
+  test("a wait that is over wakes its step, and what comes then is refused", async () => {
+    const plan = await submitted(waits);
+    const parked = await worker.settle(await worker.take(), forSignalWithin(40));
+    expect((await t.store.view(plan)).open[0]).toMatchObject({ wait: "signal", dueAt: parked.now + 40 });
+
+    const woken = await until("the wait to be over", async () => {
+      const { next } = await worker.fetch();
+      return next.kind === "step" && next.step;
+    });
+
+    expect(woken).toMatchObject({ stepId: "w", attempt: 2, dueAt: parked.now + 40 });
+    await expect(t.signal(plan, "w", answer(1))).rejects.toMatchObject({ code: "NOT_WAITING" });
+    await (await t.worker()).beat([worker.id]);
+    await expect(t.signal(plan, "w", answer(1))).rejects.toMatchObject({ code: "NOT_WAITING" });
+    expect(await t.redis.exists(t.keys.planPart(plan, "signals"))).toBe(0);
+  });
+
+  test.each<[string, (plan: string) => Promise<unknown>, string]>([
+    ["a signal that comes in time", (plan) => t.signal(plan, "w", answer(1)), "running"],
+    ["a cancel", (plan) => t.store.cancel(plan, actor, null), "cancelled"],
+  ])("%s takes a wait's time limit away", async (_, end, state) => {
+    const plan = await submitted(waits);
+    await worker.settle(await worker.take(), forSignalWithin(60_000), false);
+
+    await end(plan);
+
+    expect(await t.state(plan)).toBe(state);
+    expect(await t.redis.exists(`${t.keys.base}work:delayed`)).toBe(0);
+  });
+
+  test("a wait keeps its time over pause and resume, and takes a signal that comes in between", async () => {
+    const plan = await submitted(waits);
+    const parked = await worker.settle(await worker.take(), forSignalWithin(3_600_000), false);
+    await t.store.pause(plan, actor, null, false);
+    expect(await checkInvariants(t.store, plan)).toEqual([]);
+    await resumePlan(t.store, plan, { actor });
+    expect((await t.store.view(plan)).open[0]).toMatchObject({ kind: "waiting", dueAt: parked.now + 3_600_000 });
+    expect(await checkInvariants(t.store, plan)).toEqual([]);
+
+    await t.store.pause(plan, actor, null, false);
+    expect(await t.signal(plan, "w", answer(7))).toEqual({ kept: true });
+    await resumePlan(t.store, plan, { actor });
+    const again = await worker.take();
+    expect(again).toMatchObject({ stepId: "w", dueAt: null });
+    expect(nextOf(await worker.settle(again, forSignalWithin(3_600_000)))).toBe("z");
+
+    expect(await t.store.output(plan, "w")).toBe("7");
+  });
+
+  test("a wait begun while its plan is pausing has its time when the plan goes on", async () => {
+    const plan = await submitted(waits);
+    const w = await worker.take();
+    await t.store.pause(plan, actor, null, true);
+    const parked = await worker.settle(w, forSignalWithin(3_600_000), false);
+    expect(await t.state(plan)).toBe("paused");
+
+    await resumePlan(t.store, plan, { actor });
+
+    expect((await t.store.view(plan)).open[0]).toMatchObject({ kind: "waiting", dueAt: parked.now + 3_600_000 });
+  });
+
+  test("a wait that failed is resumed with all its time", async () => {
+    const plan = await submitted(waits);
+    await worker.settle(await worker.take(), forSignalWithin(0), false);
+    await worker.settle(await worker.take(), fail, false);
+    expect(await t.state(plan)).toBe("failed");
+
+    await resumePlan(t.store, plan, { actor });
+
+    expect(await worker.take()).toMatchObject({ stepId: "w", dueAt: null });
+  });
+
   test("answers given to a plan that is pausing don't stand for its running steps", async () => {
     const plan = await submitted(aDefinition([{ id: "w", uses: "wait" }, { id: "runs" }, { id: "z", needs: ["w"] }]));
     const first = await worker.take();
@@ -690,7 +765,7 @@ describe("waiting", () => {
     await worker.settle(w, forSignal, false);
     await t.store.pause(plan, actor, null, true);
 
-    await t.store.signal(plan, "w", answer(1));
+    await t.signal(plan, "w", answer(1));
     expect(await t.state(plan)).toBe("running");
     await worker.complete(runs, null, false);
 

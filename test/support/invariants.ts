@@ -274,7 +274,7 @@ function placeOf(step: OpenStep): string {
     case "running":
       return "active";
     case "waiting":
-      return step.wait === "timer" ? "delayed" : "nowhere";
+      return step.dueAt === null ? "nowhere" : "delayed";
     case "backlog":
     case "exclusive":
     case "held":

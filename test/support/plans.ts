@@ -10,7 +10,7 @@ import {
 } from "../../src/core/definition.js";
 import { newWorkerId } from "../../src/core/ids.js";
 import type { Outcome } from "../../src/core/outcome.js";
-import type { FetchReply, StartedStep } from "../../src/core/ports.js";
+import type { FetchReply, SignalAnswer, StartedStep } from "../../src/core/ports.js";
 import type { SandboxDeclaration, SandboxSnapshot } from "../../src/core/sandbox.js";
 import { isProcessGone } from "../../src/machine/process-identity.js";
 import { bullQueueName, Keys } from "../../src/store/keys.js";
@@ -98,6 +98,11 @@ export class TestStore {
     const files = compiled.definition.sandbox === null ? {} : { sandbox: aSnapshot(0) };
     await this.store.submit({ ...request, ...files });
     return planId;
+  }
+
+  /** Answers a step, without the checks that a client makes. */
+  async signal(planId: string, stepId: string, answer: SignalAnswer): Promise<{ kept: boolean }> {
+    return this.store.signal(await this.store.answerable(planId, stepId), answer);
   }
 
   async state(planId: string): Promise<string> {

@@ -214,8 +214,11 @@ export function whatDoesNotCompile(git: Git): void {
   base.approve("c", { message: ({ outputs }) => outputs.a.x });
   // @ts-expect-error a rejection never reaches the steps below
   base.approve("c", { message: () => "Go?" }).step("d", async ({ outputs }) => outputs.c.choice === "reject");
-  // @ts-expect-error a wait ends with its signal only
-  base.waitFor("c", { signal: z.object({}), timeout: "30m" });
+  const waited = base.waitFor("c", { signal: z.object({ ok: z.boolean() }), timeout: "30m", onTimeout: "continue" });
+  // @ts-expect-error nothing came where the wait went on without its signal
+  waited.step("d", async ({ outputs }) => outputs.c.ok);
+  // @ts-expect-error a wait fails or continues
+  base.waitFor("c", { signal: z.object({}), timeout: "30m", onTimeout: "retry" });
   // @ts-expect-error a signal has a schema
   base.waitFor("c", { needs: ["a"] });
   // @ts-expect-error wrong input

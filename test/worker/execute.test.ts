@@ -69,12 +69,34 @@ test("a signal is seen as its schema gives it out, and one that doesn't fit fail
     .step("below", async ({ outputs }) => outputs.early.at.getUTCFullYear())
     .waitFor("late", { signal: z.object({ ok: z.boolean() }) });
 
-  expect(await run(plan, "early")).toEqual({ kind: "park", wait: "signal", dueInMs: null, ask: null });
+  expect(await run(plan, "early")).toMatchObject({ kind: "park", wait: "signal", dueInMs: null });
   expect(completed(await run(plan, "below", { outputs: { early: { at: "2026-05-01" } } }))).toBe(2026);
   expect(await run(plan, "below", { outputs: { early: { at: "never" } } })).toMatchObject({
     kind: "fail",
     error: { code: "INVALID_INPUT", message: expect.stringContaining("The signal of early") as string },
   });
+});
+
+test("a wait whose time is over fails, or goes on with null for its signal, as the plan says", async () => {
+  const plan = definePlan("ci", { input: z.object({}) })
+    .waitFor("hard", { signal: z.object({ ok: z.boolean() }), timeout: "30m" })
+    .waitFor("soft", { signal: z.object({ ok: z.boolean() }), timeout: "30m", onTimeout: "continue", needs: [] })
+    .step("below", { needs: ["soft"] }, async ({ outputs }) => outputs.soft?.ok ?? "nothing came");
+
+  expect(await run(plan, "hard")).toMatchObject({ kind: "park", wait: "signal", dueInMs: 1_800_000 });
+  expect(await run(plan, "hard", { step: { dueAt: 1_000, startedAt: 1_000 } })).toEqual({
+    kind: "fail",
+    error: { code: "STEP_FAILED", message: "no signal came within 30m" },
+  });
+  expect(await run(plan, "hard", { step: { dueAt: 9_000, startedAt: 1_000 } })).toEqual({
+    kind: "park",
+    wait: "signal",
+    dueInMs: 8_000,
+    ask: null,
+  });
+  expect(completed(await run(plan, "soft", { step: { dueAt: 1_000, startedAt: 1_000 } }))).toBeNull();
+  expect(completed(await run(plan, "below", { outputs: { soft: null } }))).toBe("nothing came");
+  expect(completed(await run(plan, "below", { outputs: { soft: { ok: true } } }))).toBe(true);
 });
 
 test("an approval asks what its function says, of the input and the steps above", async () => {

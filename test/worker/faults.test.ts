@@ -260,7 +260,7 @@ test("a plan in code runs from its first step to its last, with what the steps a
 
   const id = await t.submit(plan.compiled, aPlanId(), '{"n":20}');
   await until("the plan to wait", async () => (await t.state(id)) === "waiting");
-  await t.store.signal(id, "ci", { data: '{"ok":true}', cancels: false, signalId: null, actor: "ada", choice: null });
+  await t.signal(id, "ci", { data: '{"ok":true}', cancels: false, signalId: null, actor: "ada", choice: null });
   await completed(id);
 
   expect(await t.store.output(id, "tell")).toBe('"41 true"');

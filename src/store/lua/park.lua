@@ -3,7 +3,7 @@
   completes the step here and now.
 
   KEYS, ARGV[1…9] and what it returns: see ending.lua
-  ARGV[10] what it waits for: a (approval), s (signal), t (timer)   ARGV[11] ms until the timer is over, or empty
+  ARGV[10] what it waits for: a (approval), s (signal), t (timer)   ARGV[11] ms until the timer, or the wait, is over, or empty
   ARGV[12] what is asked (JSON), or empty   ARGV[13] checkpoint id   ARGV[14…] successors: step, number of needs, queue, phase, traits
 ]]
 --#include ending.lua
@@ -18,17 +18,14 @@ if kept and ARGV[10] ~= 't' then
   return fetch_after('OK', T, queue, own, token, worker, lock_ms, now)
 end
 r.state, r.wait, r.at, r.due = 'w', ARGV[10], str(at), ''
-if ARGV[10] == 't' then
-  local delay = tonumber(ARGV[11])
-  r.due = str(at + delay)
-  if p.pausing then
-    r.state = 'h'
-    queue_drop_job(q, id)
-  else
-    queue_delay(q, id, now, delay)
-  end
+local delay = tonumber(ARGV[11])
+if delay then r.due = str(at + delay) end
+if delay and not p.pausing then
+  queue_delay(q, id, now, delay)
 else
   queue_drop_job(q, id)
+  -- A timer is held until the plan is resumed; what can be answered goes on waiting.
+  if r.wait == 't' then r.state = 'h' end
 end
 call('HSET', P .. ':open', step, open_encode(r))
 plan_record(P, plan, 'w|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|' .. r.wait .. '|' .. r.due)

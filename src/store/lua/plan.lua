@@ -240,6 +240,13 @@ local function exclusive_clear(P)
   call('HSET', P, 'holder', '')
 end
 
+-- The delayed job of a step: of a retry, a timer, or a wait that ends. One that was promoted is dropped by whoever
+-- fetches it, and keeps its hash until then.
+local function timer_remove(T, plan, step, epoch, r)
+  local q, id = T .. r.queue .. ':', job_id(plan, step, epoch)
+  if call('ZREM', q .. 'delayed', id) == 1 then queue_drop_job(q, id) end
+end
+
 --[[
   Takes open steps out of their queues: their jobs, if any, are stale from now on and dropped when they are fetched;
   delayed ones are removed here. Running steps are told through their worker's inbox why they have to stop.
@@ -250,12 +257,8 @@ local function plan_hold(T, P, plan, p, kinds, reason)
   local open = call('HGETALL', P .. ':open')
   for i = 1, #open, 2 do
     local step, r = open[i], open_decode(open[i + 1])
+    if r.state == 'd' or (r.state == 'w' and r.due ~= '') then timer_remove(T, plan, step, p.epoch, r) end
     local timed = r.state == 'w' and r.wait == 't'
-    if r.state == 'd' or timed then
-      local q, id = T .. r.queue .. ':', job_id(plan, step, p.epoch)
-      call('ZREM', q .. 'delayed', id)
-      queue_drop_job(q, id)
-    end
     if r.state == 'r' and not kinds.r then
       running = running + 1
     elseif kinds[r.state] or timed or r.state == 'e' then

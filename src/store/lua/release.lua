@@ -16,7 +16,7 @@ if undo then
 else
   plan_record(P, plan, 'r|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|' .. ARGV[10])
 end
-r.at, r.due = str(at), r.wait == 't' and r.due or ''
+r.at, r.due = str(at), r.wait ~= '' and r.due or ''
 local uncertain = attempt_hand_back(q, a, id, p, r, not undo, delay, now)
 call('HSET', P .. ':open', step, open_encode(r))
 if uncertain and p.sandbox then exclusive_leave(T, P, plan, p, step, r, {}) end

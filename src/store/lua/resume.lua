@@ -45,7 +45,7 @@ for i = 1, #open, 2 do
   local r = open_decode(open[i + 1])
   if r.state == 'r' and alive(token_worker(r.token)) then return 'STALE' end
   if r.state == 'q' or r.state == 'd' or r.state == 'b'
-    or (r.state == 'w' and r.wait == 't' and tonumber(r.due) <= now - p.created) then
+    or (r.state == 'w' and r.due ~= '' and tonumber(r.due) <= now - p.created) then
     if by_queue[r.queue] == nil then by_queue[r.queue] = served(r.queue) end
     if by_queue[r.queue] then return 'STALE' end
   end
@@ -72,9 +72,8 @@ for i = 1, #open, 2 do
     call('ZREM', q .. 'delayed', id)
     queue_drop_job(q, id)
     old_queues[q] = true
-  elseif r.state == 'd' or (r.state == 'w' and r.wait == 't') then
-    call('ZREM', q .. 'delayed', id)
-    queue_drop_job(q, id)
+  elseif r.state == 'd' or (r.state == 'w' and r.due ~= '') then
+    timer_remove(T, plan, step, p.epoch, r)
   end
 end
 for q in pairs(old_queues) do queue_drop_if_empty(q) end
@@ -147,20 +146,23 @@ for i = frontier, #ARGV, 4 do
   else
     r.queue = queue
     local kept = r.state == 'w' and call('HEXISTS', P .. ':signals', step) == 1
-    local due = r.wait == 't' and r.due ~= '' and tonumber(r.due) - at or 0
-    if (r.state == 'w' or r.state == 'h') and due > 0 then
+    -- What is left of a timer, or of a wait that ends.
+    local left = r.wait ~= '' and r.due ~= '' and tonumber(r.due) - at or 0
+    if (r.state == 'w' or r.state == 'h') and left > 0 and not kept then
       r.state = 'w'
       waiting = waiting + 1
       call('HSET', P .. ':open', step, open_encode(r))
       local q = T .. queue .. ':'
-      queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now_text, due)
-    elseif r.state == 'w' and r.wait ~= 't' and not kept then
+      queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now_text, left)
+    elseif r.state == 'w' and r.due == '' and not kept then
       waiting = waiting + 1
       call('HSET', P .. ':open', step, open_encode(r))
     else
       if r.state == 'r' then r.crashes = str(tonumber(r.crashes) + 1) end
       r.failures, r.token = '0', ''
-      if r.state ~= 'w' then r.due = r.wait == 't' and r.due or '' end
+      -- One that was answered starts to wait again, and takes the answer.
+      if kept then r.wait = '' end
+      if r.wait == '' then r.due = '' end
       queued = queued + 1
       step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
     end

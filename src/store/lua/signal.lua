@@ -22,6 +22,8 @@ if call('HEXISTS', P .. ':steps', step) == 1 then return 'NOTWAITING it is done'
 local r = open_decode(call('HGET', P .. ':open', step))
 local waiting = r and r.state == 'w' and r.wait == kind
 if r and r.state == 'w' and not waiting then return 'NOTWAITING it waits for something else' end
+-- Nobody would look at what comes while the step is ending without it.
+if r and r.wait == kind and (r.state == 'r' or r.state == 'q' or r.state == 'd') then return 'NOTWAITING its time is over' end
 -- Read once before the first write, so that a key of a wrong type raises here.
 call('LLEN', P .. ':history')
 call('LLEN', P .. ':decisions')
@@ -34,6 +36,7 @@ if not waiting or p.state == 'paused' then
   call('HSET', P .. ':signals', step, answer)
   return 'KEPT'
 end
+if r.due ~= '' then timer_remove(T, plan, step, p.epoch, r) end
 local fence = p.created + tonumber(r.fence)
 answer_step(T, P, plan, step, p, r, answer, 'ckp_' .. crockford(fence, 10) .. p.tag, 10, now)
 publish(T)

@@ -40,7 +40,7 @@ local function start_step(T, id, token, worker, now)
   local p = start_facts(P)
   if p.epoch ~= epoch or p.state == 'paused' or p.state == 'cancelled' or p.state == 'completed' then return nil end
   local r = open_decode(call('HGET', P .. ':open', step))
-  if not r or not (r.state == 'q' or r.state == 'd' or (r.state == 'w' and r.wait == 't')) then return nil end
+  if not r or not (r.state == 'q' or r.state == 'd' or (r.state == 'w' and r.due ~= '')) then return nil end
   local fence = math.max(p.fence + 1, now)
   if r.state == 'w' then
     call('HINCRBY', P, 'waiting', '-1')
