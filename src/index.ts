@@ -2,6 +2,7 @@
 
 export type {
   ApproveOptions,
+  DecideOptions,
   Follow,
   ListOptions,
   SignalOptions,
@@ -55,6 +56,7 @@ export { defineHandler, type Handler, type HandlerContext } from "./define/defin
 export { definePlan, type PlanOptions, services } from "./define/define-plan.js";
 export type { Log, LogLine } from "./define/log.js";
 export type {
+  Answer,
   AnyPlan,
   Approval,
   Plan,

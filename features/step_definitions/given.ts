@@ -117,6 +117,43 @@ Given(/^the plan is "(\w+)"$/, async function (this: PlanWorld, state: string) {
   await until(`the plan to be ${state}`, async () => (await this.plan()).state === state, 20_000);
 });
 
+Given(
+  /^a plan in code whose step "([\w.-]+)" decides between "([\w.-]+)" and "([\w.-]+)"$/,
+  function (this: PlanWorld, step: string, one: string, other: string) {
+    this.place.write("plan.mjs", decidingPlan(this.place.directory, step, [one, other]));
+    this.planFile = "plan.mjs";
+  },
+);
+
+/** A plan whose first step notes each question in the ledger, as `asked`, before it does what other steps do. */
+function decidingPlan(directory: string, step: string, options: readonly string[]): string {
+  const library = new URL("../../dist/src/index.js", import.meta.url).href;
+  return `import { appendFileSync, existsSync } from "node:fs";
+import { definePlan } from "${library}";
+
+const note = (what, attempt, how) =>
+  appendFileSync("${directory}/ledger", \`\${what} \${attempt} \${process.pid} \${how}\\n\`);
+const anything = { "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) } };
+
+export default definePlan("orders", { input: anything })
+  .step("${step}", { retry: { attempts: 1 } }, async ({ decide, attempt, signal }) => {
+    const how = await decide("how", { question: "How?", options: ${JSON.stringify(options)} }, async () => {
+      note("asked", attempt, "begin");
+      return { choice: attempt % 2 === 1 ? "${options[0]}" : "${options[1]}", rationale: "it is quicker", madeBy: "a model" };
+    });
+    note("${step}", attempt, "begin");
+    while (existsSync("${directory}/hold-${step}")) {
+      signal.throwIfAborted();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    if (existsSync("${directory}/break-${step}")) throw new Error("${step} is broken");
+    note("${step}", attempt, "end");
+    return { how };
+  })
+  .step("report", async ({ outputs }) => outputs["${step}"].how);
+`;
+}
+
 /** A chain. */
 function document(steps: readonly string[]): string {
   return `plan: orders\nsteps:\n${steps.map((id) => `  - { id: ${id}, run: "${ACT_RUN}" }\n`).join("")}`;

@@ -250,6 +250,15 @@ const COMMANDS: readonly CommandSpec[] = [
     load: async () => (await import("./commands/approve.js")).approve,
   },
   {
+    name: "decide",
+    args: "<id> <step> [choice]",
+    does: "Answer what a step asks with one of its options; without a choice, say what they are",
+    formats: JSON_ONLY,
+    options: [new Option("--rationale <text>", "why, recorded with the decision")],
+    examples: ["plan decide web-42 how", "plan decide web-42 how patch --rationale 'two findings only'"],
+    load: async () => (await import("./commands/decide.js")).decide,
+  },
+  {
     name: "worker",
     args: "",
     does: "Run a worker that executes plans of a fleet, until SIGTERM drains it",
@@ -290,7 +299,7 @@ const COMMANDS: readonly CommandSpec[] = [
 ];
 
 /** Commands that the documentation announces. */
-const LATER = ["decide", "fork", "prune", "schedule", "scheduler", "schedules", "verify"];
+const LATER = ["fork", "prune", "schedule", "scheduler", "schedules", "verify"];
 
 /** Parses one command line. @throws UsageError with what was probably meant */
 export function parseCommandLine(argv: readonly string[], version: string): Parsed {

@@ -1,18 +1,18 @@
 /** Shows a plan as it moves: a live tree on a terminal, a line for each end of a step elsewhere. */
 import type { EventDocument } from "../client/documents.js";
 import type { PlanUpdate } from "../client/follow-plan.js";
-import { ApprovalPrompt } from "./approval-prompt.js";
+import { AnswerPrompt } from "./answer-prompt.js";
 import type { CommandContext } from "./context.js";
 import type { LiveTree } from "./render/live-tree.js";
 import { printable, printableText } from "./render/printable.js";
 import { StepLines } from "./render/step-lines.js";
-import { planCommand } from "./shell-words.js";
+import { answerCommand, planCommand } from "./shell-words.js";
 
 export interface ProgressOptions {
   readonly signal: AbortSignal;
   /** Events of earlier epochs are history, not progress. */
   readonly sinceEpoch: number;
-  /** Ask for approvals where a person sits at the terminal. */
+  /** Ask for approvals and choices where a person sits at the terminal. */
   readonly asks: boolean;
   /** `watch` is asked for progress, so there it is the result. */
   readonly to: "stdout" | "stderr";
@@ -29,7 +29,7 @@ export async function showProgress(
 ): Promise<PlanUpdate | null> {
   const { client, io } = context;
   const view = await openView(context, planId, options.to);
-  const prompt = options.asks && io.stdin.isTTY && io.stderr.isTTY ? new ApprovalPrompt(context, planId, view) : null;
+  const prompt = options.asks && io.stdin.isTTY && io.stderr.isTTY ? new AnswerPrompt(context, planId, view) : null;
   try {
     for await (const update of client.watch(planId, { signal: options.signal })) {
       const fresh = update.events.filter((event) => event.epoch >= options.sinceEpoch);
@@ -111,8 +111,9 @@ async function showQuestion(
   const step = steps.find((known) => known.id === event.step);
   // It may have been answered already.
   if (step?.state !== "waiting") return;
-  if (step.ask !== null) view.print(`  ${printable(step.ask.question)}`);
-  const words = event.wait === "approval" ? ["approve"] : ["signal"];
-  const data = event.wait === "approval" ? [] : ["--data", "JSON"];
-  view.print(`  Answer with: ${planCommand(...words, event.planId, event.step, ...data)}`);
+  if (step.ask !== null) {
+    const options = event.wait === "choice" ? ` (${step.ask.options.map(printable).join(", ")})` : "";
+    view.print(`  ${printable(step.ask.question)}${options}`);
+  }
+  view.print(`  Answer with: ${answerCommand(event.planId, event.step, event.wait)}`);
 }

@@ -39,6 +39,8 @@ const SYNONYMS: ReadonlyMap<string, string> = new Map([
   ["accept", "approve"],
   ["confirm", "approve"],
   ["reject", "approve"],
+  ["choose", "decide"],
+  ["answer", "decide"],
   ["serve", "worker"],
   ["work", "worker"],
   ["ping", "doctor"],

@@ -4,8 +4,9 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CompiledDefinition } from "../core/definition.js";
-import type { ResumeSummary } from "../core/eligibility.js";
+import { type ResumeSummary, waitCommand } from "../core/eligibility.js";
 import {
+  InvalidChoiceError,
   InvalidInputError,
   NotWaitingError,
   PlanNotFoundError,
@@ -15,7 +16,8 @@ import {
 } from "../core/errors.js";
 import { isId, newPlanId } from "../core/ids.js";
 import { type JsonObject, toStoredJson } from "../core/json.js";
-import { PLAN_STATES, type PlanState } from "../core/plan.js";
+import type { Ask } from "../core/outcome.js";
+import { ANSWERED_WAITS, PLAN_STATES, type PlanState, WAIT_WORDS } from "../core/plan.js";
 import type { Answerable, LogChunk, PlanStore } from "../core/ports.js";
 import type { AnyPlan, PlanHandle, PlanInput, PlanOutput } from "../define/typed-plan.js";
 import {
@@ -69,10 +71,14 @@ export interface SignalOptions {
   readonly actor?: string;
 }
 
-export interface ApproveOptions {
-  readonly reject?: boolean;
+export interface DecideOptions {
+  /** Why, recorded with the decision. */
   readonly rationale?: string;
   readonly actor?: string;
+}
+
+export interface ApproveOptions extends DecideOptions {
+  readonly reject?: boolean;
 }
 
 /** How often a plan that has stopped is read, until somebody resumes it. */
@@ -275,20 +281,33 @@ export class Client {
 
   /** Answers what an `approve` step asks. @throws NotWaitingError */
   async approve(planId: string, stepId: string, options: ApproveOptions = {}): Promise<void> {
+    await this.decide(planId, stepId, options.reject ? "reject" : "approve", options);
+  }
+
+  /**
+   * Answers what an `ask` or `approve` step asks, with one of its options.
+   * @throws InvalidChoiceError, NotWaitingError
+   */
+  async decide(planId: string, stepId: string, choice: string, options: DecideOptions = {}): Promise<void> {
     const store = await this.storeFor(planId);
     const to = await store.answerable(planId, stepId);
-    const { wait, ask } = to;
-    if (wait !== "approval" || ask === null)
-      throw new NotWaitingError(planId, stepId, "it does not wait for an approval", { wait });
-    const choice = options.reject ? "reject" : "approve";
+    const ask = askedBy(to);
+    if (!ask.options.includes(choice)) {
+      throw new InvalidChoiceError(`The answer to ${stepId} of plan ${planId}`, choice, ask.options, `plan get ${planId}`);
+    }
     const actor = options.actor ?? this.actor;
     await store.signal(to, {
-      data: toStoredJson({ choice, by: actor }, "Approval"),
+      data: toStoredJson({ choice, by: actor }, "Answer"),
       cancels: choice === "reject" && ask.onReject === "cancel",
       signalId: null,
       actor,
       choice: { question: ask.question, options: ask.options, choice, rationale: options.rationale ?? null },
     });
+  }
+
+  /** What a step asks a person. @throws NotWaitingError */
+  async asked(planId: string, stepId: string): Promise<Ask> {
+    return askedBy(await (await this.storeFor(planId)).answerable(planId, stepId));
   }
 
   /**
@@ -366,15 +385,22 @@ export class Client {
   }
 }
 
-/** Data must be for a `wait`, and fit its schema: an approval is a person's decision, and data must not open the gate. */
+/** What a step that waits for a person asks. @throws NotWaitingError */
+function askedBy({ planId, step, wait, ask }: Answerable): Ask {
+  if (wait !== null && ask !== null && ask.options.length > 0) return ask;
+  throw new NotWaitingError(planId, step.id, "it asks nobody", { wait });
+}
+
+/** Data must be for a `wait`, and fit its schema: a choice is a person's decision, and data must not open the gate. */
 async function checkSignal({ planId, step }: Answerable, data: string): Promise<void> {
-  if (step.uses === "approve") {
-    throw new NotWaitingError(planId, step.id, "it asks for an approval, not for a signal", {
-      try: `plan approve ${planId} ${step.id}`,
-    });
+  const stepId = step.id;
+  const wait = ANSWERED_WAITS.get(step.uses);
+  if (wait === undefined) {
+    throw new NotWaitingError(planId, stepId, `it runs ${step.uses} and never waits for an answer`);
   }
-  if (step.uses !== "wait") {
-    throw new NotWaitingError(planId, step.id, `it runs ${step.uses} and never waits for an answer`);
+  if (wait !== "signal") {
+    const why = `it asks for ${WAIT_WORDS[wait]}, not for a signal`;
+    throw new NotWaitingError(planId, stepId, why, { try: waitCommand(planId, { stepId, wait }) });
   }
   const { schema } = step.with;
   if (schema === undefined) return;

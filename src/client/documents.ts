@@ -5,6 +5,7 @@
 
 import type { CompiledStep } from "../core/definition.js";
 import { formatDurationMs } from "../core/duration.js";
+import { type WaitingStep, waitCommand } from "../core/eligibility.js";
 import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
 import {
@@ -164,10 +165,8 @@ function whyUnserved({ view, unserved }: PlanDetail): string | null {
 export function nextCommand(view: PlanView, state: PlanState): string | null {
   const { planId } = view.meta;
   if (isTerminal(state)) return null;
-  const asked = view.open.find((step) => step.kind === "waiting" && step.wait !== "timer");
-  if (state === "waiting" && asked?.kind === "waiting") {
-    return `plan ${asked.wait === "approval" ? "approve" : "signal"} ${planId} ${asked.stepId}`;
-  }
+  const asked = view.open.find((step): step is WaitingStep => step.kind === "waiting" && step.wait !== "timer");
+  if (state === "waiting" && asked !== undefined) return waitCommand(planId, asked);
   if (state === "queued" && view.open.some((step) => canProgress(step, view))) return null;
   if (state === "queued") return "plan worker";
   return state === "running" || state === "waiting" ? `plan watch ${planId}` : `plan resume ${planId}`;

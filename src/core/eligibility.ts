@@ -469,12 +469,14 @@ function names(steps: readonly OpenStep[]): string {
   return ids.length <= 5 ? ids.join(", ") : `${ids.slice(0, 5).join(", ")} and ${ids.length - 5} more`;
 }
 
-type WaitingStep = Extract<OpenStep, { readonly kind: "waiting" }>;
+export type WaitingStep = Extract<OpenStep, { readonly kind: "waiting" }>;
 
 function describeWait(step: WaitingStep): string {
   switch (step.wait) {
     case "approval":
       return `an approval of ${step.stepId}`;
+    case "choice":
+      return `a choice of ${step.stepId}`;
     case "signal":
       return `a signal to ${step.stepId}${due(step, "until")}`;
     case "timer":
@@ -488,10 +490,13 @@ function due({ dueAt }: WaitingStep, word: string): string {
   return dueAt === null ? "" : ` (${word} ${new Date(dueAt).toISOString()})`;
 }
 
-function waitCommand(planId: string, step: WaitingStep): string {
+/** What gives a waiting step its answer. `plan decide` without a choice names the options. */
+export function waitCommand(planId: string, step: Pick<WaitingStep, "stepId" | "wait">): string {
   switch (step.wait) {
     case "approval":
       return `plan approve ${planId} ${step.stepId}`;
+    case "choice":
+      return `plan decide ${planId} ${step.stepId}`;
     case "signal":
       return `plan signal ${planId} ${step.stepId}`;
     case "timer":

@@ -97,8 +97,22 @@ export interface OpenStepFacts {
   readonly effect: Effect;
 }
 
-/** What a step waits for: a person's approval, a signal, or a timer. */
-export type WaitKind = "approval" | "signal" | "timer";
+/** What a step waits for: a person's approval or choice, a signal, or a timer. */
+export type WaitKind = "approval" | "choice" | "signal" | "timer";
+
+/** The handlers that wait for an answer from outside, and what kind of. */
+export const ANSWERED_WAITS: ReadonlyMap<string, Exclude<WaitKind, "timer">> = new Map([
+  ["approve", "approval"],
+  ["ask", "choice"],
+  ["wait", "signal"],
+] as const);
+
+export const WAIT_WORDS: Readonly<Record<WaitKind, string>> = {
+  approval: "an approval",
+  choice: "a choice",
+  signal: "a signal",
+  timer: "a timer",
+};
 
 /** The record of a step that is done. Written once. */
 export interface StepRecord {

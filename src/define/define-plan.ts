@@ -144,6 +144,21 @@ class PlanBuilder implements AnyPlan {
     return this.#append(step, { kind: "approve", message: options.message });
   }
 
+  ask(
+    id: string,
+    options: AnyPlacement & {
+      readonly question: (StepCode & { kind: "ask" })["question"];
+      readonly options: readonly string[];
+    },
+  ): PlanBuilder {
+    const step = this.#define(id, "ask", options, [...PLACEMENT_KEYS, "question", "options"]);
+    const refuse = (fault: string) => this.#refuse(id, fault);
+    if (typeof options.question !== "function") throw refuse("has no function `question`");
+    const choices = askedOptions(options.options, refuse);
+    const definition = { ...step.definition, with: { options: choices } };
+    return this.#append({ ...step, definition }, { kind: "ask", options: choices, question: options.question });
+  }
+
   waitFor(id: string, options: AnyPlacement & WaitOptions<StandardSchemaV1, OnTimeout>): PlanBuilder {
     // Its timeout is not that of an attempt.
     const { timeout: _, ...placement } = options ?? {};
@@ -395,6 +410,15 @@ function planPhases(phases: readonly string[] | undefined, refuse: Refuse): read
   const twice = firstTwice(phases);
   if (twice !== undefined) throw refuse(`has the phase ${twice} twice`);
   return [...phases];
+}
+
+function askedOptions(options: readonly string[], refuse: Refuse): readonly string[] {
+  if (!Array.isArray(options) || options.length === 0) throw refuse("has `options` that are not a list of texts");
+  const blank = options.find((option) => typeof option !== "string" || option.trim() === "");
+  if (blank !== undefined) throw refuse(`has the option ${show(blank)}, which is no text`);
+  const twice = firstTwice(options);
+  if (twice !== undefined) throw refuse(`has the option ${show(twice)} twice`);
+  return [...options];
 }
 
 function firstTwice(ids: readonly string[]): string | undefined {

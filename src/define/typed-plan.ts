@@ -50,6 +50,15 @@ export interface Plan<
     options: Placement<S, P, N> & { readonly message: (seen: Seen<I, OutputsAbove<S, N>>) => string },
   ): Plan<In, Add<S, Id, Approval, N>, Id, P, Svc>;
 
+  /** Waits until a person chooses one of the options, with `plan decide` or `client.decide`. */
+  ask<const Id extends string, const C extends string, const N extends keyof S & string = Last>(
+    id: NewId<S, Id>,
+    options: Placement<S, P, N> & {
+      readonly question: (seen: Seen<I, OutputsAbove<S, N>>) => string;
+      readonly options: readonly C[];
+    },
+  ): Plan<In, Add<S, Id, Answer<C>, N>, Id, P, Svc>;
+
   /** Waits for data from outside. It is recorded as it was sent, and the schema is applied wherever it is read. */
   waitFor<
     const Id extends string,
@@ -90,15 +99,19 @@ export interface AnyPlan {
 export type StepCode =
   | { readonly kind: "run"; run(context: Context): Promise<unknown> }
   | { readonly kind: "approve"; message(seen: Seen): string }
+  | { readonly kind: "ask"; readonly options: readonly string[]; question(seen: Seen): string }
   | { readonly kind: "signal"; readonly schema: StandardSchemaV1 }
   | { readonly kind: "use"; readonly handler: Handler; with(seen: Seen): unknown };
 
-/** What an approved step records. */
-export interface Approval {
-  readonly choice: "approve";
-  /** Who approved. */
+/** What a step records that a person answered. */
+export interface Answer<C extends string> {
+  readonly choice: C;
+  /** Who answered. */
   readonly by: string;
 }
+
+/** What an approved step records. */
+export type Approval = Answer<"approve">;
 
 /** What the context of a step has besides, where it sees the plan's files. */
 export type WithSandbox<U extends SandboxUse> = U extends "none" ? unknown : { readonly sandbox: SandboxAccess };

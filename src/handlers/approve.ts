@@ -1,5 +1,6 @@
 /** `approve`: waits, without holding a worker, until a person approves or rejects. */
 import type { StepHandler } from "../core/handler.js";
+import { askApproval } from "./ask.js";
 import { checkFields, type Fields, field, isText, refuseFaults } from "./check-fields.js";
 
 const FIELDS: Fields = {
@@ -16,16 +17,6 @@ export const approveHandler: StepHandler = {
   check: (input) => checkFields(input, FIELDS, "declared"),
   run: async (call) => {
     refuseFaults(call, checkFields(call.with, FIELDS, "resolved"));
-    return {
-      kind: "parked",
-      wait: "approval",
-      dueInMs: null,
-      ask: {
-        question: call.with.message as string,
-        options: ["approve", "reject"],
-        onReject: call.with.onReject === "continue" ? "continue" : "cancel",
-        schema: null,
-      },
-    };
+    return askApproval(call.with.message as string, call.with.onReject === "continue" ? "continue" : "cancel");
   },
 };

@@ -2,6 +2,7 @@
 import { env } from "node:process";
 import type { StepHandler } from "../core/handler.js";
 import { approveHandler } from "./approve.js";
+import { askHandler } from "./ask.js";
 import { createHttpHandler } from "./http.js";
 import { noopHandler } from "./noop.js";
 import { createShellHandler } from "./shell.js";
@@ -22,6 +23,7 @@ export function builtinHandlers(options: BuiltinHandlerOptions = {}): ReadonlyMa
     createHttpHandler(options.payloadLimitBytes),
     sleepHandler,
     waitHandler,
+    askHandler,
     approveHandler,
     noopHandler,
   ];

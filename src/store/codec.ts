@@ -74,10 +74,11 @@ function decodeStop(text: string, pausing: string): PlanStop | null {
 
 const WAITS: ReadonlyMap<string, WaitKind> = new Map([
   ["a", "approval"],
+  ["c", "choice"],
   ["s", "signal"],
   ["t", "timer"],
 ]);
-export const WAIT_LETTERS: Readonly<Record<WaitKind, string>> = { approval: "a", signal: "s", timer: "t" };
+export const WAIT_LETTERS: Readonly<Record<WaitKind, string>> = { approval: "a", choice: "c", signal: "s", timer: "t" };
 
 /** `text` is state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|traits; see lua/plan-core.lua. */
 export function decodeOpenStep(stepId: string, text: string, createdAt: number): OpenStep {

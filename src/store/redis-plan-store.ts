@@ -13,7 +13,7 @@ import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
 import { checkpointId, decisionId, newPlanTag } from "../core/ids.js";
 import { digestOf, type Json } from "../core/json.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
-import { type PlanMeta, type PlanView, planState, type StepRecord, type WorkerView } from "../core/plan.js";
+import { ANSWERED_WAITS, type PlanMeta, type PlanView, planState, type StepRecord, type WorkerView } from "../core/plan.js";
 import type {
   Answerable,
   ListedPlan,
@@ -39,6 +39,7 @@ import {
   type EventBase,
   oneField,
   pairs,
+  WAIT_LETTERS,
   type WorkerReply,
 } from "./codec.js";
 import { describeUrl, requireSuitable } from "./connect.js";
@@ -542,7 +543,7 @@ export class RedisPlanStore implements PlanStore {
           this.keys.base,
           planId,
           stepId,
-          step.uses === "approve" ? "a" : "s",
+          WAIT_LETTERS[ANSWERED_WAITS.get(step.uses) ?? "signal"],
           // An id stands for one signal to one step.
           answer.signalId === null ? "" : `${stepId}/${answer.signalId}`,
           answer.cancels ? "cancel" : "",

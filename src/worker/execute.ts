@@ -17,6 +17,7 @@ import { toStepHandler } from "../define/define-handler.js";
 import { type Log, logTo } from "../define/log.js";
 import { parseInput } from "../define/parse-input.js";
 import type { AnyPlan, StepCode } from "../define/typed-plan.js";
+import { askApproval, askPerson } from "../handlers/ask.js";
 import { waitHandler } from "../handlers/wait.js";
 import type { Attempt } from "./attempt.js";
 import { insist } from "./insist.js";
@@ -167,12 +168,9 @@ async function runCode(
   };
   switch (code.kind) {
     case "approve":
-      return {
-        kind: "parked",
-        wait: "approval",
-        dueInMs: null,
-        ask: { question: code.message(seen), options: ["approve", "reject"], onReject: "cancel", schema: null },
-      };
+      return askApproval(code.message(seen), "cancel");
+    case "ask":
+      return askPerson(code.question(seen), code.options);
     case "use": {
       const declared = compiled.steps.get(step.stepId)!;
       const call = handlerCall(attempt, environment, compiled, declared, payloads.workdir, {

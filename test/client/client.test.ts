@@ -137,6 +137,64 @@ describe("a plan in code", () => {
   });
 });
 
+describe("a step that asks", () => {
+  const how = definePlan("how", { input: z.object({}) })
+    .ask("choose", { question: () => "How?", options: ["patch", "rewrite"] })
+    .step("fix", async ({ outputs }) => `${outputs.choose.choice} by ${outputs.choose.by}`);
+
+  test("takes one of its options, once, and records who chose and why", async () => {
+    const worker = createWorker({ redis: inject("redisUrl"), prefix, plans: [how], services: {} });
+    workers.push(worker);
+    await worker.start();
+    const plan = await client.submit(how, {}, { planId: "how-1" });
+    await until("the question", async () => (await client.summary("how-1")).state === "waiting");
+
+    expect(await client.get("how-1")).toMatchObject({
+      why: "waits for a choice of choose",
+      try: "plan decide how-1 choose",
+      steps: [{ wait: "choice", ask: { question: "How?", options: ["patch", "rewrite"] } }, {}],
+    });
+    await expect(client.decide("how-1", "choose", "both")).rejects.toMatchObject({
+      code: "INVALID_CHOICE",
+      details: { choice: "both", options: ["patch", "rewrite"] },
+    });
+    await expect(client.approve("how-1", "choose")).rejects.toMatchObject({ code: "INVALID_CHOICE" });
+    await expect(client.signal("how-1", "choose", { choice: "patch" })).rejects.toMatchObject({
+      code: "NOT_WAITING",
+      try: "plan decide how-1 choose",
+    });
+    await expect(client.decide("how-1", "fix", "patch")).rejects.toMatchObject({ code: "NOT_WAITING" });
+    await expect(client.resume("how-1")).rejects.toMatchObject({
+      code: "PLAN_WAITING",
+      try: "plan decide how-1 choose",
+    });
+
+    await client.decide("how-1", "choose", "patch", { actor: "ada", rationale: "two findings only" });
+
+    expect(await plan.result()).toBe("patch by ada");
+    expect((await client.decisions("how-1")).at(-1)).toMatchObject({
+      step: "choose",
+      key: null,
+      question: "How?",
+      options: ["patch", "rewrite"],
+      choice: "patch",
+      rationale: "two findings only",
+      madeBy: "ada",
+    });
+    await expect(client.decide("how-1", "choose", "rewrite")).rejects.toMatchObject({ code: "NOT_WAITING" });
+  });
+
+  test("an approval is such a question", async () => {
+    await aWorker();
+    const plan = await client.submit(order, { item: "tea", at: "2026-01-01" }, { planId: "order-decided" });
+    await until("the approval", async () => (await client.summary("order-decided")).state === "waiting");
+
+    await client.decide("order-decided", "sign-off", "reject", { actor: "sam" });
+
+    await expect(plan.result()).rejects.toMatchObject({ code: "PLAN_TERMINAL" });
+  });
+});
+
 describe("a resume that is refused", () => {
   test("throws the code and what a dry-run would have shown", async () => {
     await client.submit(order, { item: "tea", at: "2026-01-01" }, { planId: "order-live" });

@@ -164,6 +164,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
 
   test.each([
     ["approval", null, "an approval of fix", "plan approve web-42 fix"],
+    ["choice", null, "a choice of fix", "plan decide web-42 fix"],
     ["signal", null, "a signal to fix", "plan signal web-42 fix"],
     ["timer", NOW + 1_000, "the timer of fix (due 2026-01-01T12:00:01.000Z)", "plan watch web-42"],
     ["timer", null, "the timer of fix", "plan watch web-42"],

@@ -98,6 +98,7 @@ describe("what a plan declares", () => {
     const plan = definePlan("web", { input })
       .step("run", async () => 1)
       .approve("sign-off", { message: () => "Go?" })
+      .ask("how", { question: () => "How?", options: ["a", "b"] })
       .waitFor("ci", { signal: z.object({ ok: z.boolean() }) })
       .use("tell", notify, { with: () => ({ text: "done" }) });
 
@@ -105,9 +106,12 @@ describe("what a plan declares", () => {
     expect(definition.steps.map((step) => [step.id, step.uses, step.needs])).toEqual([
       ["run", "code", []],
       ["sign-off", "approve", ["run"]],
-      ["ci", "wait", ["sign-off"]],
+      ["how", "ask", ["sign-off"]],
+      ["ci", "wait", ["how"]],
       ["tell", "notify", ["ci"]],
     ]);
+    // What there is to choose from is part of what the step declares.
+    expect(definition.steps[2]!.with).toEqual({ options: ["a", "b"] });
     expect(JSON.parse(JSON.stringify(definition))).toEqual(definition);
   });
 
@@ -283,7 +287,7 @@ describe("a plan never changes", () => {
     );
   });
 
-  test("a chain of 100,000 steps is defined and compiled, and the next step is refused", () => {
+  test("a chain of 100,000 steps is defined and compiled, and the next step is refused", { timeout: 60_000 }, () => {
     let plan = definePlan("long", { input }) as unknown as Loose;
     for (let i = 1; i <= 100_000; i++) plan = plan.step(`s${i}`, async () => i);
 
@@ -372,6 +376,18 @@ describe("what can't be defined is refused where it is written", () => {
     ["nothing but an id", () => base.step("c"), "has undefined for its options"],
     ["text for a function", () => base.step("c", {}, "run"), "has no function to run"],
     ["an approval without a message", () => base.approve("c", {}), "has no function `message`"],
+    ["a question that is none", () => base.ask("c", { options: ["a"] }), "has no function `question`"],
+    [
+      "a question without options",
+      () => base.ask("c", { question: () => "", options: [] }),
+      "has `options` that are not a list of texts",
+    ],
+    [
+      "a blank option",
+      () => base.ask("c", { question: () => "", options: [" "] }),
+      'has the option " ", which is no text',
+    ],
+    ["an option twice", () => base.ask("c", { question: () => "", options: ["a", "a"] }), 'has the option "a" twice'],
     ["a wait without a schema", () => base.waitFor("c", { signal: {} }), "has no Standard Schema in `signal`"],
     ["a wait of no time", () => base.waitFor("c", { signal: input, timeout: 0 }), "has a timeout of 0"],
     [
@@ -471,6 +487,7 @@ describe("what can't be defined is refused where it is written", () => {
 interface Loose extends AnyPlan {
   step(...args: unknown[]): Loose;
   approve(...args: unknown[]): Loose;
+  ask(...args: unknown[]): Loose;
   waitFor(...args: unknown[]): Loose;
   use(...args: unknown[]): Loose;
 }

@@ -6,12 +6,13 @@ import { aCall } from "./handler-call.js";
 const handlers = builtinHandlers();
 const sleep = handlers.get("sleep")!;
 const approve = handlers.get("approve")!;
+const ask = handlers.get("ask")!;
 const wait = handlers.get("wait")!;
 const noop = handlers.get("noop")!;
 const WOKEN = { by: "timer", parkedAt: 1 } as const;
 
-test("a worker has six handlers, each under its own name", () => {
-  expect([...handlers.keys()]).toEqual(["shell", "http", "sleep", "wait", "approve", "noop"]);
+test("a worker has seven handlers, each under its own name", () => {
+  expect([...handlers.keys()]).toEqual(["shell", "http", "sleep", "wait", "ask", "approve", "noop"]);
   expect([...handlers.values()].map((handler) => handler.name)).toEqual([...handlers.keys()]);
 });
 
@@ -99,6 +100,40 @@ describe("approve", () => {
     expect(approve.check({ message: " " })).toEqual([
       { path: "message", message: "message must be a non-empty string" },
     ]);
+  });
+});
+
+describe("ask", () => {
+  test.each(["question", "message"])("parks the step with its %s and its options", async (word) => {
+    expect(await ask.run(aCall({ [word]: "How?", options: ["patch", "rewrite"] }))).toEqual({
+      kind: "parked",
+      wait: "choice",
+      dueInMs: null,
+      ask: { question: "How?", options: ["patch", "rewrite"], onReject: "continue", schema: null },
+    });
+  });
+
+  test.each([
+    [{ options: ["a"] }, ["", "exactly one of question and message must be there"]],
+    [{ question: "a?", message: "b?", options: ["a"] }, ["", "exactly one of question and message must be there"]],
+    [{ question: "a?" }, ["", "options is missing"]],
+    [{ question: "a?", options: [] }, ["options", "options must be a list of non-empty strings"]],
+    [{ question: "a?", options: "a, b" }, ["options", "options must be a list of non-empty strings"]],
+    [{ question: "a?", options: ["a", ""] }, ["options[1]", "options[1] must be a non-empty string"]],
+    [{ question: "a?", options: ["a", "b", "a"] }, ["options", 'options names "a" twice']],
+    [
+      { question: "a?", options: ["a"], default: "a" },
+      ["default", "unknown key default; known are question, message, options"],
+    ],
+  ])("says what is wrong with %j", async (input, [path, message]) => {
+    expect(ask.check(input)).toEqual([{ path, message }]);
+    await expect(ask.run(aCall(input))).rejects.toThrow(NonRetryableError);
+  });
+
+  test("options may be what an expression becomes; what it became is checked by the attempt", async () => {
+    expect(ask.check({ question: "How?", options: `\${{ steps.scan.output.ways }}` })).toEqual([]);
+    expect(ask.check({ question: "How?", options: [`\${{ input.a }}`, `\${{ input.a }}`] })).toEqual([]);
+    await expect(ask.run(aCall({ question: "How?", options: ["a", "a"] }))).rejects.toThrow('names "a" twice');
   });
 });
 

@@ -219,6 +219,10 @@ export function whatDoesNotCompile(git: Git): void {
   waited.step("d", async ({ outputs }) => outputs.c.ok);
   // @ts-expect-error a wait fails or continues
   base.waitFor("c", { signal: z.object({}), timeout: "30m", onTimeout: "retry" });
+  // @ts-expect-error an answer is one of the options
+  base.ask("c", { question: () => "How?", options: ["a"] }).step("d", async ({ outputs }) => outputs.c.choice === "b");
+  // @ts-expect-error a question has options
+  base.ask("c", { question: () => "How?" });
   // @ts-expect-error a signal has a schema
   base.waitFor("c", { needs: ["a"] });
   // @ts-expect-error wrong input

@@ -1,6 +1,7 @@
 /** One event of a plan's history as one line. */
 import type { EventDocument } from "../../client/documents.js";
 import { formatDurationMs } from "../../core/duration.js";
+import { WAIT_WORDS } from "../../core/plan.js";
 import { localTime } from "./marks.js";
 import { printable } from "./printable.js";
 import type { Colors } from "./terminal.js";
@@ -28,7 +29,7 @@ function describeEvent(event: EventDocument): string {
       return `${printable(event.step)}  attempt ${event.attempt} lost with worker ${printable(event.workerId)}`;
     case "step.waiting": {
       const due = event.dueAt === null ? "" : ` until ${localTime(new Date(event.dueAt).toISOString())}`;
-      return `${printable(event.step)}  for ${event.wait === "approval" ? "an approval" : `a ${event.wait}`}${due}`;
+      return `${printable(event.step)}  for ${WAIT_WORDS[event.wait]}${due}`;
     }
     case "decision.recorded":
       return `${printable(event.step)}  ${printable(event.decisionId)}${by(event.actor)}`;

@@ -2,6 +2,7 @@
 import type { EventDocument, PlanDocument, StepState } from "../../client/documents.js";
 import type { PlanUpdate } from "../../client/follow-plan.js";
 import { formatDurationMs } from "../../core/duration.js";
+import { WAIT_WORDS } from "../../core/plan.js";
 import type { TextSink } from "../io.js";
 import { fitTo, LiveFrame } from "./live-frame.js";
 import { stepMark } from "./marks.js";
@@ -104,10 +105,7 @@ export class LiveTree {
         row.durationMs = row.startedAt === null ? null : at - row.startedAt;
         break;
       case "step.waiting":
-        set(
-          "waiting",
-          event.wait === "timer" ? "" : `waits for ${event.wait === "approval" ? "an approval" : "a signal"}`,
-        );
+        set("waiting", event.wait === "timer" ? "" : `waits for ${WAIT_WORDS[event.wait]}`);
         break;
       case "step.crashed":
         set("lost", "its worker was lost");

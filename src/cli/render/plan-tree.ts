@@ -181,6 +181,8 @@ function waiting(step: StepDocument): string {
   switch (step.wait) {
     case "approval":
       return `waits for an approval: ${printable(step.ask?.question ?? "")}`;
+    case "choice":
+      return `waits for a choice: ${printable(step.ask?.question ?? "")} (${(step.ask?.options ?? []).map(printable).join(", ")})`;
     case "signal":
       return "waits for a signal";
     case "timer":

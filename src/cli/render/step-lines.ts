@@ -1,6 +1,7 @@
 /** What happened to a step, in one line for a log: `✔ build 1.2s`. */
 import type { EventDocument } from "../../client/documents.js";
 import { formatDurationMs } from "../../core/duration.js";
+import { WAIT_WORDS } from "../../core/plan.js";
 import { localTime, stepMark } from "./marks.js";
 import { printable } from "./printable.js";
 import type { Colors } from "./terminal.js";
@@ -52,16 +53,8 @@ export class StepLines {
 }
 
 function waitsFor(event: Extract<EventDocument, { type: "step.waiting" }>): string {
-  switch (event.wait) {
-    case "approval":
-      return "waits for an approval";
-    case "signal":
-      return "waits for a signal";
-    case "timer":
-      return event.dueAt === null ? "waits" : `waits until ${localTime(new Date(event.dueAt).toISOString())}`;
-    default:
-      return event.wait satisfies never;
-  }
+  if (event.wait !== "timer") return `waits for ${WAIT_WORDS[event.wait]}`;
+  return event.dueAt === null ? "waits" : `waits until ${localTime(new Date(event.dueAt).toISOString())}`;
 }
 
 function because(reason: string | null): string {

@@ -3,7 +3,7 @@
   completes the step here and now.
 
   KEYS, ARGV[1…9] and what it returns: see ending.lua
-  ARGV[10] what it waits for: a (approval), s (signal), t (timer)   ARGV[11] ms until the timer, or the wait, is over, or empty
+  ARGV[10] what it waits for: a (approval), c (choice), s (signal), t (timer)   ARGV[11] ms until the timer, or the wait, is over, or empty
   ARGV[12] what is asked (JSON), or empty   ARGV[13] checkpoint id   ARGV[14…] successors: step, number of needs, queue, phase, traits
 ]]
 --#include ending.lua

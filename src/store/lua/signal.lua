@@ -3,7 +3,7 @@
   wait yet, or of a paused plan, is kept until it does.
 
   KEYS[1] <tag>:plan:<id>   hash   and the other keys of the plan, its queues and the jobs it adds
-  ARGV[1] key prefix of the shard   ARGV[2] plan   ARGV[3] step   ARGV[4] what kind of wait it answers: a or s
+  ARGV[1] key prefix of the shard   ARGV[2] plan   ARGV[3] step   ARGV[4] what kind of wait it answers: a, c or s
   ARGV[5] signal id or empty   ARGV[6] effect: empty or cancel   ARGV[7] actor   ARGV[8] decision (JSON) or empty
   ARGV[9] output (JSON)   ARGV[10…] successors: step, number of needs, queue, phase, traits
 
@@ -30,7 +30,7 @@ call('LLEN', P .. ':decisions')
 call('HSTRLEN', P .. ':out', step)
 call('HLEN', P .. ':needs')
 local answer = answer_encode(ARGV[6], ARGV[7], ARGV[8], ARGV[9])
-if kind == 'a' and not waiting then return 'NOTWAITING it has not asked yet' end
+if kind ~= 's' and not waiting then return 'NOTWAITING it has not asked yet' end
 if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'signal:' .. ARGV[5], now_text) end
 if not waiting or p.state == 'paused' then
   call('HSET', P .. ':signals', step, answer)

@@ -36,6 +36,22 @@ test("a typed rejection cancels the plan", async () => {
   expect(stdout).toContain("Plan gate-no is cancelled");
 });
 
+test("a choice is taken from the options that are shown, and nothing else", async () => {
+  cli.file(
+    "how.yaml",
+    'plan: how\nsteps: [{ id: how, uses: ask, with: { question: "How?", options: [patch, rewrite] } }]\n',
+  );
+  const running = cli.startAtTerminal("run", "how.yaml", "--id", "how-1", "--actor", "ada");
+  await said(running, "how: How? [patch/rewrite] ");
+
+  running.stdin.write("both\n");
+  await said(running, "the options are patch, rewrite\nType one of the options: ");
+  running.stdin.write("patch\n");
+
+  expect((await running.ended).code).toBe(0);
+  expect((await cli.json("decisions", "how-1")).at(-1)).toMatchObject({ step: "how", choice: "patch", made_by: "ada" });
+});
+
 test("when stdin ends, the command that answers is told, and somebody else's answer is taken", async () => {
   const running = cli.startAtTerminal("run", "gate.yaml", "--id", "gate-eof");
   await said(running, "[approve/reject]");
