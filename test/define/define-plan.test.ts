@@ -295,7 +295,7 @@ describe("a plan never changes", () => {
     expect(() => plan.step("more", async () => 0)).toThrow(
       new InvalidDefinitionError('Step "more" of plan long', "is step 100001; a plan may have 100000"),
     );
-  }, 20_000);
+  });
 });
 
 describe("what can't be defined is refused where it is written", () => {
