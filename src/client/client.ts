@@ -293,7 +293,12 @@ export class Client {
     const to = await store.answerable(planId, stepId);
     const ask = askedBy(to);
     if (!ask.options.includes(choice)) {
-      throw new InvalidChoiceError(`The answer to ${stepId} of plan ${planId}`, choice, ask.options, `plan get ${planId}`);
+      throw new InvalidChoiceError(
+        `The answer to ${stepId} of plan ${planId}`,
+        choice,
+        ask.options,
+        `plan get ${planId}`,
+      );
     }
     const actor = options.actor ?? this.actor;
     await store.signal(to, {

@@ -13,7 +13,14 @@ import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
 import { checkpointId, decisionId, newPlanTag } from "../core/ids.js";
 import { digestOf, type Json } from "../core/json.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
-import { ANSWERED_WAITS, type PlanMeta, type PlanView, planState, type StepRecord, type WorkerView } from "../core/plan.js";
+import {
+  ANSWERED_WAITS,
+  type PlanMeta,
+  type PlanView,
+  planState,
+  type StepRecord,
+  type WorkerView,
+} from "../core/plan.js";
 import type {
   Answerable,
   ListedPlan,
