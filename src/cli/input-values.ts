@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { InvalidInputError, UsageError } from "../core/errors.js";
 import { parseInputPairs, validateInput } from "../core/input.js";
-import { toStoredJson } from "../core/json.js";
+import { parseJson, toStoredJson } from "../core/json.js";
 import type { Io } from "./io.js";
 import type { LoadedDefinition } from "./load-definition.js";
 
@@ -32,7 +32,7 @@ export async function jsonValue(option: string, value: string, io: Io): Promise<
   const source = value === "@-" ? "stdin" : value.startsWith("@") ? value.slice(1) : option;
   const content = await readValue(option, value, io);
   try {
-    return JSON.parse(content);
+    return parseJson(content);
   } catch (cause) {
     throw new InvalidInputError(`The JSON of ${source}`, [{ path: "", message: (cause as Error).message }]);
   }

@@ -82,7 +82,9 @@ export class WaymarkError extends Error {
 
 export class PlanNotFoundError extends WaymarkError {
   constructor(readonly planId: string) {
-    super("PLAN_NOT_FOUND", `No plan ${planId} in this store`, { details: { plan_id: planId }, try: "plan list" });
+    // What is longer than an id can be is no id, and would bury the message.
+    const shown = planId.length <= 128 ? planId : `${planId.slice(0, 128)}…`;
+    super("PLAN_NOT_FOUND", `No plan ${shown} in this store`, { details: { plan_id: shown }, try: "plan list" });
   }
 }
 

@@ -5,7 +5,7 @@
 import type { AnySchema, ErrorObject, ValidateFunction } from "ajv";
 import { InvalidInputError, UsageError } from "./errors.js";
 import { formatPath, type Segment } from "./expression.js";
-import type { Json, JsonObject } from "./json.js";
+import { type Json, type JsonObject, parseJson } from "./json.js";
 import { suggestion } from "./nearest.js";
 
 export interface SchemaFault {
@@ -294,17 +294,15 @@ function propertyOf(schema: JsonObject | null, name: string): Readonly<Record<st
 
 function readPairValue(text: string, schema: Readonly<Record<string, unknown>>): Json {
   const types = typesOf(schema);
-  const value = parseJson(text);
+  const value = readJson(text);
   if (value === undefined) return text;
   if (types.length > 0) return types.includes("string") && !types.some((type) => hasType(value, type)) ? text : value;
   return value;
 }
 
-function parseJson(text: string): Json | undefined {
+function readJson(text: string): Json | undefined {
   try {
-    const value = JSON.parse(text) as Json;
-    // Digits beyond what a number holds are an identifier, and must not be rounded.
-    return Number.isInteger(value) && !Number.isSafeInteger(value) ? undefined : value;
+    return parseJson(text);
   } catch {
     return undefined;
   }

@@ -22,6 +22,25 @@ export function toStoredJson(value: unknown, what: string, limitBytes = DEFAULT_
   return text;
 }
 
+/** Fewer digits are held by any number; only where there are more, a text is looked through. */
+const LONG_NUMBER = /\d{16}/;
+const STRINGS_AND_NUMBERS = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+
+/**
+ * Reads JSON from outside. A whole number that would be rounded becomes the text of its digits: it is an identifier.
+ * @throws SyntaxError
+ */
+export function parseJson(text: string): Json {
+  const value = JSON.parse(text) as Json;
+  if (!LONG_NUMBER.test(text)) return value;
+  const exact = text.replace(STRINGS_AND_NUMBERS, (token) => (isRounded(token) ? `"${token}"` : token));
+  return JSON.parse(exact) as Json;
+}
+
+function isRounded(token: string): boolean {
+  return /^-?\d{16,}$/.test(token) && String(Number(token)) !== token;
+}
+
 /** The same JSON for equal values, whatever the order of their keys. */
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item ?? null)).join(",")}]`;

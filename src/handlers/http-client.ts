@@ -11,7 +11,7 @@ import type { LookupFunction } from "node:net";
 import { formatDurationMs } from "../core/duration.js";
 import { NonRetryableError, RetryAfterError } from "../core/errors.js";
 import type { HandlerCall } from "../core/handler.js";
-import { type Json, toStoredJson } from "../core/json.js";
+import { type Json, parseJson, toStoredJson } from "../core/json.js";
 import { type AllowEntry, allowsAddress, allowsHost, parseAddress, specialKind } from "./address-guard.js";
 import { coded } from "./coded-error.js";
 
@@ -275,7 +275,7 @@ function parseBody(body: Buffer, response: IncomingMessage, limitBytes: number):
   const type = response.headers["content-type"] ?? "";
   if (/^[^;]*[/+]json\s*(;|$)/i.test(type)) {
     try {
-      const value = JSON.parse(body.toString("utf8")) as Json;
+      const value = parseJson(body.toString("utf8"));
       toStoredJson(value, "body", limitBytes);
       return value;
     } catch {

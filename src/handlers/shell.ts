@@ -3,7 +3,7 @@ import { stat } from "node:fs/promises";
 import { StringDecoder } from "node:string_decoder";
 import { NonRetryableError } from "../core/errors.js";
 import { type HandlerCall, isReservedVariable, type StepHandler } from "../core/handler.js";
-import { DEFAULT_PAYLOAD_LIMIT_BYTES, type Json, toStoredJson } from "../core/json.js";
+import { DEFAULT_PAYLOAD_LIMIT_BYTES, type Json, parseJson, toStoredJson } from "../core/json.js";
 import { checkFields, type Fields, field, isText, refuseFaults } from "./check-fields.js";
 import { coded } from "./coded-error.js";
 import { type GroupEnd, runInGroup } from "./process-group.js";
@@ -166,7 +166,7 @@ function outputOf(stdout: TailBuffer, limitBytes: number): Json {
 /** Undefined where it isn't JSON, or is JSON that can't be held: too large, too deep, a number beyond all bounds. */
 function parseStorable(text: string, limitBytes: number): Json | undefined {
   try {
-    const value = JSON.parse(text) as Json;
+    const value = parseJson(text);
     toStoredJson(value, "stdout", limitBytes);
     return value;
   } catch {

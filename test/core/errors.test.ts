@@ -285,3 +285,7 @@ test("what handlers throw to steer retries has names of its own and no codes", (
   expect(new errors.NonRetryableError("never")).toMatchObject({ name: "NonRetryableError", message: "never" });
   expect(later).not.toBeInstanceOf(WaymarkError);
 });
+
+test("what is too long for an id is cut in the message", () => {
+  expect(new errors.PlanNotFoundError("x".repeat(5_000)).message).toBe(`No plan ${"x".repeat(128)}… in this store`);
+});

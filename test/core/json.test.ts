@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { InvalidInputError, PayloadTooLargeError } from "../../src/core/errors.js";
-import { canonicalJson, digestOf, toStoredJson } from "../../src/core/json.js";
+import { canonicalJson, digestOf, parseJson, toStoredJson } from "../../src/core/json.js";
 
 test("any JSON value is stored as itself", () => {
   fc.assert(
@@ -51,6 +51,30 @@ test("an object without a prototype is plain", () => {
 test("the limit counts bytes, not characters", () => {
   expect(toStoredJson("é".repeat(4), "Output", 10)).toBe('"éééé"');
   expect(() => toStoredJson("é".repeat(5), "Output", 10)).toThrow(new PayloadTooLargeError("Output", 12, 10));
+});
+
+test("whole numbers that would be rounded are read as text, wherever they stand", () => {
+  const text = `{"id":12345678901234567890,"ids":[-9007199254740993,1],"in 1234567890123456789":"9007199254740993 \\" 9007199254740993"}`;
+
+  expect(parseJson(text)).toEqual({
+    id: "12345678901234567890",
+    ids: ["-9007199254740993", 1],
+    "in 1234567890123456789": '9007199254740993 " 9007199254740993',
+  });
+  expect(parseJson("9007199254740991")).toBe(9007199254740991);
+  expect(parseJson("100000000000000000000")).toBe(1e20);
+  expect(parseJson("1.2345678901234567890")).toBe(1.2345678901234567);
+  expect(parseJson("1e300")).toBe(1e300);
+  expect(() => parseJson("{12345678901234567890")).toThrow(SyntaxError);
+});
+
+test("reading any JSON gives what JSON.parse gives, but for such numbers", () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), fc.maxSafeInteger(), (value, number) => {
+      const text = JSON.stringify([value, number, JSON.stringify(value)]);
+      expect(parseJson(text)).toEqual(JSON.parse(text));
+    }),
+  );
 });
 
 test("equal values have one canonical text and digest, whatever the order of their keys", () => {

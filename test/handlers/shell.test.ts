@@ -39,6 +39,7 @@ describe("the output of a step", () => {
     ["true", { stdout: "" }],
     ["echo only talk >&2", { stdout: "" }],
     ["echo 1e999", { stdout: "1e999" }],
+    [`echo '{"id":12345678901234567890}'`, { id: "12345678901234567890" }],
   ])("%s", async (run, output) => {
     expect(await shell.run(inFolder({ run }))).toEqual({ kind: "completed", output });
   });
