@@ -17,7 +17,6 @@ import {
   mkdirSync,
   openSync,
   readlinkSync,
-  rmdirSync,
   type Stats,
   symlinkSync,
   unlinkSync,
@@ -34,6 +33,7 @@ import { FileRules } from "./file-rules.js";
 import type { DirectoryEntry, Entry, FileEntry, LinkEntry } from "./manifest.js";
 import { readManifest } from "./read-manifest.js";
 import { readSteadily, SMALL_BYTES } from "./read-steadily.js";
+import { removeTree } from "./remove-tree.js";
 import { namesIn } from "./scan.js";
 import type { StatCache, StatCaches } from "./stat-cache.js";
 import { TimeSlices } from "./time-slices.js";
@@ -56,6 +56,7 @@ export async function restoreSnapshot(
   { store, caches, atPoint }: RestoreTools,
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  signal?.throwIfAborted();
   const entries = await readManifest(store, digest);
   makeRoot(path);
   const beneath = new Beneath(path);
@@ -227,16 +228,7 @@ class Restore {
 
   /** Whatever it is, with all that is in it: a directory that isn't part of the snapshot goes with what is ignored there. */
   private async remove(path: BytePath): Promise<void> {
-    if (this.slices.isOver) await this.slices.next();
-    const stat = this.statOf(path);
-    if (stat === undefined) return;
-    if (stat.isDirectory()) {
-      this.beneath.openUp(path);
-      for (const name of namesIn(this.beneath.enter(path))) await this.remove(join(path, name));
-      rmdirSync(this.beneath.at(path));
-    } else {
-      unlinkSync(this.beneath.at(path));
-    }
+    await removeTree(this.beneath, path, this.slices);
     this.atPoint("restore.removed");
   }
 

@@ -37,6 +37,7 @@ export async function takeSnapshot(
   signal: AbortSignal | undefined,
 ): Promise<TakenSnapshot> {
   const { store, caches, limits, atPoint } = tools;
+  signal?.throwIfAborted();
   const slices = new TimeSlices(signal);
   const beneath = new Beneath(path);
   const cache = caches.open(beneath.rootStat, true);
