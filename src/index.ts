@@ -42,6 +42,7 @@ export {
   PlanNotFoundError,
   RetryAfterError,
   StepFailedError,
+  StepQuarantinedError,
   StoreUnavailableError,
   StoreUnsuitableError,
   UsageError,

@@ -11,6 +11,7 @@ import {
   NotWaitingError,
   PlanNotFoundError,
   StepFailedError,
+  StepQuarantinedError,
   UsageError,
   WaymarkError,
 } from "../core/errors.js";
@@ -318,7 +319,7 @@ export class Client {
   /**
    * What the plan's last step recorded, once the plan is completed. A plan that is paused or interrupted is waited
    * for: somebody may resume it.
-   * @throws StepFailedError when it failed; WaymarkError PLAN_TERMINAL when it was cancelled
+   * @throws StepFailedError or StepQuarantinedError when it failed; WaymarkError PLAN_TERMINAL when it was cancelled
    */
   async result(planId: string, options: Follow = {}): Promise<unknown> {
     for (;;) {
@@ -341,11 +342,13 @@ export class Client {
   }
 
   /** Why a failed plan failed. */
-  async failure(planId: string): Promise<StepFailedError> {
+  async failure(planId: string): Promise<StepFailedError | StepQuarantinedError> {
     const { view, errors } = await (await this.storeFor(planId)).detail(planId);
     const step = view.open.find((open) => open.kind === "failed");
-    const error = step && errors.get(step.stepId);
-    return new StepFailedError(planId, step?.stepId ?? "unknown", error?.message ?? "no reason was recorded");
+    const stepId = step?.stepId ?? "unknown";
+    const reason = errors.get(stepId)?.message ?? "no reason was recorded";
+    if (step?.quarantined) return new StepQuarantinedError(planId, stepId, reason);
+    return new StepFailedError(planId, stepId, reason);
   }
 
   /** Closes what it opened. Safe before the first use, and twice. */

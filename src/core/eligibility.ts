@@ -209,7 +209,7 @@ export function explainState(view: PlanView, state: PlanState): string {
       return `${names(active)} ${active.length === 1 ? "is" : "are"} queued`;
     }
     case "failed":
-      return `${names(view.open.filter((step) => step.kind === "failed"))} failed`;
+      return explainFailure(view.open.filter((step) => step.kind === "failed"));
     case "waiting":
       return `waits for ${view.open
         .filter((step) => step.kind === "waiting")
@@ -242,6 +242,13 @@ export function explainState(view: PlanView, state: PlanState): string {
 function byWhom(stop: PlanStop | null): string {
   if (stop === null) return "";
   return ` by ${stop.by}${stop.reason === null ? "" : `: ${stop.reason}`}`;
+}
+
+function explainFailure(failed: readonly FailedStep[]): string {
+  const killers = failed.filter((step) => step.quarantined);
+  if (killers.length === 0) return `${names(failed)} failed`;
+  const taken = `${names(killers)} ${killers.length === 1 ? "was" : "were"} taken out after killing workers`;
+  return killers.length === failed.length ? taken : `${names(failed)} failed; ${taken}`;
 }
 
 /** A private queue's name says nothing to people. */
@@ -469,6 +476,7 @@ function names(steps: readonly OpenStep[]): string {
   return ids.length <= 5 ? ids.join(", ") : `${ids.slice(0, 5).join(", ")} and ${ids.length - 5} more`;
 }
 
+type FailedStep = Extract<OpenStep, { readonly kind: "failed" }>;
 export type WaitingStep = Extract<OpenStep, { readonly kind: "waiting" }>;
 
 function describeWait(step: WaitingStep): string {

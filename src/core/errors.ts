@@ -240,6 +240,20 @@ export class StepFailedError extends WaymarkError {
   }
 }
 
+/** A step was taken out because it kills its workers. */
+export class StepQuarantinedError extends WaymarkError {
+  constructor(
+    readonly planId: string,
+    readonly stepId: string,
+    reason: string,
+  ) {
+    super("STEP_QUARANTINED", `Step ${stepId} of plan ${planId} was taken out: ${reason}`, {
+      details: { plan_id: planId, step: stepId, reason },
+      try: `plan get ${planId}`,
+    });
+  }
+}
+
 /** A checkpoint's snapshot, or a part of it, is not where snapshots are kept. */
 export class SandboxMissingError extends WaymarkError {
   constructor(

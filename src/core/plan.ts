@@ -80,7 +80,8 @@ export type OpenStep = OpenStepFacts &
     | { readonly kind: "held" }
     | { readonly kind: "running"; readonly workerId: string; readonly startedAt: number }
     | { readonly kind: "waiting"; readonly wait: WaitKind; readonly dueAt: number | null; readonly since: number }
-    | { readonly kind: "failed"; readonly failedAt: number }
+    /** Quarantined: not by an outcome of its own, but because it kills its workers. */
+    | { readonly kind: "failed"; readonly failedAt: number; readonly quarantined: boolean }
   );
 
 export interface OpenStepFacts {

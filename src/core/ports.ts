@@ -162,6 +162,8 @@ export interface StartedStep {
   readonly line: number;
   readonly attempt: number;
   readonly failures: number;
+  /** How often it died with its worker since it last got further. */
+  readonly crashes: number;
   readonly fence: number;
   readonly token: string;
   readonly queue: string;

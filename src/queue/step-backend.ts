@@ -31,6 +31,8 @@ export interface StepBackendOptions {
 export interface Slots {
   tryAcquire(): boolean;
   release(): void;
+  /** False while a step waits to run alone, or does. */
+  readonly mayFetch: boolean;
   /** Resolves when a slot may be free. */
   whenFree(): Promise<void>;
 }
@@ -127,7 +129,9 @@ export function stepBackend(options: StepBackendOptions): StepBackend {
       options.slots.release();
       return NO_JOB;
     }
-    const reply = await insist(() => options.log.settle(step, outcome, fetchNext && !options.isDraining()));
+    const reply = await insist(() =>
+      options.log.settle(step, outcome, fetchNext && !options.isDraining() && options.slots.mayFetch),
+    );
     if (reply === null) {
       started.delete(token);
       options.slots.release();

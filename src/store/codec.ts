@@ -118,7 +118,7 @@ export function decodeOpenStep(stepId: string, text: string, createdAt: number):
       return { ...facts, kind: "waiting", wait, dueAt, since: at };
     }
     case "f":
-      return { ...facts, kind: "failed", failedAt: at };
+      return { ...facts, kind: "failed", failedAt: at, quarantined: f[8] === "q" };
     default:
       throw corrupt(`open step ${stepId}`, text);
   }
@@ -319,6 +319,7 @@ export function decodeFetch(reply: unknown, token: string, queue: string, ended?
       fence: Number(f[6]),
       attempt: 1,
       failures: 0,
+      crashes: 0,
       startedAt: now,
       dueAt: null,
       input: null,
@@ -349,12 +350,13 @@ export function decodeFetch(reply: unknown, token: string, queue: string, ended?
         privateQueue: (f[14] as string) || null,
         createdAt: Number(f[15]),
         tag: f[19] as string,
+        crashes: Number(f[20]),
         input: inline ? (f[17] as string) : null,
         workdir: inline ? (f[18] as string) || null : null,
-        sandbox: f[20] === "" ? null : decodeSnapshot(f[3] as string, f[20] as string),
+        sandbox: f[21] === "" ? null : decodeSnapshot(f[3] as string, f[21] as string),
         token,
         queue,
-        handedOff: f[21] === "handed" && ended ? ended.handedOff + 1 : 0,
+        handedOff: f[22] === "handed" && ended ? ended.handedOff + 1 : 0,
       },
     },
   };

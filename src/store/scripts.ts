@@ -32,6 +32,7 @@ export type ScriptName =
   | "resume"
   | "view"
   | "register"
+  | "alone"
   | "beat"
   | "deregister"
   | "audit"

@@ -62,7 +62,7 @@ export class Attempt {
   }
 
   /** The outcome of `execution`, or the one that the attempt is ended with before, whatever its handler goes on to do. */
-  outcomeOf(execution: Promise<Outcome>): Promise<Outcome> {
+  outcomeOf<T>(execution: Promise<T>): Promise<T | Outcome> {
     return new Promise((resolve, reject) => {
       this.endNow = resolve;
       execution.then(resolve, reject);

@@ -28,6 +28,7 @@ import { RedisStepLog } from "../store/step-log.js";
 import { type AbortReason, Attempt } from "./attempt.js";
 import type { InboxMessage } from "./beat.js";
 import { ABORT_PATIENCE_MS, type ExecuteEnvironment, execute, type ShellTrust } from "./execute.js";
+import { insist } from "./insist.js";
 import { Keeper, type StartKeeper, startKeeperThread } from "./keeper.js";
 import type { FromKeeper } from "./keeper-loop.js";
 import { PlanCache } from "./plan-cache.js";
@@ -36,6 +37,8 @@ import { ProcessSlots } from "./slots.js";
 /** What a step's log keeps. */
 const LOG_BYTES = 64 * 1024;
 const AUDIT_MS = 60_000;
+/** See takeover.lua. */
+const ALONE_AFTER_CRASHES = 2;
 /** Parts of the grace: when active steps are told to stop, and when they are handed back. */
 const ABORT_AT = 0.8;
 const RELEASE_AT = 0.9;
@@ -145,6 +148,10 @@ export class StepWorker {
       gaveUp: () => this.gaveUp,
       run: (attempt) => this.run(attempt),
       onLost: (step) => this.cache.drop(step.planId),
+      // What a pause or a cancel ended before is not handed back by a drain.
+      onReleased: ({ planId, stepId }) => {
+        if (this.state !== "accepting") this.released.push({ planId, stepId });
+      },
       onUnregistered: () => void this.reincarnate(incarnation),
     });
     await incarnation.start();
@@ -222,9 +229,6 @@ export class StepWorker {
       if (compiled.steps.get(step.stepId)?.next.length === 0) this.cache.drop(step.planId);
       else this.cache.keep(step, outcome.output);
     }
-    // What a pause or a cancel ended before is not handed back by a drain.
-    if (outcome.kind === "release" && this.state !== "accepting")
-      this.released.push({ planId: step.planId, stepId: step.stepId });
     log.debug(step, `step ended: ${outcome.kind}`);
     return outcome;
   }
@@ -342,6 +346,7 @@ interface IncarnationOptions extends StepWorkerOptions {
   readonly gaveUp: () => boolean;
   readonly run: (attempt: Attempt) => Promise<Outcome>;
   readonly onLost: (step: StartedStep) => void;
+  readonly onReleased: (step: StartedStep) => void;
   readonly onUnregistered: () => void;
 }
 
@@ -417,7 +422,9 @@ class Incarnation {
     this.running.set(step.token, attempt);
     this.showActive();
     try {
-      return await this.options.run(attempt);
+      const outcome = await this.inTurn(attempt);
+      if (outcome.kind === "release") this.options.onReleased(step);
+      return outcome;
     } catch (error) {
       // Nothing in a run may throw; if it does, the step is handed back rather than failed for our mistake.
       this.options.log.warn(
@@ -430,6 +437,32 @@ class Incarnation {
       this.showActive();
       if (this.running.size === 0) setImmediate(() => this.notifyIdle());
     }
+  }
+
+  /** A step that has killed workers runs alone, so that the next crash is its own and takes nothing else with it. */
+  private async inTurn(attempt: Attempt): Promise<Outcome> {
+    const alone = attempt.step.crashes >= ALONE_AFTER_CRASHES;
+    const turn = this.slots.enter(alone);
+    if (turn !== null) {
+      const over = await attempt.outcomeOf(turn);
+      if (over !== undefined) {
+        void turn.then(() => this.slots.leave(alone));
+        return over;
+      }
+    }
+    try {
+      if (alone) await this.sayAlone(attempt);
+      return await this.options.run(attempt);
+    } finally {
+      this.slots.leave(alone);
+    }
+  }
+
+  private async sayAlone(attempt: Attempt): Promise<void> {
+    const { step } = attempt;
+    const job = `${step.planId}/${step.stepId}/${step.epoch}`;
+    const keys = [this.options.store.keys.worker(this.workerId)];
+    await insist(attempt, () => runScript(this.options.redis, "alone", keys, [job, String(step.attempt)]));
   }
 
   private showActive(): void {

@@ -22,7 +22,7 @@ const OF_KIND: { readonly [K in OpenKind]: Omit<Extract<OpenStep, { kind: K }>, 
   held: { kind: "held" },
   running: { kind: "running", workerId: "w-dead", startedAt: NOW - 5_000 },
   waiting: { kind: "waiting", wait: "approval", dueAt: null, since: NOW - 5_000 },
-  failed: { kind: "failed", failedAt: NOW - 5_000 },
+  failed: { kind: "failed", failedAt: NOW - 5_000, quarantined: false },
 };
 
 export function aWorker(workerId: string, changes: Partial<WorkerView> = {}): WorkerView {

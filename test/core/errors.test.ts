@@ -207,6 +207,16 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
     },
     facts: { planId: "web-42", stepId: "push" },
   },
+  StepQuarantinedError: {
+    error: new errors.StepQuarantinedError("web-42", "push", "it killed its worker 3 times"),
+    document: {
+      code: "STEP_QUARANTINED",
+      message: "Step push of plan web-42 was taken out: it killed its worker 3 times",
+      details: { plan_id: "web-42", step: "push", reason: "it killed its worker 3 times" },
+      try: "plan get web-42",
+    },
+    facts: { planId: "web-42", stepId: "push" },
+  },
 };
 
 test.each(Object.entries(SAMPLES))(

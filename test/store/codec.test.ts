@@ -85,7 +85,7 @@ describe("an open step", () => {
     ["d", { kind: "delayed", dueAt: 1_050 }],
     ["u", { kind: "uncertain", workerId: "w1", since: 1_050 }],
     ["r", { kind: "running", workerId: "w1", startedAt: 1_050 }],
-    ["f", { kind: "failed", failedAt: 1_050 }],
+    ["f", { kind: "failed", failedAt: 1_050, quarantined: false }],
   ])("in state %s is read with its facts", (state, facts) => {
     expect(open(state)).toEqual({
       stepId: "a",

@@ -2,7 +2,7 @@
  * A worker as a process of its own, to stop, kill and let wake up again. Argument: JSON of WorkerProcessOptions. Prints
  * `ready <worker id>`, then `<step> <attempt>` for each step it starts. A step named `hold…` ends when its key
  * `<prefix>:open` exists, as does one named `decide…` after it has decided and saved its attempt, `block…` keeps the whole
- * process busy for a while in its first attempt; the others end at once.
+ * process busy for a while in its first attempt, `kill…` kills its process; the others end at once.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
@@ -19,6 +19,7 @@ export interface WorkerProcessOptions {
   readonly clockAheadMs?: number;
   readonly graceMs?: number;
   readonly blockMs?: number;
+  readonly concurrency?: number;
   /** Whether its keeper has a thread, as it has outside of tests: from sources that takes a second to start. */
   readonly keeperThread?: boolean;
 }
@@ -30,7 +31,10 @@ Date.now = () => now() + (options.clockAheadMs ?? 0);
 const t = await aStore(options.url, { prefix: options.prefix, deadAfterMs: options.deadAfterMs });
 const redis = new Redis(options.url, { maxRetriesPerRequest: null });
 redis.on("error", () => {});
-const running = await runWorker(t, act, { startKeeper: options.keeperThread ? startKeeperThread : startKeeperHere });
+const running = await runWorker(t, act, {
+  startKeeper: options.keeperThread ? startKeeperThread : startKeeperHere,
+  concurrency: options.concurrency ?? 1,
+});
 process.stdout.write(`ready ${running.worker.workerId}\n`);
 
 let signals = 0;
@@ -48,6 +52,7 @@ async function act({ planId, stepId, attempt, woken, decide, save, saved }: Hand
     const until = now() + (options.blockMs ?? 0);
     while (now() < until);
   }
+  if (stepId.startsWith("kill")) process.kill(process.pid, "SIGKILL");
   if (stepId.startsWith("decide")) {
     const how = await decide("how", { question: "how?", options: ["patch", "rewrite"] }, async () => {
       await redis.rpush(`${options.prefix}:asked`, `${planId}/${stepId}/${attempt}`);

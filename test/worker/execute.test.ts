@@ -632,6 +632,7 @@ function aStep(stepId: string): StartedStep {
     line: 1,
     attempt: 1,
     failures: 0,
+    crashes: 0,
     fence: 41,
     token: "w.0:1",
     queue: "work",

@@ -136,6 +136,7 @@ function aStep(stepId: string, planId = "p"): StartedStep {
     line: 1,
     attempt: 1,
     failures: 0,
+    crashes: 0,
     fence: 1,
     token: "w.0:1",
     queue: "work",

@@ -16,7 +16,7 @@ for i = 3, #ARGV do known[ARGV[i]] = true end
 local entries = call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
   if not known[entries[i]] then
-    takeover_job(T, entries[i], entries[i + 1], worker, now)
+    takeover_job(T, entries[i], entries[i + 1], worker, false, now)
     call('HDEL', KEYS[1], entries[i])
     given = given + 1
   end

@@ -56,7 +56,7 @@ end
 call('HSET', KEYS[4], 'at', now_text, 'until', str(wait_until))
 if brake then call('HSET', KEYS[4], 'brake', brake) elseif sweep[3] then call('HDEL', KEYS[4], 'brake') end
 for _, id in ipairs(dead) do
-  if jobs < MOST_JOBS then jobs = jobs + takeover(T, id, MOST_JOBS - jobs, now) end
+  if jobs < MOST_JOBS then jobs = jobs + takeover(T, id, MOST_JOBS - jobs, true, now) end
 end
 publish(T)
 return { 'OK', now_text, call('SMEMBERS', T .. 'machine:' .. (facts[2] or '')), messages, jobs, dead }

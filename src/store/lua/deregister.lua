@@ -13,7 +13,7 @@
 --#include takeover.lua
 local T, worker, now = ARGV[1], ARGV[2], redis_now()
 local queues = call('HGET', T .. 'worker:' .. worker, 'queues') or ''
-takeover(T, worker, 100000, now)
+takeover(T, worker, 100000, false, now)
 for queue in string.gmatch(queues, '%S+') do
   local q = T .. queue .. ':'
   if call('EXISTS', q .. 'wait', q .. 'prioritized') > 0 then queue_mark(q, queue_attributes(q)) end

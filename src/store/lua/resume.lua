@@ -159,6 +159,7 @@ for i = frontier, #ARGV, 4 do
       call('HSET', P .. ':open', step, open_encode(r))
     else
       if r.state == 'r' then r.crashes = str(tonumber(r.crashes) + 1) end
+      if r.wait == 'q' then r.crashes, r.wait = '0', '' end
       r.failures, r.token = '0', ''
       -- One that was answered starts to wait again, and takes the answer.
       if kept then r.wait = '' end
