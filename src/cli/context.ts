@@ -3,6 +3,7 @@ import { defaultActor } from "../client/actor.js";
 import { Client } from "../client/client.js";
 import { type Config, type ConfigInput, readConfig } from "../config.js";
 import { StoreUnsuitableError, UsageError, WaymarkError } from "../core/errors.js";
+import type { Sandboxes } from "../sandbox/sandboxes.js";
 import type { RedisPlanStore } from "../store/redis-plan-store.js";
 import type { Io } from "./io.js";
 import type { GlobalOptions } from "./program.js";
@@ -13,6 +14,7 @@ export class CommandContext {
   #config: Promise<Config> | null = null;
   #client: Client | null = null;
   #store: Promise<RedisPlanStore> | null = null;
+  #sandboxes: Promise<Sandboxes> | null = null;
   #embedded: { url: string; release(): Promise<void> } | null = null;
 
   constructor(
@@ -56,8 +58,20 @@ export class CommandContext {
   }
 
   get client(): Client {
-    this.#client ??= new Client(() => this.store(), this.actor);
+    this.#client ??= new Client(() => this.store(), this.actor, this.sandboxes);
     return this.#client;
+  }
+
+  /** Files of plans on this machine. Opened at the first use. */
+  readonly sandboxes = async (): Promise<Sandboxes> => {
+    this.#sandboxes ??= this.openSandboxes();
+    return this.#sandboxes;
+  };
+
+  private async openSandboxes(): Promise<Sandboxes> {
+    const { dataDir, sandboxStore } = await this.config();
+    const { sandboxesOf } = await import("../client/sandboxes.js");
+    return sandboxesOf({ dataDir, ...(sandboxStore !== null && { store: sandboxStore }) })();
   }
 
   /** The store that the client works on, for what executes steps. */

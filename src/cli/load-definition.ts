@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, extname, resolve } from "node:path";
 import { importFile } from "../config.js";
-import type { CompiledDefinition } from "../core/definition.js";
+import type { CompiledDefinition, StepDefinition } from "../core/definition.js";
 import { UsageError, WaymarkError } from "../core/errors.js";
 import type { StepHandler } from "../core/handler.js";
 import type { AnyPlan } from "../define/typed-plan.js";
@@ -75,7 +75,7 @@ export async function loadModule(path: string, shown: string): Promise<PlanModul
 export function workdirOf(loaded: LoadedDefinition): string | null {
   switch (loaded.kind) {
     case "document":
-      return runsShell(loaded.compiled) ? dirname(loaded.path) : null;
+      return loaded.compiled.definition.steps.some(needsFolder) ? dirname(loaded.path) : null;
     case "code":
       // What a resume has to find again is the module itself.
       return loaded.path;
@@ -86,8 +86,29 @@ export function workdirOf(loaded: LoadedDefinition): string | null {
   }
 }
 
-export function runsShell(compiled: CompiledDefinition): boolean {
-  return compiled.definition.steps.some((step) => step.uses === "shell");
+/** What the sandbox's `from` is relative to, or null where the plan's file was not named. */
+export function folderOf(loaded: LoadedDefinition, cwd: string): string | null {
+  switch (loaded.kind) {
+    case "document":
+      return dirname(loaded.path);
+    case "code":
+      return cwd;
+    case "stored":
+      return null;
+    default:
+      return loaded satisfies never;
+  }
+}
+
+/** Whether it has commands that this machine would run. */
+export function runsShell({ definition }: CompiledDefinition): boolean {
+  const isPrepared = definition.source === "document" && definition.sandbox?.prepare != null;
+  return isPrepared || definition.steps.some((step) => step.uses === "shell");
+}
+
+/** Whether a step runs a command that is given no files: it runs in the document's folder. */
+export function needsFolder(step: StepDefinition): boolean {
+  return step.uses === "shell" && step.sandbox === "none";
 }
 
 function looksLikeFile(target: string): boolean {

@@ -33,6 +33,7 @@ export async function makeWorker(context: CommandContext, parts: WorkerParts): P
     label: `${hostname()}:${pid}`,
     trust: parts.trust,
     secret: (name) => io.env[`WAYMARK_SECRET_${name}`],
+    sandboxes: context.sandboxes,
     log: parts.log,
   });
 }

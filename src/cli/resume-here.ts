@@ -8,7 +8,7 @@ import { UsageError, WaymarkError } from "../core/errors.js";
 import { printSummary, type ResumeFlags } from "./commands/resume.js";
 import type { CommandContext } from "./context.js";
 import { executeHere, reportInterruption } from "./execute-here.js";
-import { type LoadedDefinition, loadFile, type PlanModule } from "./load-definition.js";
+import { type LoadedDefinition, loadFile, needsFolder, type PlanModule } from "./load-definition.js";
 import { reportEnd } from "./outcome.js";
 import { printable } from "./render/printable.js";
 import { planCommand } from "./shell-words.js";
@@ -67,7 +67,7 @@ export function hereFor(privateQueue: string | null, flags: ResumeFlags): Execut
       if (compiled === null) return place;
       if (compiled.definition.source === "code") return flags.plans === undefined ? place : null;
       const done = new Set((flags.fromStep ?? flags.fromCheckpoint ?? flags.fromDecision) ? [] : doneSteps);
-      return compiled.definition.steps.some((step) => step.uses === "shell" && !done.has(step.id)) ? place : null;
+      return compiled.definition.steps.some((step) => needsFolder(step) && !done.has(step.id)) ? place : null;
     },
   };
 }

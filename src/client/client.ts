@@ -2,6 +2,7 @@
  * What a producer, an operator or a scheduler does with plans. The command line is built on it. Results are the
  * command line's JSON in camelCase, errors are WaymarkErrors with its codes.
  */
+import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CompiledDefinition } from "../core/definition.js";
 import { type ResumeSummary, waitCommand } from "../core/eligibility.js";
@@ -20,6 +21,7 @@ import { type JsonObject, toStoredJson } from "../core/json.js";
 import type { Ask } from "../core/outcome.js";
 import { ANSWERED_WAITS, PLAN_STATES, type PlanState, WAIT_WORDS } from "../core/plan.js";
 import type { Answerable, LogChunk, PlanStore } from "../core/ports.js";
+import type { SandboxSnapshot } from "../core/sandbox.js";
 import type { AnyPlan, PlanHandle, PlanInput, PlanOutput } from "../define/typed-plan.js";
 import {
   type CheckpointDocument,
@@ -35,6 +37,7 @@ import {
 } from "./documents.js";
 import { followPlan, type PlanStanding, type PlanUpdate, planStanding } from "./follow-plan.js";
 import { type ExecutesHere, type ResumeOptions, type ResumeOutcome, resumePlan } from "./resume.js";
+import type { OpenSandboxes } from "./sandboxes.js";
 
 export interface SubmitOptions {
   /** Makes the submit idempotent. Made from name and time unless given. */
@@ -46,6 +49,8 @@ export interface SubmitOptions {
 export interface SubmitPlacement {
   readonly privateQueue?: string;
   readonly workdir?: string;
+  /** What the sandbox's `from` is relative to: the working directory unless given, null where nobody named the plan's file. */
+  readonly folder?: string | null;
 }
 
 export interface ListOptions {
@@ -88,13 +93,16 @@ const STOPPED_READ_MS = 500;
 export class Client {
   #store: Promise<PlanStore> | null = null;
   readonly #open: () => Promise<PlanStore>;
+  readonly #openSandboxes: OpenSandboxes;
 
   /** @param open connects at the first use; a failure to connect is tried again at the next */
   constructor(
     open: () => Promise<PlanStore>,
     readonly actor: string,
+    openSandboxes?: OpenSandboxes,
   ) {
     this.#open = open;
+    this.#openSandboxes = openSandboxes ?? (async () => (await import("./sandboxes.js")).sandboxesOf()());
   }
 
   /**
@@ -125,7 +133,6 @@ export class Client {
         },
       );
     }
-    if (compiled.definition.sandbox !== null) throw new UsageError("Sandboxes are not supported by this version");
     const store = await this.store();
     const { existing } = await store.submit({
       planId,
@@ -134,6 +141,7 @@ export class Client {
       actor: options.actor ?? this.actor,
       privateQueue: options.privateQueue ?? null,
       workdir: options.workdir ?? null,
+      ...(compiled.definition.sandbox !== null && { sandbox: () => this.#firstSnapshot(compiled, options) }),
     });
     return { planId, existing };
   }
@@ -376,6 +384,11 @@ export class Client {
   private async storeFor(planId: string): Promise<PlanStore> {
     if (!isId(planId)) throw new PlanNotFoundError(planId);
     return this.store();
+  }
+
+  async #firstSnapshot(compiled: CompiledDefinition, { folder = "." }: SubmitPlacement): Promise<SandboxSnapshot> {
+    const { firstSnapshot } = await import("./sandboxes.js");
+    return firstSnapshot(compiled, folder === null ? null : resolve(folder), this.#openSandboxes);
   }
 
   async #lastStep(planId: string): Promise<string> {

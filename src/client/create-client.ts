@@ -6,6 +6,7 @@ import { DEFAULT_DEAD_AFTER_MS, DEFAULT_PREFIX, openStore } from "../store/open-
 import { RedisPlanStore } from "../store/redis-plan-store.js";
 import { defaultActor } from "./actor.js";
 import { Client } from "./client.js";
+import { type SandboxOptions, sandboxesOf } from "./sandboxes.js";
 
 /** An address, ioredis options, or a client that stays the caller's to close. */
 export type RedisSource = string | RedisOptions | Redis;
@@ -19,11 +20,17 @@ export interface ClientOptions {
   readonly prefix?: string | undefined;
   /** Who does what this client does, for the history: user@host unless given. */
   readonly actor?: string | undefined;
+  /** Where files of plans with a sandbox are kept. */
+  readonly sandboxes?: SandboxOptions | undefined;
 }
 
 /** Connects at the first use. */
 export function createClient(options: ClientOptions = {}): Client {
-  return new Client(() => storeOf(options.redis ?? LOCAL_REDIS_URL, options.prefix), options.actor ?? defaultActor());
+  return new Client(
+    () => storeOf(options.redis ?? LOCAL_REDIS_URL, options.prefix),
+    options.actor ?? defaultActor(),
+    sandboxesOf(options.sandboxes),
+  );
 }
 
 /** The store at an address, with options, or on a client that is there already. */

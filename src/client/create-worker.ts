@@ -10,6 +10,7 @@ import { builtinHandlers } from "../handlers/index.js";
 import type { RedisPlanStore } from "../store/redis-plan-store.js";
 import { type DrainReport, StepWorker, type WorkerLog } from "../worker/step-worker.js";
 import { LOCAL_REDIS_URL, type RedisSource, storeOf, urlOf } from "./create-client.js";
+import { type SandboxOptions, sandboxesOf } from "./sandboxes.js";
 
 export interface WorkerOptions<D extends readonly AnyPlan[]> {
   readonly redis?: RedisSource | undefined;
@@ -31,6 +32,8 @@ export interface WorkerOptions<D extends readonly AnyPlan[]> {
   readonly secrets?: Readonly<Record<string, string>>;
   /** Whether shell steps of any definition in this Redis may run on this machine. */
   readonly allowShell?: boolean;
+  /** Where files of plans with a sandbox are kept. */
+  readonly sandboxes?: SandboxOptions;
 }
 
 const DEFAULT_CONCURRENCY = 10;
@@ -94,6 +97,7 @@ export class FleetWorker {
       label: `${hostname()}:${pid}`,
       trust: options.allowShell ? { kind: "all" } : { kind: "digests", digests: new Set() },
       secret: (name) => (Object.hasOwn(options.secrets ?? {}, name) ? options.secrets?.[name] : undefined),
+      sandboxes: sandboxesOf(options.sandboxes),
       log: options.log ?? QUIET,
     });
     try {

@@ -2,6 +2,7 @@
 import type { JsonObject } from "./json.js";
 import type { Ask } from "./outcome.js";
 import type { WaitKind } from "./plan.js";
+import type { SandboxAccess } from "./sandbox.js";
 
 /** What a step asks for: one of the options is chosen. */
 export interface Question<C extends string> {
@@ -47,8 +48,10 @@ export interface HandlerCall extends AttemptMemory {
   readonly env: Readonly<Record<string, string>>;
   /** Names of the worker's own variables that a shell step may see. */
   readonly passEnv: readonly string[];
-  /** Where a shell step runs. Null where the plan has neither sandbox nor folder. */
+  /** Where a shell step runs: the plan's files, or the document's folder. Null where the step has neither. */
   readonly workdir: string | null;
+  /** The plan's files, for a step that reads or writes them. */
+  readonly sandbox: SandboxAccess | null;
   /** Aborted on cancel, pause, timeout, drain deadline and loss of the step; `reason` says which. */
   readonly signal: AbortSignal;
   readonly groups: GroupRegister;

@@ -15,8 +15,8 @@ export interface SubmitRequest {
   /** Steps go to this queue instead of their own: the process that submits executes the plan alone. */
   readonly privateQueue: string | null;
   readonly workdir: string | null;
-  /** What the sandbox starts from, where the plan has one. */
-  readonly sandbox?: SandboxSnapshot;
+  /** Takes what the sandbox starts from, where the plan has one. Called only for a plan that isn't there yet. */
+  readonly sandbox?: () => Promise<SandboxSnapshot>;
 }
 
 export interface ResumeWrite {
@@ -78,8 +78,6 @@ export interface LogChunk {
 
 /** What producers and operators do with plans. Every write is one transition, refused by code. */
 export interface PlanStore {
-  /** Whether a plan of this id was submitted. */
-  exists(planId: string): Promise<boolean>;
   /** @returns whether the plan was there already, with the same name and input. @throws PlanExistsError */
   submit(request: SubmitRequest): Promise<{ existing: boolean }>;
   /** @throws PlanNotFoundError */

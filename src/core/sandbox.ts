@@ -31,7 +31,7 @@ export function isAbsolutePath(path: string): boolean {
 export interface SandboxAccess {
   /** Absolute. */
   readonly path: string;
-  /** Whether the directory was made for this step: no earlier step of the plan used it here, and `prepare` has just run. */
+  /** Whether the directory is new: it holds the snapshot, and what `prepare` has just made in it. */
   readonly fresh: boolean;
 }
 
@@ -90,37 +90,4 @@ export interface SandboxProvider {
     kept: ReadonlySet<string>,
     options: { readonly dryRun: boolean; readonly minAgeMs?: number },
   ): Promise<{ readonly snapshots: number; readonly files: number; readonly bytes: number }>;
-}
-
-/** The directories in which a plan's steps work on this machine. */
-export interface SandboxWorkspaces {
-  /**
-   * A directory that holds exactly the snapshot, for this attempt alone until `keep` or `discard`. A writer gets the one
-   * that the plan's last writer in this process left, by difference; never one in which another process may still write.
-   * Where nothing is there yet, `prepare` runs in it before this resolves; one whose prepare did not end is prepared again.
-   * @throws SandboxMissingError, SandboxCorruptError, SandboxUnavailableError, and what `prepare` throws
-   */
-  acquire(request: WorkspaceRequest, signal: AbortSignal): Promise<SandboxWorkspace>;
-  /** The directory of a writer holds `snapshot` now: the plan's next writer in this process goes on from there. */
-  keep(workspace: SandboxWorkspace, snapshot: SandboxSnapshot): Promise<void>;
-  /** The attempt came to nothing, or only read. What a writer did stays to be looked at until the plan goes on. */
-  discard(workspace: SandboxWorkspace): Promise<void>;
-  /** Where on this machine the plan's last writer worked, ended or killed; null where none did. Reads only. */
-  leftBehind(planId: string): Promise<string | null>;
-}
-
-export interface SandboxWorkspace extends SandboxAccess {
-  readonly provider: SandboxProvider;
-}
-
-export interface WorkspaceRequest {
-  readonly planId: string;
-  readonly stepId: string;
-  readonly epoch: number;
-  readonly attempt: number;
-  readonly use: "read" | "write";
-  readonly snapshot: SandboxSnapshot;
-  readonly rules: SandboxRules;
-  /** Called with the path of the directory. Null where the plan declares no command for it. */
-  readonly prepare: ((path: string) => Promise<void>) | null;
 }

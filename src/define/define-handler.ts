@@ -5,6 +5,7 @@ import { InvalidDefinitionError, InvalidInputError, NonRetryableError } from "..
 import type { HandlerCall, StepHandler } from "../core/handler.js";
 import { isId } from "../core/ids.js";
 import type { JsonObject } from "../core/json.js";
+import type { SandboxAccess } from "../core/sandbox.js";
 import type { AttemptContext } from "./context.js";
 import { logTo } from "./log.js";
 import { describeIssue, isStandardSchema, issuePath, parseInput } from "./parse-input.js";
@@ -13,6 +14,8 @@ import type { MustBeJson, Recorded } from "./recorded.js";
 /** What a handler's function gets: one attempt, and its arguments as their schema gives them out. */
 export interface HandlerContext<With = unknown> extends AttemptContext {
   readonly with: With;
+  /** The plan's files, where the step reads or writes them. */
+  readonly sandbox: SandboxAccess | null;
 }
 
 /** A handler made with `defineHandler`. `With` is what its user writes, `Output` what its step records. */
@@ -112,6 +115,7 @@ async function parseArguments(handler: Handler, input: unknown): Promise<unknown
 function handlerContext(call: HandlerCall, parsed: unknown): HandlerContext {
   return {
     with: parsed,
+    sandbox: call.sandbox,
     // A getter, because a worker may make the signal only when somebody asks for it.
     get signal() {
       return call.signal;

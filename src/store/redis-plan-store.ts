@@ -58,6 +58,8 @@ import { queueOf, successorArgs, successorsOf, traitsOf } from "./step-log.js";
 
 /** An input up to this size comes with the start of every step; a larger one is read when it is needed. */
 const INLINE_INPUT_BYTES = 4_096;
+/** Stands for the first snapshot in a submit until it is known that the plan isn't there yet. */
+const NOT_TAKEN = "?";
 /** Pages in which the index of plans is read. */
 const LIST_PAGE = 100;
 
@@ -108,10 +110,6 @@ export class RedisPlanStore implements PlanStore {
     return this.suitable;
   }
 
-  async exists(planId: string): Promise<boolean> {
-    return (await this.redis.exists(this.keys.plan(planId))) === 1;
-  }
-
   async submit(request: SubmitRequest): Promise<{ existing: boolean }> {
     await this.requireSuitable();
     const { compiled, planId, privateQueue } = request;
@@ -124,7 +122,7 @@ export class RedisPlanStore implements PlanStore {
       jobKeys.add(this.keys.job(queue, planId, id, 1));
       for (const key of this.keys.queueKeys(queue)) jobKeys.add(key);
     }
-    const send = () =>
+    const send = (sandbox: string) =>
       runScript(
         this.redis,
         "submit",
@@ -150,14 +148,19 @@ export class RedisPlanStore implements PlanStore {
           Buffer.byteLength(request.input) <= INLINE_INPUT_BYTES ? "1" : "0",
           newPlanTag(),
           compiled.steps.get(compiled.roots[0]!)!.phase,
-          request.sandbox === undefined ? "" : JSON.stringify(request.sandbox),
+          sandbox,
           ...roots,
         ],
       );
-    let answer = await send();
+    let sandbox = request.sandbox === undefined ? "" : NOT_TAKEN;
+    let answer = await send(sandbox);
+    if (answer === "NOSANDBOX") {
+      sandbox = JSON.stringify(await request.sandbox!());
+      answer = await send(sandbox);
+    }
     if (answer === "NODEFINITION") {
       await this.definitions.upload(compiled);
-      answer = await send();
+      answer = await send(sandbox);
     }
     switch (answer) {
       case "CREATED":

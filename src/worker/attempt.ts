@@ -2,6 +2,7 @@
 import type { GroupRegister } from "../core/handler.js";
 import type { Outcome } from "../core/outcome.js";
 import type { StartedStep } from "../core/ports.js";
+import type { SandboxAccess } from "../core/sandbox.js";
 import { AttemptLog } from "./attempt-log.js";
 import { Redactor } from "./redactor.js";
 
@@ -27,6 +28,8 @@ const ABORT_TEXTS: Readonly<Record<AbortReason, string>> = {
 export class Attempt {
   /** The newest cursor (JSON) that an attempt of the step saved. */
   saved: string | null = null;
+  /** The plan's files, while they are this attempt's to read or write. */
+  sandbox: SandboxAccess | null = null;
   private lines: AttemptLog | null = null;
   private controller: AbortController | null = null;
   private redactor: Redactor | null = null;

@@ -8,10 +8,11 @@ import { formatDurationMs } from "../core/duration.js";
 import { InvalidChoiceError, NonRetryableError, RetryAfterError, WaymarkError } from "../core/errors.js";
 import { resolve, resolveTexts, stepReferences } from "../core/expression.js";
 import type { HandlerCall, HandlerResult, StepHandler } from "../core/handler.js";
-import { type Json, type JsonObject, toStoredJson } from "../core/json.js";
+import { digestOf, type Json, type JsonObject, toStoredJson } from "../core/json.js";
 import type { AttemptError, Outcome } from "../core/outcome.js";
 import type { AttemptStore, StartedStep } from "../core/ports.js";
 import { nextDelayMs } from "../core/retry.js";
+import type { SandboxAccess } from "../core/sandbox.js";
 import type { Context, Seen } from "../define/context.js";
 import { toStepHandler } from "../define/define-handler.js";
 import { type Log, logTo } from "../define/log.js";
@@ -19,7 +20,9 @@ import { parseInput } from "../define/parse-input.js";
 import type { AnyPlan, StepCode } from "../define/typed-plan.js";
 import { askApproval, askPerson } from "../handlers/ask.js";
 import { waitHandler } from "../handlers/wait.js";
+import type { Sandboxes } from "../sandbox/sandboxes.js";
 import type { Attempt } from "./attempt.js";
+import type { AttemptFiles } from "./attempt-files.js";
 import { insist } from "./insist.js";
 import { StoredMemory } from "./memory.js";
 import type { Payloads, PlanCache } from "./plan-cache.js";
@@ -40,6 +43,8 @@ export interface ExecuteEnvironment {
   readonly secret: (name: string) => string | undefined;
   readonly cache: PlanCache;
   readonly attempts: AttemptStore;
+  /** Where steps find the files of their plans. Asked for at the first step that has some. */
+  readonly sandboxes: () => Promise<Sandboxes>;
   /** Resolves when what the store has acknowledged is on its disk, where the store can tell. */
   readonly syncStore: () => Promise<void>;
   readonly onProgress: (step: StartedStep, fraction: number, note: string | null) => void;
@@ -63,23 +68,51 @@ export async function execute(
   // Its start must outlive the store: after a crash of both, a forgotten start would run it again.
   if (declared.effect === "irreversible") await environment.syncStore();
   const timer = setTimeout(() => onTimeout(attempt, declared), declared.timeoutMs);
+  let files: AttemptFiles | null = null;
   try {
+    if (declared.sandbox !== "none") files = await openFiles(attempt, declared, compiled, environment);
     if (step.attempt > 1) attempt.saved = await insist(attempt, () => environment.attempts.saved(step));
     const result = await task.run(attempt, declared, compiled, environment);
+    if (result.kind === "parked" && files !== null) throw new NonRetryableError("a step with files can't wait");
+    const sandbox = files === null ? undefined : await files.snapshot();
     if (attempt.aborted && attempt.aborted !== "timeout") return stopped();
     if (result.kind === "parked") return { kind: "park", wait: result.wait, dueInMs: result.dueInMs, ask: result.ask };
     const output = attempt.hidden ? attempt.hidden.json(result.output as Json) : result.output;
     const text = toStoredJson(output, `The output of ${step.stepId}`);
-    return attempt.saved === null
-      ? { kind: "complete", output: text }
-      : { kind: "complete", output: text, hasSaved: true };
+    return {
+      kind: "complete",
+      output: text,
+      ...(attempt.saved !== null && { hasSaved: true }),
+      ...(sandbox !== undefined && { sandbox }),
+    };
   } catch (error) {
     if (attempt.aborted === "timeout") return afterFailure(attempt, declared, timeoutError(declared));
     if (attempt.aborted) return stopped();
     return afterFailure(attempt, declared, error);
   } finally {
     clearTimeout(timer);
+    files?.close();
   }
+}
+
+async function openFiles(
+  attempt: Attempt,
+  declared: CompiledStep,
+  compiled: CompiledDefinition,
+  environment: ExecuteEnvironment,
+): Promise<AttemptFiles> {
+  const { AttemptFiles } = await import("./attempt-files.js");
+  return AttemptFiles.open(attempt, declared, compiled, await environment.sandboxes(), async (path, run) => {
+    const call = handlerCall(attempt, environment, compiled, declared, path, { with: { run }, env: {} });
+    try {
+      await environment.handlers.get("shell")!.run(call);
+    } catch (error) {
+      if (attempt.aborted) throw error;
+      throw new Error(`the sandbox could not be prepared by ${JSON.stringify(run)}: ${describeError(error).message}`, {
+        cause: error,
+      });
+    }
+  });
 }
 
 type Task =
@@ -105,7 +138,8 @@ function findTask(
     const plan = environment.plans.get(name);
     const code = plan?.code.get(step.stepId);
     // Another version may have the very same step: then it runs it.
-    if (!code || plan?.compiled.steps.get(step.stepId)?.digest !== declared.digest) {
+    const isSame = plan?.compiled.steps.get(step.stepId)?.digest === declared.digest;
+    if (!code || !plan || !isSame || !hasSameFiles(plan.compiled, compiled, declared)) {
       return { kind: "lacking", reason: `no worker has ${name} v${version}` };
     }
     return { kind: "found", run: (attempt, _declared, graph, env) => runCode(code, plan, attempt, graph, env) };
@@ -113,10 +147,20 @@ function findTask(
   const handler = environment.handlers.get(declared.uses);
   if (!handler) return { kind: "lacking", reason: `no worker has the handler ${declared.uses}` };
   const { trust } = environment;
-  if (declared.uses === "shell" && trust.kind === "digests" && !trust.digests.has(compiled.digest)) {
+  if (runsCommands(declared, compiled) && trust.kind === "digests" && !trust.digests.has(compiled.digest)) {
     return { kind: "lacking", reason: `no worker may run commands of ${name} v${version} (plan worker --allow-shell)` };
   }
   return { kind: "found", run: (attempt, _declared, graph, env) => runHandler(handler, attempt, declared, graph, env) };
+}
+
+/** What a step's digest doesn't cover: which files are kept, and the command that prepares them. */
+function hasSameFiles(own: CompiledDefinition, stored: CompiledDefinition, declared: CompiledStep): boolean {
+  if (declared.sandbox === "none") return true;
+  return digestOf({ ...own.definition.sandbox }) === digestOf({ ...stored.definition.sandbox });
+}
+
+function runsCommands(declared: CompiledStep, { definition }: CompiledDefinition): boolean {
+  return declared.uses === "shell" || (declared.sandbox !== "none" && definition.sandbox?.prepare != null);
 }
 
 async function runHandler(
@@ -251,6 +295,8 @@ class StepContext implements Context {
   readonly services: unknown;
   readonly attempt: number;
   readonly fence: number;
+  /** Only of a step that reads or writes the sandbox. */
+  readonly sandbox: SandboxAccess | undefined;
   private lines: Log | null = null;
   private memory: StoredMemory | null = null;
 
@@ -264,6 +310,7 @@ class StepContext implements Context {
     this.services = environment.services;
     this.attempt = running.step.attempt;
     this.fence = running.step.fence;
+    this.sandbox = running.sandbox ?? undefined;
     // Handlers take functions out of their context by destructuring.
     this.progress = this.progress.bind(this);
   }
@@ -327,7 +374,8 @@ function handlerCall(
     with: resolved.with,
     env: resolved.env,
     passEnv: declared.passEnv,
-    workdir,
+    workdir: attempt.sandbox?.path ?? workdir,
+    sandbox: attempt.sandbox,
     get signal() {
       return attempt.signal;
     },

@@ -19,6 +19,7 @@ import type { StartedStep } from "../core/ports.js";
 import type { AnyPlan } from "../define/typed-plan.js";
 import { thisProcess } from "../machine/process-identity.js";
 import { StepQueue } from "../queue/step-queue.js";
+import type { Sandboxes } from "../sandbox/sandboxes.js";
 import { RedisAttemptStore } from "../store/attempt-store.js";
 import { connect } from "../store/connect.js";
 import { bullQueueName, privateQueueName } from "../store/keys.js";
@@ -66,6 +67,8 @@ export interface StepWorkerOptions {
   readonly label: string;
   readonly trust: ShellTrust;
   readonly secret: (name: string) => string | undefined;
+  /** Where it keeps files of plans. Asked for at the first step that has some. */
+  readonly sandboxes: () => Promise<Sandboxes>;
   readonly log: WorkerLog;
   readonly onProgress?: (step: StartedStep, fraction: number, note: string | null) => void;
   /** A thread of its own unless given. */
@@ -242,6 +245,7 @@ export class StepWorker {
       trust: options.trust,
       secret: options.secret,
       cache: this.cache,
+      sandboxes: options.sandboxes,
       attempts: new RedisAttemptStore(options.store.redis, options.store.keys),
       syncStore: () => this.syncStore(),
       onProgress: options.onProgress ?? (() => {}),

@@ -209,6 +209,7 @@ function aCall(given: Partial<HandlerCall>): HandlerCall {
     env: {},
     passEnv: [],
     workdir: null,
+    sandbox: null,
     signal: new AbortController().signal,
     groups: { prepare() {}, add() {}, remove() {} },
     woken: null,

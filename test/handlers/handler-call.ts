@@ -19,6 +19,7 @@ export function aCall(input: JsonObject, changes: Partial<HandlerCall> = {}): Re
     env: {},
     passEnv: [],
     workdir: null,
+    sandbox: null,
     signal: new AbortController().signal,
     groups: { prepare() {}, add() {}, remove() {} },
     woken: null,

@@ -128,7 +128,7 @@ describe("the snapshot in force", () => {
     const plan = await t.submit(compiled);
     const request = { planId: plan, compiled, input: '{"n":1}', actor, privateQueue: null, workdir: null };
 
-    expect(await t.store.submit({ ...request, sandbox: aSnapshot(7) })).toEqual({ existing: true });
+    expect(await t.store.submit({ ...request, sandbox: async () => aSnapshot(7) })).toEqual({ existing: true });
 
     expect((await take()).sandbox).toEqual(aSnapshot(0));
   });

@@ -95,7 +95,7 @@ export class TestStore {
   /** A plan with a sandbox starts from the snapshot `aSnapshot(0)`. */
   async submit(compiled: CompiledDefinition, planId = aPlanId(), input = '{"n":1}'): Promise<string> {
     const request = { planId, compiled, input, actor: "tester", privateQueue: null, workdir: null };
-    const files = compiled.definition.sandbox === null ? {} : { sandbox: aSnapshot(0) };
+    const files = compiled.definition.sandbox === null ? {} : { sandbox: async () => aSnapshot(0) };
     await this.store.submit({ ...request, ...files });
     return planId;
   }

@@ -27,7 +27,9 @@ export interface RunningWorker {
 }
 
 export interface RunOptions
-  extends Partial<Pick<StepWorkerOptions, "queues" | "concurrency" | "plans" | "label" | "startKeeper">> {
+  extends Partial<
+    Pick<StepWorkerOptions, "queues" | "concurrency" | "plans" | "label" | "startKeeper" | "trust" | "sandboxes">
+  > {
   /** Another way to the same Redis, such as through a proxy. */
   readonly url?: string;
   readonly onLog?: (line: LoggedLine) => void;
@@ -52,8 +54,9 @@ export async function runWorker(t: TestStore, act: Act, options: RunOptions = {}
     services: {},
     concurrency: options.concurrency ?? 1,
     label: options.label ?? "test",
-    trust: { kind: "digests", digests: new Set() },
+    trust: options.trust ?? { kind: "digests", digests: new Set() },
     secret: () => undefined,
+    sandboxes: options.sandboxes ?? noSandboxes,
     log: { debug: line("debug"), info: line("info"), warn: line("warn") },
     startKeeper: options.startKeeper ?? startKeeperHere,
   });
@@ -81,6 +84,11 @@ export const startKeeperHere: StartKeeper = (settings, onMessage) => {
     },
   };
 };
+
+/** Of a test in which no plan has files. */
+export async function noSandboxes(): Promise<never> {
+  throw new Error("This test keeps no files of plans");
+}
 
 function actHandler(act: Act): StepHandler {
   return {

@@ -13,7 +13,7 @@ import { Attempt } from "../../src/worker/attempt.js";
 import { type ExecuteEnvironment, execute } from "../../src/worker/execute.js";
 import { PlanCache } from "../../src/worker/plan-cache.js";
 import { aDefinition } from "../support/plans.js";
-import { gate } from "../support/step-workers.js";
+import { gate, noSandboxes } from "../support/step-workers.js";
 
 test("a function sees everything above it by name, and nothing else", async () => {
   const plan = definePlan("web", { input: z.object({ since: z.coerce.date() }) })
@@ -575,6 +575,7 @@ function setup(stepId: string, given: Case) {
     secret: () => undefined,
     cache,
     attempts: new RememberedAttempts(),
+    sandboxes: noSandboxes,
     syncStore: async () => {},
     onProgress: () => {},
     ...given.environment,

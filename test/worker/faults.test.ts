@@ -8,7 +8,7 @@ import { thisProcess } from "../../src/machine/process-identity.js";
 import { RedisStepLog } from "../../src/store/step-log.js";
 import { checkInvariants } from "../support/invariants.js";
 import { aChain, aDefinition, aPlanId, aStore, type TestStore } from "../support/plans.js";
-import { gate, type RunningWorker, runs, runWorker } from "../support/step-workers.js";
+import { gate, noSandboxes, type RunningWorker, runs, runWorker } from "../support/step-workers.js";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.js";
 import { until } from "../support/until.js";
 
@@ -239,6 +239,7 @@ test("a worker that has not been started has no id, and nothing to drain; starti
     label: "idle",
     trust: { kind: "all" },
     secret: () => undefined,
+    sandboxes: noSandboxes,
     log: { debug() {}, info() {}, warn() {} },
   });
   expect(() => idle.workerId).toThrow("This worker has not been started");

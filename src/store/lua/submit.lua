@@ -7,10 +7,10 @@
   ARGV[5] name   ARGV[6] version   ARGV[7] definition   ARGV[8] private queue or empty   ARGV[9] actor   ARGV[10] input (JSON)
   ARGV[11] workdir or empty   ARGV[12] 1 where the input is small enough to come with each start
   ARGV[13] sixteen digits for the plan's ids   ARGV[14] phase
-  ARGV[15] the snapshot that the sandbox starts from (JSON), or empty where the plan has none
+  ARGV[15] the snapshot that the sandbox starts from (JSON), ? where it is not taken yet, or empty where the plan has none
   ARGV[16…] roots: step, queue, phase, traits
 
-  Returns CREATED, EXISTING, EXISTS (other content) or NODEFINITION.
+  Returns CREATED, EXISTING, EXISTS (other content), NOSANDBOX (take the snapshot and ask again) or NODEFINITION.
 ]]
 --#include ../../queue/lua/lean-queue.lua
 --#include plan.lua
@@ -18,6 +18,7 @@ local T, plan, P, now = ARGV[1], ARGV[2], KEYS[1], redis_now()
 local request = call('HGET', P, 'request')
 if request then return request == ARGV[3] and 'EXISTING' or 'EXISTS' end
 if call('EXISTS', P) == 1 then return 'EXISTS' end
+if ARGV[15] == '?' then return 'NOSANDBOX' end
 if call('HEXISTS', KEYS[2], ':complete') == 0 then return 'NODEFINITION' end
 -- What every step reads stands first: a listpack is searched from its front, and to its end for a field it lacks.
 call('HSET', P, 'epoch', '1', 'state', 'queued', 'created', now_text, 'revision', '1', 'done', '0', 'total', ARGV[4],

@@ -2,7 +2,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, st
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { ensureDataDir } from "../../src/embedded/data-directory.js";
+import { ensureDataDir } from "../../src/machine/data-directory.js";
 
 let home: string;
 
