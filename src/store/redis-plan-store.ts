@@ -15,7 +15,9 @@ import { digestOf, type Json } from "../core/json.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
 import {
   ANSWERED_WAITS,
+  isTerminal,
   type PlanMeta,
+  type PlanState,
   type PlanView,
   planState,
   type StepRecord,
@@ -278,6 +280,12 @@ export class RedisPlanStore implements PlanStore {
       ...stepIds,
     );
     return { input: input ?? "null", workdir: workdir ?? null, outputs: outputs.map((output) => output ?? "null") };
+  }
+
+  /** Which of these plans never change again, or aren't there any more. */
+  async ended(planIds: readonly string[]): Promise<string[]> {
+    const states = await Promise.all(planIds.map((id) => this.redis.hget(this.keys.plan(id), "state")));
+    return planIds.filter((_, i) => states[i] === null || isTerminal(states[i] as PlanState));
   }
 
   async list(query: ListQuery): Promise<ListedPlan[]> {

@@ -44,7 +44,7 @@ export interface ExecuteEnvironment {
   readonly cache: PlanCache;
   readonly attempts: AttemptStore;
   /** Where steps find the files of their plans. Asked for at the first step that has some. */
-  readonly sandboxes: () => Promise<Sandboxes>;
+  readonly sandboxes: (planId: string) => Promise<Sandboxes>;
   /** Resolves when what the store has acknowledged is on its disk, where the store can tell. */
   readonly syncStore: () => Promise<void>;
   readonly onProgress: (step: StartedStep, fraction: number, note: string | null) => void;
@@ -102,7 +102,7 @@ async function openFiles(
   environment: ExecuteEnvironment,
 ): Promise<AttemptFiles> {
   const { AttemptFiles } = await import("./attempt-files.js");
-  return AttemptFiles.open(attempt, declared, compiled, await environment.sandboxes(), async (path, run) => {
+  return AttemptFiles.open(attempt, declared, compiled, await environment.sandboxes(attempt.step.planId), async (path, run) => {
     const call = handlerCall(attempt, environment, compiled, declared, path, { with: { run }, env: {} });
     try {
       await environment.handlers.get("shell")!.run(call);

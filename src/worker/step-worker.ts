@@ -33,11 +33,13 @@ import { insist } from "./insist.js";
 import { Keeper, type StartKeeper, startKeeperThread } from "./keeper.js";
 import type { FromKeeper } from "./keeper-loop.js";
 import { PlanCache } from "./plan-cache.js";
+import { PlanFolders } from "./plan-folders.js";
 import { ProcessSlots } from "./slots.js";
 
 /** What a step's log keeps. */
 const LOG_BYTES = 64 * 1024;
 const AUDIT_MS = 60_000;
+const TIDY_MS = 60_000;
 /** See takeover.lua. */
 const ALONE_AFTER_CRASHES = 2;
 /** Parts of the grace: when active steps are told to stop, and when they are handed back. */
@@ -96,9 +98,13 @@ export class StepWorker {
   private closing: Promise<void> | null = null;
   private readonly plansByName: ReadonlyMap<string, AnyPlan>;
   private readonly environment: ExecuteEnvironment;
+  private readonly folders: PlanFolders;
+  private tidyTimer: NodeJS.Timeout | null = null;
 
   constructor(private readonly options: StepWorkerOptions) {
     this.cache = new PlanCache(options.store);
+    const { sandboxes: open, store } = options;
+    this.folders = new PlanFolders({ open, ended: (planIds) => store.ended(planIds) });
     this.plansByName = new Map(options.plans.map((plan) => [plan.name, plan]));
     this.environment = this.makeEnvironment();
   }
@@ -133,6 +139,7 @@ export class StepWorker {
     this.redis = await connect({ url, patient: true });
     this.state = "accepting";
     this.incarnation = await this.incarnate();
+    this.tidyTimer = setInterval(() => void this.tidy(), TIDY_MS);
     this.redis.on("ready", () => void this.incarnation?.audit());
     this.options.log.info({ worker: this.workerId, queues: this.incarnation.queueNames }, "accepting steps");
   }
@@ -236,6 +243,14 @@ export class StepWorker {
     return outcome;
   }
 
+  private async tidy(): Promise<void> {
+    try {
+      await this.folders.tidy();
+    } catch (error) {
+      this.options.log.warn({ err: error }, "directories of plans that have ended could not be removed");
+    }
+  }
+
   private makeEnvironment(): ExecuteEnvironment {
     const { options } = this;
     return {
@@ -245,7 +260,7 @@ export class StepWorker {
       trust: options.trust,
       secret: options.secret,
       cache: this.cache,
-      sandboxes: options.sandboxes,
+      sandboxes: (planId) => this.folders.open(planId),
       attempts: new RedisAttemptStore(options.store.redis, options.store.keys),
       syncStore: () => this.syncStore(),
       onProgress: options.onProgress ?? (() => {}),
@@ -321,9 +336,11 @@ export class StepWorker {
   private async closeOnce(ms: number): Promise<void> {
     const { incarnation } = this;
     this.state = "closed";
+    if (this.tidyTimer) clearInterval(this.tidyTimer);
     await this.keeper?.end();
     if (incarnation) {
       await firstOf(incarnation.deregister([...this.privatePlans]), never, ms / 2);
+      await firstOf(this.tidy(), never, ms / 4);
       await incarnation.close(ms / 2);
     }
     this.redis?.disconnect();
