@@ -1,8 +1,6 @@
 /** Files of plans on this machine, for clients and workers. Loaded only where a plan has some: few do. */
 import { realpath, stat } from "node:fs/promises";
-import { hostname } from "node:os";
 import { isAbsolute, join, relative, resolve, sep } from "node:path";
-import { pid } from "node:process";
 import type { CompiledDefinition } from "../core/definition.js";
 import { UsageError } from "../core/errors.js";
 import type { SandboxProvider, SandboxSnapshot } from "../core/sandbox.js";
@@ -34,12 +32,7 @@ export function sandboxesOf(options: SandboxOptions = {}): OpenSandboxes {
 async function open({ store, dataDir = ".waymark", providers = [] }: SandboxOptions): Promise<Sandboxes> {
   const { Sandboxes } = await import("../sandbox/sandboxes.js");
   const place = store === undefined || store.startsWith("s3://") ? store : resolve(store);
-  return new Sandboxes({
-    dataDir: resolve(dataDir),
-    store: place ?? null,
-    providers,
-    label: `${hostname()}:${pid}`,
-  });
+  return new Sandboxes({ dataDir: resolve(dataDir), store: place ?? null, providers });
 }
 
 /**

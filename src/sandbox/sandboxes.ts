@@ -1,9 +1,11 @@
 /** Where one process keeps files of plans: who keeps the snapshots, and the directories in which steps work. */
 import { mkdtemp, realpath, rmdir } from "node:fs/promises";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { SandboxUnavailableError } from "../core/errors.js";
 import type { SandboxProvider, SandboxSnapshot } from "../core/sandbox.js";
 import { ensureDataDir } from "../machine/data-directory.js";
+import { thisProcess } from "../machine/process-identity.js";
 import { createDirectoryProvider } from "./directory-provider.js";
 import { Workspaces } from "./workspaces.js";
 
@@ -14,8 +16,6 @@ export interface SandboxesOptions {
   readonly store: string | null;
   /** Other keepers, which definitions name by `provider`. */
   readonly providers: readonly SandboxProvider[];
-  /** What people call this process. */
-  readonly label: string;
 }
 
 export class Sandboxes {
@@ -26,13 +26,13 @@ export class Sandboxes {
   private isBegun = false;
   private readonly providers: ReadonlyMap<string, SandboxProvider>;
 
-  constructor({ dataDir, store, providers, label }: SandboxesOptions) {
+  constructor({ dataDir, store, providers }: SandboxesOptions) {
     this.dataDir = dataDir;
     this.places = store === null ? [dataDir] : [dataDir, store];
     const builtIn = createDirectoryProvider({ dataDir, ...(store !== null && { storeDir: store }) });
     this.providers = new Map([builtIn, ...providers].map((provider) => [provider.name, provider]));
     const provider = (name: string) => this.provider(name);
-    this.workspaces = new Workspaces({ dataDir, workerId: label, provider });
+    this.workspaces = new Workspaces({ dataDir, workerId: `${hostname()}:${thisProcess().pid}`, provider });
   }
 
   /** Makes the data directory. Must come before the first write; who only reads leaves no trace. */

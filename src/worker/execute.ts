@@ -102,17 +102,26 @@ async function openFiles(
   environment: ExecuteEnvironment,
 ): Promise<AttemptFiles> {
   const { AttemptFiles } = await import("./attempt-files.js");
-  return AttemptFiles.open(attempt, declared, compiled, await environment.sandboxes(attempt.step.planId), async (path, run) => {
-    const call = handlerCall(attempt, environment, compiled, declared, path, { with: { run }, env: {} });
-    try {
-      await environment.handlers.get("shell")!.run(call);
-    } catch (error) {
-      if (attempt.aborted) throw error;
-      throw new Error(`the sandbox could not be prepared by ${JSON.stringify(run)}: ${describeError(error).message}`, {
-        cause: error,
-      });
-    }
-  });
+  return AttemptFiles.open(
+    attempt,
+    declared,
+    compiled,
+    await environment.sandboxes(attempt.step.planId),
+    async (path, run) => {
+      const call = handlerCall(attempt, environment, compiled, declared, path, { with: { run }, env: {} });
+      try {
+        await environment.handlers.get("shell")!.run(call);
+      } catch (error) {
+        if (attempt.aborted) throw error;
+        throw new Error(
+          `the sandbox could not be prepared by ${JSON.stringify(run)}: ${describeError(error).message}`,
+          {
+            cause: error,
+          },
+        );
+      }
+    },
+  );
 }
 
 type Task =

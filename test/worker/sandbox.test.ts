@@ -299,3 +299,20 @@ test("a step without retries fails where its function says so, and the next writ
   expect(found).toEqual([{ "a.txt": "one" }, { "a.txt": "one" }]);
   expect(await filesOfCheckpoints(t, plan, dataDir)).toEqual({ b: { "a.txt": "b" } });
 });
+
+test("a worker removes the directories of plans that have ended, and leaves the others'", async () => {
+  const { close } = await start(({ stepId }) => {
+    if (stepId === "fails") throw new NonRetryableError("no");
+  });
+  const done = await submitted(withFiles([write("fix")]));
+  const failed = await submitted(withFiles([write("fails")]));
+  await ended(done);
+  await ended(failed, "failed");
+  const { workspaces } = await sandboxesOf({ dataDir })();
+  expect(workspaces.leftBehind(done)).not.toBeNull();
+
+  await close();
+
+  expect(workspaces.leftBehind(done)).toBeNull();
+  expect(workspaces.leftBehind(failed)).not.toBeNull();
+});
