@@ -311,22 +311,6 @@ export function decodeFetch(reply: unknown, token: string, queue: string, ended?
   const now = Number(f[1]);
   const jobId = f[2] as string;
   if (jobId === "") return { verdict, now, next: { kind: "none", limitMs: Number(f[3]), dueAt: Number(f[4]) } };
-  if (f[3] === "handed" && ended) {
-    // Everything but these is as it was for the plan's step that this slot just ended.
-    const handed = {
-      stepId: f[4] as string,
-      line: Number(f[5]),
-      fence: Number(f[6]),
-      attempt: 1,
-      failures: 0,
-      crashes: 0,
-      startedAt: now,
-      dueAt: null,
-      input: null,
-      handedOff: ended.handedOff + 1,
-    };
-    return { verdict, now, next: { kind: "step", jobId, step: { ...ended, ...handed } } };
-  }
   if (f[3] === "foreign") return { verdict, now, next: { kind: "foreign", jobId, hash: f[4] as unknown as string[] } };
   const inline = f[16] === "1";
   return {

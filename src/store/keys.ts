@@ -82,7 +82,7 @@ export class Keys {
   }
 
   job(queue: string, planId: string, stepId: string, epoch: number): string {
-    return `${this.base}${queue}:${planId}/${stepId}/${epoch}`;
+    return `${this.base}${queue}:${jobId(planId, stepId, epoch)}`;
   }
 }
 
@@ -115,6 +115,11 @@ const QUEUE_PARTS = [
   "pc",
   "stalled",
 ];
+
+/** A job is a delivery: which step of which plan, in which epoch. No id holds a slash. */
+export function jobId(planId: string, stepId: string, epoch: number): string {
+  return `${planId}/${stepId}/${epoch}`;
+}
 
 /** The BullMQ queue that a queue of a definition is. */
 export function bullQueueName(queue: string): string {

@@ -5,14 +5,14 @@ import { checkpointId } from "../core/ids.js";
 import type { Outcome } from "../core/outcome.js";
 import type { FetchReply, StartedStep, StepLog } from "../core/ports.js";
 import { decodeFetch, WAIT_LETTERS } from "./codec.js";
-import { bullQueueName, type Keys } from "./keys.js";
+import { bullQueueName, jobId, type Keys } from "./keys.js";
 import { runScript, type ScriptName } from "./scripts.js";
 
 /** Locks are never renewed: liveness is the worker's beat. They only must outlive any attempt. */
 const LOCK_MS = "86400000";
 
 /** How many steps of one plan a slot runs in a row before others get their turn. */
-const MOST_HANDED_OFF = 8;
+const MOST_HANDED_OFF = 15;
 /** More where each of them would have to restore files elsewhere. */
 const MOST_HANDED_OFF_IN_SANDBOX = 64;
 
@@ -76,9 +76,19 @@ export class RedisStepLog implements StepLog {
   ): Promise<FetchReply> {
     const { args, jobKeys } = this.successors(step);
     const most = step.sandbox === null ? MOST_HANDED_OFF : MOST_HANDED_OFF_IN_SANDBOX;
-    const handOff = step.handedOff < most ? "1" : "0";
-    const how = `${handOff}${hasSaved ? "s" : ""}${sandbox === undefined ? "" : JSON.stringify(sandbox)}`;
+    const mayGoOn = fetchNext && step.handedOff < most;
+    const rest = `${hasSaved ? "s" : ""}${sandbox === undefined ? "" : JSON.stringify(sandbox)}`;
+    const how = mayGoOn && rest === "" && this.isPlain(step) ? "p" : `${mayGoOn ? "1" : "0"}${rest}`;
     return this.end("complete", step, fetchNext, [output, checkpointOf(step), how, ...args], jobKeys);
+  }
+
+  /** Whether the step's only successor can follow in the same slot, for all that a definition tells. */
+  private isPlain(step: StartedStep): boolean {
+    const { definition, steps } = this.definitionOf(step.definitionDigest);
+    const next = steps.get(step.stepId)?.next ?? [];
+    if (definition.sandbox !== null || next.length !== 1) return false;
+    const successor = steps.get(next[0]!)!;
+    return successor.needs.length === 1 && queueOf(successor, step.privateQueue) === step.queue;
   }
 
   private async end(
@@ -109,7 +119,27 @@ export class RedisStepLog implements StepLog {
         ...args,
       ],
     );
+    const [verdict, now, fence] = reply as string[];
+    if (verdict === "HANDED") return this.handedOn(step, Number(now), Number(fence));
     return decodeFetch(reply, step.token, step.queue, step);
+  }
+
+  /** Everything but these is as it was for the step that the slot just ended. */
+  private handedOn(ended: StartedStep, now: number, fence: number): FetchReply {
+    const stepId = this.definitionOf(ended.definitionDigest).steps.get(ended.stepId)!.next[0]!;
+    const step = {
+      ...ended,
+      stepId,
+      fence,
+      attempt: 1,
+      failures: 0,
+      crashes: 0,
+      startedAt: now,
+      dueAt: null,
+      input: null,
+      handedOff: ended.handedOff + 1,
+    };
+    return { verdict: "OK", now, next: { kind: "step", jobId: jobId(step.planId, stepId, step.epoch), step } };
   }
 
   private successors(step: StartedStep): { args: string[]; jobKeys: () => string[] } {

@@ -173,7 +173,7 @@ test("a resume of a plan that changes under each of its reads gives up", async (
   const planId = await store.submit(aChain(["a", "b"]));
   const busy: RedisPlanStore = Object.create(store.store);
   busy.resume = async (write) => {
-    await store.redis.hincrby(store.keys.plan(planId), "revision", 1);
+    await store.redis.hincrby(store.keys.plan(planId), "undone", 1);
     return store.store.resume(write);
   };
 

@@ -127,16 +127,24 @@ test(`after any operations our queue is what BullMQ's own scripts would have mad
   );
 });
 
-test("a job that is born active is what an add and a fetch would have made of it", async () => {
+test("a job put in the place of another is what an end, an add and a fetch would have made of the two", async () => {
   vi.useFakeTimers({ toFake: ["Date"] });
   await Promise.all([clear(bull), clear(lean)]);
+  for (const { queue } of [bull, lean]) await queue.add("step", {}, { ...OPTIONS, jobId: "p/r/1" });
+  await backend.moveToActive("token");
+  await backend.moveToCompleted({ id: "p/r/1", opts: OPTIONS } as never, null as never, true as never, "token", false);
   await bull.queue.add("step", {}, { ...OPTIONS, jobId: "p/s/1" });
   await backend.moveToActive("token");
+  await runLean(
+    "queue_fetch(q, queue_attributes(q), 'token', '1000', tonumber(ARGV[2]), function() return 'ok' end)",
+    String(Date.now()),
+  );
   // The woken worker has found the marker by then.
-  await redis.del(`${bull.q}marker`);
+  await redis.del(`${bull.q}marker`, `${lean.q}marker`);
 
   await runLean(
-    "queue_add_active(q, ARGV[2], '{}', ARGV[3], ARGV[4], ARGV[5])",
+    "queue_replace(q, queue_place(q, ARGV[2]), ARGV[2], ARGV[3], '{}', ARGV[4], ARGV[5], ARGV[6])",
+    "p/r/1",
     "p/s/1",
     String(Date.now()),
     "token",

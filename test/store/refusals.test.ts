@@ -57,6 +57,21 @@ test("a plan that was removed between the look and the resume is PLAN_NOT_FOUND"
   ).rejects.toMatchObject({ code: "PLAN_NOT_FOUND" });
 });
 
+test.each(["steps", "out", "history", "open"] as const)(
+  "a commit that meets a key of a wrong type changes nothing: %s",
+  async (part) => {
+    const plan = await t.submit(aChain(["a", "b"]));
+    const worker = await t.worker();
+    const a = await worker.take();
+    await t.redis.del(t.keys.planPart(plan, part));
+    await t.redis.set(t.keys.planPart(plan, part), "forged");
+    const before = await t.dump();
+
+    await expect(worker.complete(a, "output")).rejects.toThrow(/WRONGTYPE/);
+    expect(await t.dump()).toEqual(before);
+  },
+);
+
 test("a list doesn't pass over a plan that can't be read", async () => {
   await t.submit(aChain(["a"]));
   await t.redis.zadd(t.keys.plans, String(Date.now() + 1_000), "forged");

@@ -10,26 +10,23 @@ local function queue_attributes(q)
   return call('HMGET', q .. 'meta', 'paused', 'concurrency', 'max', 'duration')
 end
 
--- The lock and the place on the active list of a job that a slot takes.
-local function queue_activate(q, id, token, lock_ms)
-  call('LPUSH', q .. 'active', id)
-  call('SET', q .. id .. ':lock', token, 'PX', lock_ms)
-end
-
--- What queue_add and queue_fetch come to for a job that the same slot runs at once, without the way through the list.
-local function queue_add_active(q, id, data, now, token, lock_ms)
-  call('HSET', q .. id, 'name', 'step', 'data', data, 'opts', JOB_OPTS, 'timestamp', now, 'delay', '0', 'priority', '0',
-    'processedOn', now, 'ats', '1')
-  queue_activate(q, id, token, lock_ms)
-end
-
 -- A step's job is nobody's parent: it has no other keys.
 local function queue_drop_job(q, id)
   local k = q .. id
   call('DEL', k, k .. ':lock', k .. ':logs')
 end
 
--- Takes the job off the active list: the last thing that can refuse, and the first write.
-local function queue_acknowledge(q, id)
-  return call('LREM', q .. 'active', '-1', id) > 0
+-- Where on the active list the job is, or nil.
+local function queue_place(q, id)
+  return call('LPOS', q .. 'active', id, 'RANK', '-1')
+end
+
+-- Acknowledges the job at that place and puts another there, as if it had been added and fetched: the slot goes on with it.
+local function queue_replace(q, place, id, next_id, data, now, token, lock_ms)
+  local k = q .. next_id
+  call('LSET', q .. 'active', place, next_id)
+  queue_drop_job(q, id)
+  call('HSET', k, 'name', 'step', 'data', data, 'opts', JOB_OPTS, 'timestamp', now, 'delay', '0', 'priority', '0',
+    'processedOn', now, 'ats', '1')
+  call('SET', k .. ':lock', token, 'PX', lock_ms)
 end

@@ -7,6 +7,17 @@
 ]]
 --#include lean-core.lua
 
+-- The lock and the place on the active list of a job that a slot takes.
+local function queue_activate(q, id, token, lock_ms)
+  call('LPUSH', q .. 'active', id)
+  call('SET', q .. id .. ':lock', token, 'PX', lock_ms)
+end
+
+-- Takes the job off the active list: the last thing that can refuse, and the first write.
+local function queue_acknowledge(q, id)
+  return call('LREM', q .. 'active', '-1', id) > 0
+end
+
 -- A delayed job's score is its time, with 12 bits below it that keep jobs of one millisecond in order.
 local SCORE_STEP = 0x1000
 

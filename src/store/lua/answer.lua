@@ -9,8 +9,7 @@ end
 local function plan_cancel(T, P, plan, p, actor, reason, now)
   plan_hold(T, P, plan, p, { q = true, d = true, b = true, r = true, w = true }, 'cancel')
   call('HINCRBY', P, 'epoch', 1)
-  call('HSET', P, 'finished', now_text, 'updated', now_text, 'revision', str(p.revision + 1), 'waiting', '0')
-  call('HSET', P, 'pausing', '')
+  call('HSET', P, 'finished', now_text, 'waiting', '0', 'pausing', '')
   call('DEL', P .. ':signals', P .. ':saved', P .. ':needs')
   plan_stopped_by(P, actor, reason)
   plan_set_state(T, P, plan, p.state, 'cancelled')
@@ -26,11 +25,11 @@ local function answer_step(T, P, plan, step, p, r, answer, checkpoint, first, no
   local writer = { token = r.token, attempts = r.attempts, line = r.line, at = r.at, fence = r.fence }
   local fields = step_complete(T, P, plan, step, p, writer, output, checkpoint, actor, effect == 'cancel' and #ARGV + 1 or first, now, {})
   if effect == 'cancel' then
-    call('HSET', P, 'done', str(p.done + 1), unpack(fields))
+    call('HSET', P, unpack(fields))
     plan_cancel(T, P, plan, p, actor, 'rejected at ' .. step, now)
   else
     -- An answered step was not running, so a plan that is pausing waits for as many as before.
     if p.pausing and r.state == 'w' then p.pausing = str(tonumber(p.pausing) + 1) end
-    plan_settle(T, P, plan, p, { done = 1, waiting = r.state == 'w' and -1 or nil, fields = fields }, now)
+    plan_settle(T, P, plan, p, { waiting = r.state == 'w' and -1 or nil, fields = fields }, now)
   end
 end

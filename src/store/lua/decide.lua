@@ -21,6 +21,5 @@ local recorded = choice_of(P, step, key)
 if recorded or decision == '' then return { 'OK', recorded or '' } end
 decision = '{"at":' .. now_text .. ',' .. string.sub(decision, 2)
 choice_record(P, plan, p, step, key, decision, ARGV[10], now - p.created)
-call('HSET', P, 'updated', now_text, 'revision', str(p.revision + 1))
 publish(T)
 return { 'OK', decision }

@@ -22,7 +22,6 @@ for i = 4, #ARGV do
   local P = T .. 'plan:' .. ARGV[i]
   local p = attempt_facts(P)
   if (p.state == 'running' or p.state == 'queued') and call('HGET', P, 'queue') == ARGV[3] then
-    call('HSET', P, 'updated', now_text, 'revision', str(p.revision + 1))
     plan_interrupt(T, P, ARGV[i], p, now)
   end
 end

@@ -11,8 +11,7 @@ local function step_fail(T, P, plan, step, p, r, error, fail_fast, now)
     -- The others are held and their jobs stale: in a new epoch none of them can write.
     plan_hold(T, P, plan, p, { q = true, d = true, b = true, r = true }, 'failed')
     call('HINCRBY', P, 'epoch', 1)
-    call('HSET', P, 'failed', str(p.failed + 1), 'updated', now_text, 'revision', str(p.revision + 1))
-    call('HSET', P, 'pausing', '')
+    call('HSET', P, 'failed', str(p.failed + 1), 'pausing', '')
     plan_set_state(T, P, plan, p.state, 'failed')
     plan_record(P, plan, 'z|' .. r.at .. '|' .. p.epoch .. '|failed')
     return 'failed'

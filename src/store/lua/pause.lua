@@ -19,13 +19,12 @@ local running = plan_hold(T, P, plan, p, { q = true, d = true, b = true, r = not
 plan_record(P, plan, 'p|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. ARGV[3] .. '|' .. ARGV[4])
 plan_stopped_by(P, ARGV[3], ARGV[4])
 if running > 0 then
-  call('HSET', P, 'pausing', running, 'updated', now_text, 'revision', str(p.revision + 1))
+  call('HSET', P, 'pausing', running)
   publish(T)
   return 'OK'
 end
 call('HSET', P, 'pausing', '')
 call('HINCRBY', P, 'epoch', 1)
-call('HSET', P, 'updated', now_text, 'revision', str(p.revision + 1))
 plan_set_state(T, P, plan, p.state, 'paused')
 plan_record(P, plan, 'z|' .. str(now - p.created) .. '|' .. p.epoch .. '|paused')
 publish(T)

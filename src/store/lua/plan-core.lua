@@ -1,5 +1,6 @@
 --[[
-  How a plan is kept: the part that every transition shares. `T` is the shard's key prefix, `P` the plan's key.
+  How a plan is kept, and the little that even the plain case of a commit needs of it. `T` is the shard's key prefix,
+  `P` the plan's key.
 
   P             hash  metadata: short values only, so that it stays a listpack
   P:open        hash  step -> open record: the frontier
@@ -21,50 +22,15 @@
 -- This call's time, as text too: a number given to a command is formatted anew each time, and slowly.
 local now_text
 
-local function redis_now()
-  local t = call('TIME')
-  local ms = math.floor(tonumber(t[2]) / 1000)
-  now_text = t[1] .. string.format('%03d', ms)
-  return tonumber(t[1]) * 1000 + ms
-end
-
 local function str(number)
   return string.format('%d', number)
 end
 
--- state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|traits (letters: i irreversible, r reads
--- the sandbox, w writes it)
-local OPEN_PATTERN = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(-?%d*)|(-?%d*)|(%a?)|([^|]*)|([^|]*)|(-?%d*)|(%a*)$'
-
-local function open_decode(text)
-  if not text then return nil end
-  local r = {}
-  r.state, r.attempts, r.failures, r.crashes, r.line, r.token, r.at, r.due, r.wait, r.queue, r.phase, r.fence, r.traits =
-    string.match(text, OPEN_PATTERN)
-  if not r.state then return nil end
-  return r
-end
-
--- The shard's stream gets what happened in one entry a call: plan, event, plan, event …
-local happened = {}
-
--- Appends an event to the plan's history; `following`, where there is one, goes with it.
-local function plan_record(P, plan, entry, following)
-  local n = #happened
-  happened[n + 1], happened[n + 2] = plan, entry
-  if following then
-    happened[n + 3], happened[n + 4] = plan, following
-    call('RPUSH', P .. ':history', entry, following)
-  else
-    call('RPUSH', P .. ':history', entry)
-  end
-end
-
--- Ends every transition.
-local function publish(T)
-  for from = 1, #happened, 1000 do
-    call('XADD', T .. 'events', 'MAXLEN', '~', '10000', '*', unpack(happened, from, math.min(from + 999, #happened)))
-  end
+local function redis_now()
+  local t = call('TIME')
+  local now = math.floor(t[1] * 1000 + t[2] / 1000)
+  now_text = str(now)
+  return now
 end
 
 local function job_id(plan, step, epoch)

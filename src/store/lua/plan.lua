@@ -3,6 +3,41 @@
 ]]
 --#include plan-core.lua
 
+-- state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|traits (letters: i irreversible, r reads
+-- the sandbox, w writes it)
+local OPEN_PATTERN = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(-?%d*)|(-?%d*)|(%a?)|([^|]*)|([^|]*)|(-?%d*)|(%a*)$'
+
+local function open_decode(text)
+  if not text then return nil end
+  local r = {}
+  r.state, r.attempts, r.failures, r.crashes, r.line, r.token, r.at, r.due, r.wait, r.queue, r.phase, r.fence, r.traits =
+    string.match(text, OPEN_PATTERN)
+  if not r.state then return nil end
+  return r
+end
+
+-- The shard's stream gets what happened in one entry a call: plan, event, plan, event …
+local happened = {}
+
+-- Appends an event to the plan's history.
+local function plan_record(P, plan, entry)
+  local n = #happened
+  happened[n + 1], happened[n + 2] = plan, entry
+  call('RPUSH', P .. ':history', entry)
+end
+
+-- Rises with every change of the plan. All of them leave an event; an undone start takes its own off again.
+local function plan_revision(P)
+  return str(call('LLEN', P .. ':history') + (call('HGET', P, 'undone') or 0))
+end
+
+-- Ends every transition.
+local function publish(T)
+  for from = 1, #happened, 1000 do
+    call('XADD', T .. 'events', 'MAXLEN', '~', '10000', '*', unpack(happened, from, math.min(from + 999, #happened)))
+  end
+end
+
 -- A commit puts at most this many steps into queues; the rest wait in the plan's backlog.
 local MOST_RELEASED = 250
 
@@ -168,26 +203,23 @@ end
 
 --[[
   Ends a transition: counts, the state that follows from them, and its events. `p` are the plan's facts as read
-  before; `change` = { done, failed, waiting, uncertain } says by how much this transition changed the counts, `fields` what else
+  before; `change` = { failed, waiting, uncertain } says by how much this transition changed the counts, `fields` what else
   of the plan it changed.
   A plan that is pausing becomes paused with its last running step.
 ]]
 local function plan_settle(T, P, plan, p, change, now)
-  local done, failed, waiting = p.done + (change.done or 0), p.failed + (change.failed or 0), p.waiting + (change.waiting or 0)
+  local failed, waiting = p.failed + (change.failed or 0), p.waiting + (change.waiting or 0)
   local uncertain = p.uncertain + (change.uncertain or 0)
   local fields = change.fields or {}
   local function set(field, value)
     fields[#fields + 1] = field
     fields[#fields + 1] = value
   end
-  set('updated', now_text)
-  set('revision', str(p.revision + 1))
-  if change.done then set('done', str(done)) end
   if change.failed then set('failed', str(failed)) end
   if change.waiting then set('waiting', str(waiting)) end
   if change.uncertain then set('uncertain', str(uncertain)) end
   local state = 'running'
-  if done >= p.total then
+  if call('HLEN', P .. ':steps') >= p.total then
     state = 'completed'
     set('finished', now_text)
     call('DEL', P .. ':signals', P .. ':saved')
@@ -203,7 +235,7 @@ local function plan_settle(T, P, plan, p, change, now)
   elseif call('HLEN', P .. ':open') <= failed + waiting + uncertain + (p.sandbox and call('LLEN', P .. ':exclusive') or 0) then
     state = failed > 0 and 'failed' or uncertain > 0 and 'interrupted' or 'waiting'
   end
-  call('HSET', P, unpack(fields))
+  if #fields > 0 then call('HSET', P, unpack(fields)) end
   if state ~= p.state then
     plan_set_state(T, P, plan, p.state, state)
     if state ~= 'running' then

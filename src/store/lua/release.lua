@@ -9,6 +9,8 @@ local delay, undo = tonumber(ARGV[11]), ARGV[12] == '1'
 local a, at = queue_attributes(q), now - p.created
 if undo then
   call('LREM', P .. ':history', -1, 's|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|' .. r.fence .. '|' .. worker)
+  -- See plan_revision: the event that is taken off, and this change.
+  call('HINCRBY', P, 'undone', '2')
   r.attempts = str(tonumber(attempt) - 1)
   if call('HGET', P .. ':out', ':unserved:' .. step) == false then
     call('HSET', P .. ':out', ':unserved:' .. step, now_text .. '|' .. ARGV[10])

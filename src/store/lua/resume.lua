@@ -26,7 +26,7 @@ if ARGV[5] ~= '' then
   local answer = call('HGET', P .. ':requests', 'resume:' .. ARGV[5])
   if answer then return 'REPEATED ' .. answer end
 end
-if p.revision ~= ARGV[3] or p.epoch ~= ARGV[4] then return 'STALE' end
+if plan_revision(P) ~= ARGV[3] or p.epoch ~= ARGV[4] then return 'STALE' end
 
 local alive_since, gone = now - tonumber(ARGV[12]), ARGV[13]
 local function alive(worker)
@@ -54,7 +54,7 @@ end
 local epoch = str(tonumber(p.epoch) + 1)
 local superseded_count, recounted_count, acked_count = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
 local at, line, cache = now - p.created, p.line, {}
-local waiting, done = 0, p.done
+local waiting = 0
 
 -- A job of the old epoch is stale wherever it is. In a queue that only this plan used, nobody would ever drop it.
 local old_queues = {}
@@ -84,7 +84,6 @@ for i = 19, 18 + superseded_count do
   local step = ARGV[i]
   superseded[step] = true
   if call('HDEL', P .. ':steps', step) == 1 then
-    done = done - 1
     local output = call('HGET', P .. ':out', step)
     if output then
       call('HSET', P .. ':out', step .. '@' .. p.epoch, output)
@@ -129,7 +128,6 @@ for _ = 1, acked_count do
     local writer = { token = r.token, attempts = r.attempts, line = r.line, at = r.at, fence = r.fence }
     step_record(P, plan, step, p, writer, output, '', ARGV[7], now)
     last_step, last_checkpoint = step, 'ckp_' .. crockford(p.created + tonumber(r.fence), 10) .. p.tag
-    done = done + 1
     for _, i in ipairs(successors_free(P, first, last)) do
       step_release(T, P, plan, ARGV[i], epoch, line, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], cache)
       queued = queued + 1
@@ -170,9 +168,9 @@ for i = frontier, #ARGV, 4 do
   end
 end
 if cache.backlogged then call('HSET', P, 'backlog', '1') end
-local state = done >= p.total and 'completed' or queued > 0 and 'running' or 'waiting'
-call('HSET', P, 'done', str(done), 'failed', '0', 'waiting', str(waiting), 'uncertain', '0', 'updated', now_text,
-  'revision', str(p.revision + 1), 'last_completed_step', last_step, 'last_checkpoint_id', last_checkpoint)
+local state = call('HLEN', P .. ':steps') >= p.total and 'completed' or queued > 0 and 'running' or 'waiting'
+call('HSET', P, 'failed', '0', 'waiting', str(waiting), 'uncertain', '0', 'last_completed_step', last_step,
+  'last_checkpoint_id', last_checkpoint)
 if state == 'completed' then
   call('HSET', P, 'finished', now_text)
   plan_record(P, plan, 'z|' .. str(at) .. '|' .. epoch .. '|completed')

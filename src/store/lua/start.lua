@@ -10,7 +10,7 @@
 -- who runs a later one has met the plan already, or reads the input with the outputs that it lacks.
 local function started_reply(P, plan, step, epoch, p, r, created)
   local input, workdir = false, false
-  local inline = p.inline and p.done == '0'
+  local inline = p.inline and call('EXISTS', P .. ':steps') == 0
   if inline then
     local small = call('HMGET', P .. ':out', ':input', ':workdir')
     input, workdir = small[1], small[2]
@@ -26,10 +26,9 @@ local function started_reply(P, plan, step, epoch, p, r, created)
 end
 
 local function start_facts(P)
-  local f = call('HMGET', P, 'epoch', 'state', 'created', 'fence', 'name', 'definition', 'queue', 'inline', 'revision',
-    'done', 'backlog', 'tag')
+  local f = call('HMGET', P, 'epoch', 'state', 'created', 'fence', 'name', 'definition', 'queue', 'inline', 'backlog', 'tag')
   return { epoch = f[1], state = f[2], created = tonumber(f[3]), fence = tonumber(f[4]), name = f[5], definition = f[6],
-    queue = f[7], inline = f[8] == '1', revision = f[9], done = f[10], backlog = f[11] ~= '' and f[11], tag = f[12] }
+    queue = f[7], inline = f[8] == '1', backlog = f[9] ~= '' and f[9], tag = f[10] }
 end
 
 -- nil where the job is stale; 'foreign' where it is no step at all.
@@ -51,7 +50,7 @@ local function start_step(T, id, token, worker, now)
   r.at = str(now - p.created)
   r.fence = str(fence - p.created)
   call('HSET', P .. ':open', step, open_encode(r))
-  call('HSET', P, 'fence', str(fence), 'phase', r.phase, 'updated', now_text, 'revision', str(p.revision + 1))
+  call('HSET', P, 'fence', str(fence), 'phase', r.phase)
   plan_set_state(T, P, plan, p.state, 'running')
   plan_record(P, plan, 's|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. r.fence .. '|' .. worker)
   if p.backlog then backlog_drain(T, P, plan, epoch, {}) end

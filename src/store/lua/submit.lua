@@ -21,12 +21,11 @@ if call('EXISTS', P) == 1 then return 'EXISTS' end
 if ARGV[15] == '?' then return 'NOSANDBOX' end
 if call('HEXISTS', KEYS[2], ':complete') == 0 then return 'NODEFINITION' end
 -- What every step reads stands first: a listpack is searched from its front, and to its end for a field it lacks.
-call('HSET', P, 'epoch', '1', 'state', 'queued', 'created', now_text, 'revision', '1', 'done', '0', 'total', ARGV[4],
-  'failed', '0', 'waiting', '0', 'uncertain', '0', 'line', '1', 'backlog', '', 'decision', '0', 'pausing', '', 'tag', ARGV[13], 'fence', now_text,
-  'sandbox', ARGV[15] == '' and '' or '1',
-  'name', ARGV[5], 'definition', ARGV[7], 'queue', ARGV[8], 'inline', ARGV[12], 'updated', now_text, 'phase', ARGV[14],
-  'last_completed_step', '', 'last_checkpoint_id', '', 'last_decision_id', 'dec_' .. crockford(now, 10) .. ARGV[13],
-  'version', ARGV[6], 'resume_count', '0', 'actor', ARGV[9], 'request', ARGV[3])
+call('HSET', P, 'epoch', '1', 'state', 'queued', 'created', now_text, 'fence', now_text, 'backlog', '', 'pausing', '',
+  'decision', '0', 'sandbox', ARGV[15] == '' and '' or '1', 'phase', ARGV[14], 'last_completed_step', '', 'last_checkpoint_id', '', 'total', ARGV[4],
+  'failed', '0', 'waiting', '0', 'uncertain', '0', 'line', '1', 'tag', ARGV[13], 'name', ARGV[5], 'definition', ARGV[7],
+  'queue', ARGV[8], 'inline', ARGV[12], 'last_decision_id', 'dec_' .. crockford(now, 10) .. ARGV[13], 'version', ARGV[6],
+  'resume_count', '0', 'actor', ARGV[9], 'request', ARGV[3])
 call('HSET', P .. ':out', ':input', ARGV[10])
 if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
 if ARGV[15] ~= '' then call('RPUSH', P .. ':sandboxes', ARGV[15]) end

@@ -22,6 +22,14 @@ local t = call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 local field = {}
 for i = 1, #meta, 2 do field[meta[i]] = meta[i + 1] end
+-- What follows from other keys and so is written nowhere.
+local function derive(name, value)
+  meta[#meta + 1] = name
+  meta[#meta + 1] = string.format('%.0f', value)
+end
+derive('done', call('HLEN', P .. ':steps'))
+derive('revision', call('LLEN', P .. ':history') + (field['undone'] or 0))
+derive('updated', (field['created'] or 0) + (string.match(call('LINDEX', P .. ':history', '-1') or '', '^%a|(%d+)|') or 0))
 
 local open
 if what == 'list' then
