@@ -25,7 +25,6 @@ export type {
 export type { PlanStanding, PlanUpdate } from "./client/follow-plan.js";
 export type { Ack, ResumeOptions } from "./client/resume.js";
 export type { Duration } from "./core/duration.js";
-export type { ResumeSummary } from "./core/eligibility.js";
 export {
   type ErrorCode,
   type ErrorDocument,
@@ -52,6 +51,7 @@ export type { AttemptMemory, Choice, Question } from "./core/handler.js";
 export type { Json, JsonObject } from "./core/json.js";
 export type { PlanState } from "./core/plan.js";
 export type { LogChunk } from "./core/ports.js";
+export type { ResumeSummary } from "./core/resume-summary.js";
 export type { Context, Seen } from "./define/context.js";
 export { defineHandler, type Handler, type HandlerContext } from "./define/define-handler.js";
 export { definePlan, type PlanOptions, services } from "./define/define-plan.js";

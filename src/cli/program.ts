@@ -96,6 +96,7 @@ const COMMANDS: readonly CommandSpec[] = [
       new Option("--from-step <step>", "run this step and everything that needs it again"),
       new Option("--from-checkpoint <id>", "keep the step of this checkpoint, and run what needs it again"),
       new Option("--from-decision <id>", "take this decision anew, and run what needs it again"),
+      new Option("--choose <choice>", "with --from-decision: what it is set to, instead of being asked again"),
       repeatable(
         "--ack <step=done|redo>",
         "say whether an irreversible step happened; =done:@output.json gives its output",
@@ -118,7 +119,7 @@ const COMMANDS: readonly CommandSpec[] = [
       new Option("--since <duration>", "with --all: submitted within this time, such as 24h"),
       new Option("--yes", "with --all: don't ask"),
       // Not built yet: parsed, so that the refusal can say so.
-      ...["--choose <choice>", "--on-drift <policy>"].map((flags) => new Option(flags).hideHelp()),
+      new Option("--on-drift <policy>").hideHelp(),
     ],
     examples: [
       "plan resume web-42 --dry-run",

@@ -5,7 +5,6 @@
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CompiledDefinition } from "../core/definition.js";
-import { type ResumeSummary, waitCommand } from "../core/eligibility.js";
 import {
   InvalidChoiceError,
   InvalidInputError,
@@ -21,7 +20,9 @@ import { type JsonObject, toStoredJson } from "../core/json.js";
 import type { Ask } from "../core/outcome.js";
 import { ANSWERED_WAITS, PLAN_STATES, type PlanState, WAIT_WORDS } from "../core/plan.js";
 import type { Answerable, LogChunk, PlanStore } from "../core/ports.js";
+import type { ResumeSummary } from "../core/resume-summary.js";
 import type { SandboxSnapshot } from "../core/sandbox.js";
+import { waitCommand } from "../core/state-sentences.js";
 import type { AnyPlan, PlanHandle, PlanInput, PlanOutput } from "../define/typed-plan.js";
 import {
   type CheckpointDocument,
@@ -229,7 +230,7 @@ export class Client {
   /** The definition that a plan runs, and where on the submitting machine its document or module lies. */
   async definition(planId: string): Promise<{ compiled: CompiledDefinition; workdir: string | null }> {
     const store = await this.storeFor(planId);
-    const { view, compiled, workdir } = await store.preview(planId, false);
+    const { view, compiled, workdir } = await store.preview(planId, "frontier");
     return { compiled: compiled ?? (await store.definition(view.meta.definitionDigest)), workdir };
   }
 

@@ -5,7 +5,6 @@
 
 import type { CompiledStep } from "../core/definition.js";
 import { formatDurationMs } from "../core/duration.js";
-import { type WaitingStep, waitCommand } from "../core/eligibility.js";
 import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
 import {
@@ -20,6 +19,7 @@ import {
   type WorkerView,
 } from "../core/plan.js";
 import type { ListedPlan, PlanDetail } from "../core/ports.js";
+import { type WaitingStep, waitCommand } from "../core/state-sentences.js";
 
 /** A plan in a list, and the head of `get`. */
 export interface PlanSummary {

@@ -1,9 +1,9 @@
 /** A plan as it moves: its new events, and where it stands after them, until it stops. */
 import { performance } from "node:perf_hooks";
-import { explainState } from "../core/eligibility.js";
 import type { PlanEvent } from "../core/history.js";
 import { isTerminal, type PlanState, type PlanView, planState } from "../core/plan.js";
 import type { PlanStore } from "../core/ports.js";
+import { explainState } from "../core/state-sentences.js";
 import { dated, type EventDocument, nextCommand, type PlanSummary, planSummary } from "./documents.js";
 import { isStoreOutage } from "./store-outage.js";
 

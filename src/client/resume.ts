@@ -2,17 +2,13 @@
  * Resume, for library and command line alike: read, decide, and carry out exactly what was decided. A dry-run stops
  * before the write and is otherwise the same path.
  */
-import {
-  type Acknowledgement,
-  assess,
-  type ResumeDecision,
-  type ResumeFacts,
-  type ResumePoint,
-  type ResumeSummary,
-} from "../core/eligibility.js";
+import { assess, type ResumeDecision } from "../core/eligibility.js";
 import { type ErrorDocument, NotEligibleError, UsageError, WaymarkError } from "../core/errors.js";
-import { toStoredJson } from "../core/json.js";
+import { type Json, toStoredJson } from "../core/json.js";
 import type { PlanStore, Preview } from "../core/ports.js";
+import type { Acknowledgement } from "../core/resume-request.js";
+import type { ResumeSummary } from "../core/resume-summary.js";
+import type { ResumePoint } from "../core/rewind.js";
 
 export interface ResumeOptions {
   readonly dryRun?: boolean;
@@ -27,6 +23,8 @@ export interface ResumeOptions {
   readonly fromCheckpoint?: string;
   /** Takes this decision anew: runs the step that made it, and everything that needs it, again. */
   readonly fromDecision?: string;
+  /** With `fromDecision`: what it is set to, instead of being asked again. */
+  readonly choose?: unknown;
   /** What a person says of irreversible steps that started and have no record, by step id. */
   readonly acks?: Readonly<Record<string, Ack>>;
   /** The document's folder on the machine that will execute. */
@@ -82,23 +80,16 @@ async function decide(
   options: ResumeOptions,
   here: ExecutesHere | null,
 ): Promise<FoundDecision> {
-  const from = await pointOf(store, planId, options);
-  // A rewind must know every done step; a plain resume only the frontier.
-  const read = await store.preview(planId, from.kind !== "frontier");
-  const facts: ResumeFacts = {
-    view: read.view,
-    compiled: read.compiled,
-    doneSteps: read.doneSteps,
-    missingWorkdir: here === null ? null : await here.missingWorkdir(read),
-  };
-  const decision = assess(facts, {
-    from,
+  const request = {
+    from: pointOf(options),
+    choose: choiceOf(options),
     acks: acknowledgements(options.acks ?? {}),
     reason: options.reason ?? null,
-  });
+  };
+  const read = await store.preview(planId, request.from.kind === "frontier" ? "frontier" : "line");
+  const facts = { ...read, missingWorkdir: here === null ? null : await here.missingWorkdir(read) };
+  const decision = assess(facts, request);
   if (!decision.summary.eligible) return { read, decision };
-  const needless = needlessAcks(decision, options.acks ?? {});
-  if (needless.length > 0) return { read, decision: refused(decision, needlessError(planId, needless)) };
   const workers = here === null ? await countWorkers(store, read, decision) : decision.summary.workers;
   return { read, decision: expected({ ...decision, summary: { ...decision.summary, workers } }, options.expect) };
 }
@@ -116,23 +107,21 @@ async function countWorkers(store: PlanStore, { view, compiled }: Preview, decis
 }
 
 /** @throws UsageError where more than one point is named */
-async function pointOf(store: PlanStore, planId: string, options: ResumeOptions): Promise<ResumePoint> {
-  const { fromStep, fromCheckpoint, fromDecision } = options;
+function pointOf({ fromStep, fromCheckpoint, fromDecision }: ResumeOptions): ResumePoint {
   if ([fromStep, fromCheckpoint, fromDecision].filter((point) => point !== undefined).length > 1) {
     throw new UsageError("A resume starts from one point: a step, a checkpoint or a decision");
   }
   if (fromStep !== undefined) return { kind: "step", stepId: fromStep };
-  if (fromCheckpoint !== undefined) {
-    const checkpoints = await store.checkpoints(planId);
-    const found = checkpoints.find((checkpoint) => checkpoint.checkpointId === fromCheckpoint && checkpoint.current);
-    return { kind: "checkpoint", checkpointId: fromCheckpoint, stepId: found?.step ?? null };
-  }
-  if (fromDecision !== undefined) {
-    const found = (await store.decisions(planId)).find((decision) => decision.decisionId === fromDecision);
-    const stepId = found === undefined ? null : (found.step ?? ({ root: true } as const));
-    return { kind: "decision", decisionId: fromDecision, stepId };
-  }
+  if (fromCheckpoint !== undefined) return { kind: "checkpoint", checkpointId: fromCheckpoint };
+  if (fromDecision !== undefined) return { kind: "decision", decisionId: fromDecision };
   return { kind: "frontier" };
+}
+
+/** @throws UsageError where there is no decision that it could be for */
+function choiceOf({ choose, fromDecision }: ResumeOptions): { readonly value: Json } | null {
+  if (choose === undefined) return null;
+  if (fromDecision === undefined) throw new UsageError("A choice is for a decision: name it with --from-decision");
+  return { value: JSON.parse(toStoredJson(choose, "The choice")) as Json };
 }
 
 function acknowledgements(acks: Readonly<Record<string, Ack>>): ReadonlyMap<string, Acknowledgement> {
@@ -142,20 +131,6 @@ function acknowledgements(acks: Readonly<Record<string, Ack>>): ReadonlyMap<stri
       return [stepId, { said: "done", output: toStoredJson(ack.output, `The output of ${stepId}`) }];
     }),
   );
-}
-
-/** Steps of which something is said and that need nothing said: it may be a slip, or the repetition of a request. */
-function needlessAcks({ summary }: ResumeDecision, acks: Readonly<Record<string, Ack>>): string[] {
-  return Object.keys(acks).filter((stepId) => !summary.ackRequired.includes(stepId));
-}
-
-function needlessError(planId: string, steps: readonly string[]): ErrorDocument {
-  return {
-    code: "USAGE",
-    message: `${steps.join(", ")} of plan ${planId} ${steps.length === 1 ? "needs" : "need"} no acknowledgement`,
-    details: { plan_id: planId, steps },
-    try: `plan resume ${planId} --dry-run`,
-  };
 }
 
 /** Refuses what differs from the dry-run that was looked at. A dry-run with `expect` says so as well. */
@@ -198,7 +173,6 @@ async function carryOut(
     reason: options.reason ?? null,
     privateQueue: here?.privateQueue ?? null,
     workdir: options.workdir ?? null,
-    records: read.records,
   });
   switch (answer.kind) {
     case "resumed":

@@ -3,8 +3,8 @@
  * it and, where there is one, the command to try next. docs/errors.md lists exactly these codes; a test holds the
  * two together. Never match on `message`.
  */
-import type { ResumeSummary } from "./eligibility.js";
 import type { WaitKind } from "./plan.js";
+import type { ResumeSummary } from "./resume-summary.js";
 
 /** Exit status of the command line for each code. */
 export const EXIT_CODES = {

@@ -3,7 +3,7 @@ import type { Json } from "./json.js";
 import type { AttemptError } from "./outcome.js";
 import type { WaitKind } from "./plan.js";
 
-interface EventFacts {
+export interface EventFacts {
   /** Place in the plan's history, from 1. */
   readonly seq: number;
   readonly at: number;
@@ -67,6 +67,8 @@ export type PlanEvent = EventFacts &
         /** How many done steps a rewind superseded. */
         readonly superseded: number;
       }
+    /** Written with `plan.resumed`, at most 500 steps in one: they have left the current line. */
+    | { readonly type: "steps.superseded"; readonly steps: readonly string[] }
     | { readonly type: "plan.completed" }
   );
 
@@ -85,6 +87,8 @@ export interface Decision {
   readonly rationale: string | null;
   readonly madeBy: string;
   readonly at: number;
+  /** False once a rewind has superseded it. */
+  readonly current: boolean;
 }
 
 /** What a completed step leaves: the points that one can resume from. */

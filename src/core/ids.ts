@@ -36,6 +36,13 @@ export function decisionId(planTag: string, createdAt: number, ordinal: number):
   return `dec_${crockford(createdAt + ordinal, 10)}${planTag}`;
 }
 
+/** The place that `decisionId` was made from. */
+export function decisionPlace(createdAt: number, id: string): number {
+  let at = 0;
+  for (const digit of id.slice("dec_".length, "dec_".length + 10)) at = at * 32 + CROCKFORD.indexOf(digit);
+  return at - createdAt;
+}
+
 /** Sixteen random digits that stand for one plan inside the ids it gives out. */
 export function newPlanTag(): string {
   let tag = "";

@@ -40,6 +40,8 @@ export interface PlanMeta {
   readonly lastCompletedStep: string | null;
   readonly lastCheckpointId: string | null;
   readonly lastDecisionId: string;
+  /** Which of the plan's sandbox snapshots is in force; null where it has none. */
+  readonly sandboxPlace: number | null;
   readonly resumeCount: number;
   readonly createdAt: number;
   readonly updatedAt: number;

@@ -29,8 +29,6 @@ export interface ResumeWrite {
   readonly reason: string | null;
   readonly privateQueue: string | null;
   readonly workdir: string | null;
-  /** Records of done steps, where the decision supersedes any. */
-  readonly records: ReadonlyMap<string, StepRecord>;
 }
 
 export type ResumeAnswer =
@@ -74,6 +72,8 @@ export interface LogChunk {
   readonly text: string;
   /** Bytes written in all. */
   readonly bytes: number;
+  /** The last epoch of its line, where a rewind has superseded the step since. */
+  readonly superseded: number | null;
 }
 
 /** What producers and operators do with plans. Every write is one transition, refused by code. */
@@ -97,10 +97,11 @@ export interface PlanStore {
   logs(planId: string, stepId?: string): Promise<LogChunk[]>;
   workers(): Promise<WorkerView[]>;
   /**
-   * Reads what a resume decides from, and writes nothing. One round trip. `full` lists every done step and loads the
-   * definition whatever their number, as a rewind needs; else a large plan gives its newest done steps and no definition.
+   * Reads what a resume decides from, in one moment and one round trip, and writes nothing. "frontier" is what a plain
+   * resume needs: a large plan gives its newest done steps and no definition. "full" lists every done step and loads the
+   * definition whatever their number; "line" adds the history and the decisions, as a rewind needs.
    */
-  preview(planId: string, full: boolean): Promise<Preview>;
+  preview(planId: string, depth: PreviewDepth): Promise<Preview>;
   resume(write: ResumeWrite): Promise<ResumeAnswer>;
   /** The answer that was stored with a request to resume, or null. */
   storedAnswer(planId: string, requestId: string): Promise<string | null>;
@@ -113,13 +114,21 @@ export interface PlanStore {
   close(): Promise<void>;
 }
 
+export type PreviewDepth = "frontier" | "full" | "line";
+
 export interface Preview {
   readonly view: PlanView;
   readonly compiled: CompiledDefinition | null;
   readonly doneSteps: readonly string[];
-  /** Records of done steps where `full` was asked for. */
+  /** Records of done steps; none for "frontier". */
   readonly records: ReadonlyMap<string, StepRecord>;
   readonly workdir: string | null;
+  /** Oldest first; none but for "line". */
+  readonly events: readonly PlanEvent[];
+  /** The root first; none but for "line". */
+  readonly decisions: readonly Decision[];
+  /** Of the sandbox, the one it started from first; none but for "line". */
+  readonly snapshots: readonly SandboxSnapshot[];
 }
 
 /** A step that somebody may answer. */

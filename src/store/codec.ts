@@ -54,6 +54,7 @@ export function decodeMeta(planId: string, hash: ReadonlyMap<string, string>, be
     lastCompletedStep: text("last_completed_step") || null,
     lastCheckpointId: text("last_checkpoint_id") || null,
     lastDecisionId: text("last_decision_id"),
+    sandboxPlace: text("sandbox") === "" ? null : int("sandbox"),
     resumeCount: int("resume_count"),
     createdAt: int("created"),
     updatedAt: int("updated"),
@@ -233,6 +234,8 @@ export function decodeEvent({ planId, createdAt, tag, snapshots }: EventBase, se
         superseded: int(5),
         reason: rest(6) || null,
       };
+    case "U":
+      return { ...facts, type: "steps.superseded", steps: step.split(" ") };
     case "z": {
       const type = SETTLED_EVENTS[step];
       if (!type) throw bad();

@@ -1,7 +1,6 @@
 /** Plans in Redis, for producers and operators: one script a transition, reads without a write. */
 import type { Redis } from "ioredis";
 import type { CompiledDefinition } from "../core/definition.js";
-import { explainState, FULL_LIST_LIMIT } from "../core/eligibility.js";
 import {
   NotWaitingError,
   PlanExistsError,
@@ -10,8 +9,9 @@ import {
   WaymarkError,
 } from "../core/errors.js";
 import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
-import { checkpointId, decisionId, newPlanTag } from "../core/ids.js";
+import { decisionId, decisionPlace, newPlanTag } from "../core/ids.js";
 import { digestOf, type Json } from "../core/json.js";
+import { Line } from "../core/line.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
 import {
   ANSWERED_WAITS,
@@ -31,11 +31,15 @@ import type {
   PlanDetail,
   PlanStore,
   Preview,
+  PreviewDepth,
   ResumeAnswer,
   ResumeWrite,
   SignalAnswer,
   SubmitRequest,
 } from "../core/ports.js";
+import type { TakenAnew } from "../core/resume-actions.js";
+import { FULL_LIST_LIMIT } from "../core/resume-summary.js";
+import { explainState } from "../core/state-sentences.js";
 import {
   decodeError,
   decodeEvent,
@@ -76,15 +80,18 @@ export interface PlanStoreOptions {
 }
 
 type ViewReply = [
-  string,
-  string[],
-  string[],
-  unknown[],
-  [string, number, ...unknown[]][],
-  string[],
-  string[],
-  string,
-  string,
+  now: string,
+  meta: string[],
+  open: string[],
+  owners: unknown[],
+  servers: [string, number, ...unknown[]][],
+  done: string[],
+  definition: string[],
+  workdir: string,
+  stop: string,
+  history: string[],
+  decisions: string[],
+  snapshots: string[],
 ];
 
 export class RedisPlanStore implements PlanStore {
@@ -181,13 +188,10 @@ export class RedisPlanStore implements PlanStore {
     return this.decodeView(planId, await this.readView(planId, "none", "")).view;
   }
 
-  async preview(planId: string, full: boolean): Promise<Preview> {
-    const what = full ? "full" : "resume";
-    let known = "";
+  async preview(planId: string, depth: PreviewDepth): Promise<Preview> {
+    const full = depth !== "frontier";
     // A definition that this process has is not sent again; most often it has the newest one.
-    const cached = this.lastDefinition;
-    if (cached) known = cached;
-    const reply = await this.readView(planId, what, known);
+    const reply = await this.readView(planId, full ? depth : "resume", this.lastDefinition ?? "");
     const { view } = this.decodeView(planId, reply);
     const { meta } = view;
     const small = meta.total <= FULL_LIST_LIMIT;
@@ -213,13 +217,17 @@ export class RedisPlanStore implements PlanStore {
       const { steps } = compiled;
       doneSteps = [...doneSteps].sort((a, b) => (steps.get(a)?.index ?? 0) - (steps.get(b)?.index ?? 0));
     }
-    return { view, compiled, doneSteps, records, workdir: reply[7] || null };
+    const snapshots = reply[11].map((text) => decodeSnapshot(planId, text));
+    const { createdAt, tag } = meta;
+    const events = reply[9].map((entry, i) => decodeEvent({ planId, createdAt, tag, snapshots }, i + 1, entry));
+    const decisions = depth === "line" ? decodeDecisions(meta, reply[10], events) : [];
+    return { view, compiled, doneSteps, records, workdir: reply[7] || null, events, decisions, snapshots };
   }
 
   private lastDefinition: string | null = null;
 
   async detail(planId: string): Promise<PlanDetail> {
-    const preview = await this.preview(planId, true);
+    const preview = await this.preview(planId, "full");
     const { view, records } = preview;
     const state = planState(view);
     const errors = new Map<string, AttemptError>();
@@ -338,59 +346,26 @@ export class RedisPlanStore implements PlanStore {
   }
 
   async checkpoints(planId: string): Promise<Checkpoint[]> {
-    const [base, events, records] = await Promise.all([
-      this.eventBase(planId),
-      this.history(planId),
-      this.redis.hgetall(this.keys.planPart(planId, "steps")),
-    ]);
-    const current = new Map(Object.entries(records));
+    const events = await this.history(planId);
+    const line = Line.of(events);
     const checkpoints: Checkpoint[] = [];
     for (const event of events) {
       if (event.type !== "step.completed") continue;
-      const record = current.get(event.step);
-      const fence = record === undefined ? null : decodeRecord(event.step, record, base.createdAt).fence;
-      checkpoints.push({
-        checkpointId: event.checkpointId,
-        step: event.step,
-        epoch: event.epoch,
-        decisionId: event.decisionId,
-        sandbox: event.sandbox,
-        at: event.at,
-        current: fence === event.fence,
-      });
+      const { checkpointId, step, epoch, decisionId, sandbox, at } = event;
+      const current = line.done.get(step)?.checkpointId === checkpointId;
+      checkpoints.push({ checkpointId, step, epoch, decisionId, sandbox, at, current });
     }
     return checkpoints;
   }
 
   async decisions(planId: string): Promise<Decision[]> {
-    const [{ createdAt, tag }, [name, actor], stored] = await Promise.all([
+    const [base, [name, actor], stored, events] = await Promise.all([
       this.eventBase(planId),
       this.redis.hmget(this.keys.plan(planId), "name", "actor"),
       this.redis.lrange(this.keys.planPart(planId, "decisions"), 0, -1),
+      this.history(planId),
     ]);
-    const root: Decision = {
-      decisionId: decisionId(tag, createdAt, 0),
-      parent: null,
-      step: null,
-      key: null,
-      question: "submit?",
-      options: [],
-      choice: name ?? "",
-      rationale: null,
-      madeBy: actor ?? "",
-      at: createdAt,
-    };
-    return [
-      root,
-      ...stored.map((text, i): Decision => {
-        const bar = text.indexOf("|");
-        const fields = JSON.parse(text.slice(bar + 1)) as Omit<Decision, "decisionId" | "parent" | "key"> & {
-          key?: string;
-        };
-        const parent = decisionId(tag, createdAt, Number(text.slice(0, bar)));
-        return { ...fields, decisionId: decisionId(tag, createdAt, i + 1), parent, key: fields.key ?? null };
-      }),
-    ];
+    return decodeDecisions({ ...base, name: name ?? "", actor: actor ?? "" }, stored, events);
   }
 
   async logs(planId: string, stepId?: string): Promise<LogChunk[]> {
@@ -404,16 +379,18 @@ export class RedisPlanStore implements PlanStore {
     const all = new Map(Object.entries(hash));
     const chunks: LogChunk[] = [];
     for (const [field, text] of all) {
-      const match = /^([^/]+)\/(\d+)$/.exec(field);
+      const match = /^([^/@]+)(?:@(\d+))?\/(\d+)$/.exec(field);
       if (!match || (stepId !== undefined && match[1] !== stepId)) continue;
       chunks.push({
         step: match[1]!,
-        attempt: Number(match[2]),
+        attempt: Number(match[3]),
         text,
         bytes: Number(all.get(`${field}:bytes`) ?? text.length),
+        superseded: match[2] === undefined ? null : Number(match[2]),
       });
     }
-    return chunks.sort((a, b) => place(a.step) - place(b.step) || a.attempt - b.attempt);
+    const line = (chunk: LogChunk) => chunk.superseded ?? Number.POSITIVE_INFINITY;
+    return chunks.sort((a, b) => place(a.step) - place(b.step) || line(a) - line(b) || a.attempt - b.attempt);
   }
 
   async workers(): Promise<WorkerView[]> {
@@ -451,12 +428,13 @@ export class RedisPlanStore implements PlanStore {
     }
     const acknowledged: string[] = [];
     for (const ack of actions.acknowledged) {
+      const again = superseded.has(ack.stepId);
       const next = { planId, epoch: meta.epoch + 1, privateQueue: write.privateQueue };
       const { args, jobKeys: keys } = successorArgs(this.keys, successorsOf(compiled, ack.stepId), next);
       const decision = {
         step: ack.stepId,
-        question: `Did ${ack.stepId} happen?`,
-        options: ["done", "redo"],
+        question: again ? `Shall ${ack.stepId} happen again?` : `Did ${ack.stepId} happen?`,
+        options: again ? ["redo"] : ["done", "redo"],
         choice: ack.said,
         rationale: write.reason,
         madeBy: write.actor,
@@ -465,7 +443,7 @@ export class RedisPlanStore implements PlanStore {
       acknowledged.push(ack.stepId, ack.said, ack.output, JSON.stringify(decision), String(args.length / 5), ...args);
       for (const key of keys()) jobKeys.add(key);
     }
-    const last = lastKept(write.records, superseded);
+    const { rewound } = actions;
     const gone = this.goneWorkers(view);
     const answer = await runScript(
       this.redis,
@@ -485,8 +463,12 @@ export class RedisPlanStore implements PlanStore {
         write.workdir ?? "",
         String(this.deadAfterMs),
         gone.map((id) => `${id} `).join(""),
-        superseded.size > 0 ? (last?.stepId ?? "") : (meta.lastCompletedStep ?? ""),
-        superseded.size > 0 ? (last ? checkpointId(meta.tag, last.fence) : "") : (meta.lastCheckpointId ?? ""),
+        decision.summary.phase,
+        rewound?.lastCompletedStep ?? "",
+        rewound?.lastCheckpointId ?? "",
+        rewound ? String(decisionPlace(meta.createdAt, rewound.lastDecisionId)) : "",
+        rewound?.sandboxPlace?.toString() ?? "",
+        ...takenAnewArgs(meta, actions.takenAnew, write),
         String(superseded.size),
         String(actions.recount.size),
         String(actions.acknowledged.length),
@@ -593,7 +575,11 @@ export class RedisPlanStore implements PlanStore {
     ];
   }
 
-  private async readView(planId: string, what: "none" | "resume" | "full" | "list", known: string): Promise<ViewReply> {
+  private async readView(
+    planId: string,
+    what: "none" | "resume" | "full" | "line" | "list",
+    known: string,
+  ): Promise<ViewReply> {
     const reply = await readScript(
       this.redis,
       "view",
@@ -651,6 +637,20 @@ export class RedisPlanStore implements PlanStore {
   }
 }
 
+/** A decision that a rewind takes anew, as resume.lua takes it. */
+function takenAnewArgs(meta: PlanMeta, taken: TakenAnew | null, write: ResumeWrite): string[] {
+  if (taken === null) return ["", "", "", "", "", ""];
+  const { stepId, decisionId, set } = taken;
+  const place = String(decisionPlace(meta.createdAt, decisionId));
+  if (set === null) return [stepId, place, "", "", "", ""];
+  const { key, question, options, choice, cancels } = set;
+  const made = { step: stepId, question, options, choice, rationale: write.reason, madeBy: write.actor };
+  const decision = JSON.stringify({ ...made, ...(key !== null && { key }), at: write.view.now });
+  // What a person chooses is an object, as in `signal`; what a signal brings is as it is.
+  const output = JSON.stringify(options.length === 0 ? choice : { choice, by: write.actor });
+  return [stepId, place, decision, key ?? "", cancels ? "cancel" : "", output];
+}
+
 /** A signal's data up to this size stands in its decision; more of it is the step's output only. */
 const MOST_CHOICE_CHARS = 1_024;
 
@@ -658,6 +658,42 @@ const MOST_CHOICE_CHARS = 1_024;
 function signalled(stepId: string, data: string): Pick<Decision, "question" | "options" | "choice" | "rationale"> {
   const choice = data.length <= MOST_CHOICE_CHARS ? (JSON.parse(data) as Json) : null;
   return { question: `Signal of ${stepId}?`, options: [], choice, rationale: null };
+}
+
+/** The root, and what stands in the list: place of the parent|JSON. */
+function decodeDecisions(
+  meta: Pick<PlanMeta, "tag" | "createdAt" | "name" | "actor">,
+  stored: readonly string[],
+  events: readonly PlanEvent[],
+): Decision[] {
+  const { tag, createdAt } = meta;
+  const standing = Line.of(events).decisions;
+  const root: Decision = {
+    decisionId: decisionId(tag, createdAt, 0),
+    parent: null,
+    step: null,
+    key: null,
+    question: "submit?",
+    options: [],
+    choice: meta.name,
+    rationale: null,
+    madeBy: meta.actor,
+    at: createdAt,
+    current: true,
+  };
+  const made = stored.map((text, i): Decision => {
+    const bar = text.indexOf("|");
+    const { key = null, ...fields } = JSON.parse(text.slice(bar + 1)) as Omit<
+      Decision,
+      "decisionId" | "parent" | "key"
+    > & {
+      key?: string;
+    };
+    const parent = decisionId(tag, createdAt, Number(text.slice(0, bar)));
+    const id = decisionId(tag, createdAt, i + 1);
+    return { ...fields, key, decisionId: id, parent, current: standing.has(id) };
+  });
+  return [root, ...made];
 }
 
 /** The newest completed steps, oldest first, from the end of a history. */
@@ -670,16 +706,6 @@ function newestDone(entries: readonly string[], { planId, createdAt, tag }: Plan
     if (event.type === "step.completed") done.push(event.step);
   });
   return done;
-}
-
-/** The newest commit of the line that a rewind leaves. */
-function lastKept(records: ReadonlyMap<string, StepRecord>, superseded: ReadonlySet<string>): StepRecord | null {
-  let last: StepRecord | null = null;
-  for (const record of records.values()) {
-    if (superseded.has(record.stepId)) continue;
-    if (last === null || record.startedAt + record.durationMs > last.startedAt + last.durationMs) last = record;
-  }
-  return last;
 }
 
 function globPattern(glob: string): RegExp {

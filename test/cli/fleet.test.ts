@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
-import type { ResumeSummary } from "../../src/core/eligibility.js";
+import type { ResumeSummary } from "../../src/core/resume-summary.js";
 import { createClient } from "../../src/index.js";
 import { aStore, type TestStore } from "../support/plans.js";
 import { aPrefix } from "../support/store.js";
@@ -220,7 +220,7 @@ describe("resume on a given Redis", () => {
     [["resume", "x", "y", "--from-step", "a"], "is for one plan"],
     [["resume", "x", "--allow-shell"], "goes with --here"],
     [["resume", "x", "--on-drift", "keep"], "--on-drift is not supported by this version"],
-    [["resume", "x", "--choose", "a"], "--choose is not supported by this version"],
+    [["resume", "x", "--choose", "a"], "A choice is for a decision: name it with --from-decision"],
     [["resume", "x", "--ack", "pay=maybe"], "--ack takes STEP=done"],
   ])("%j is refused", async (argv, sentence) => {
     const { code, stderr } = await cli.run(...argv);

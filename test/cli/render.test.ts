@@ -8,8 +8,8 @@ import { renderPlan } from "../../src/cli/render/plan-tree.js";
 import { renderResumeSummary } from "../../src/cli/render/resume-summary.js";
 import { StepLines } from "../../src/cli/render/step-lines.js";
 import type { EventDocument, StepDocument, StepState } from "../../src/client/documents.js";
-import type { ResumeSummary } from "../../src/core/eligibility.js";
 import { PLAN_STATES } from "../../src/core/plan.js";
+import type { ResumeSummary } from "../../src/core/resume-summary.js";
 import { aPlan, aStep, AT as at } from "./render/a-plan.js";
 
 const plain = pc.createColors(false);
@@ -65,6 +65,7 @@ describe("plan get", () => {
               rationale: null,
               madeBy: "x",
               at,
+              current: true,
             },
           ],
         },
@@ -153,6 +154,7 @@ describe("the resume summary", () => {
     run: ["fix", "sign-off", "push", "tell"],
     runCount: 4,
     ackRequired: [],
+    repeated: [],
     newKey: [],
     drift: [],
     from: null,
@@ -192,8 +194,9 @@ describe("the resume summary", () => {
         reuseCount: 5_000,
         run: [],
         runCount: 0,
-        ackRequired: ["pay"],
-        newKey: ["pay"],
+        ackRequired: ["pay", "ship"],
+        repeated: ["ship"],
+        newKey: ["ship"],
         from: "step pay",
         reason: "typo\u001b",
       },
@@ -207,8 +210,10 @@ describe("the resume summary", () => {
     expect(text).toContain("dec_01J (submission)");
     expect(text).toContain("r99 and 4900 more\n");
     expect(text).toContain("Run        nothing\n");
-    expect(text).toContain("Ask        whether pay happened");
-    expect(text).toContain("From       step pay\nNew key    pay\nReason     typo\\x1b\n");
+    expect(text).toContain(
+      "Ask        whether pay happened: it is irreversible and has no record; whether ship shall run again: it is irreversible\n",
+    );
+    expect(text).toContain("From       step pay\nNew key    ship\nReason     typo\\x1b\n");
     expect(renderResumeSummary({ ...summary, stepNumber: null }, { choice: 1 }, plain)).toContain("fix (of 6)");
   });
 });

@@ -1,4 +1,5 @@
 /** Plans as they are read, in a line: open steps by name, workers alive or dead, queues served or not. */
+import type { PlanEvent } from "../../src/core/history.js";
 import type { OpenStep, PlanMeta, PlanView, WorkerView } from "../../src/core/plan.js";
 
 export const NOW = Date.UTC(2026, 0, 1, 12);
@@ -69,6 +70,7 @@ const META: PlanMeta = {
   lastCompletedStep: "choose",
   lastCheckpointId: "ckp_1",
   lastDecisionId: "dec_1",
+  sandboxPlace: null,
   resumeCount: 0,
   createdAt: NOW - 600_000,
   updatedAt: NOW - 1_000,
@@ -79,3 +81,50 @@ const META: PlanMeta = {
   actor: "alice@laptop",
   stop: null,
 };
+
+/** What happened to a plan, in a line: each one is the event after the one before it. */
+export class AHistory {
+  readonly events: PlanEvent[] = [];
+  private epoch = 1;
+  private fence = 100;
+
+  started(step: string): this {
+    return this.add({ type: "step.started", step, attempt: 1, fence: ++this.fence, workerId: "w-dead" });
+  }
+
+  /** Its checkpoint is `ckp_` and the step, and the epoch after the first. */
+  completed(step: string, sandbox: string | null = null): this {
+    const checkpointId = `ckp_${step}${this.epoch === 1 ? "" : `_${this.epoch}`}`;
+    const facts = { step, attempt: 1, fence: this.fence, checkpointId, decisionId: "dec_1", sandbox, actor: null };
+    return this.add({ type: "step.completed", ...facts });
+  }
+
+  /** Each of them started and completed, one after the other. */
+  did(...steps: readonly string[]): this {
+    for (const step of steps) this.started(step).completed(step);
+    return this;
+  }
+
+  decided(decisionId: string, step: string): this {
+    return this.add({ type: "decision.recorded", decisionId, step, actor: "alice@laptop" });
+  }
+
+  rewound(from: string, ...steps: readonly string[]): this {
+    this.epoch++;
+    const actor = "alice@laptop";
+    this.add({ type: "plan.resumed", actor, reason: null, from, superseded: steps.length });
+    return this.add({ type: "steps.superseded", steps });
+  }
+
+  get last(): PlanEvent | undefined {
+    return this.events.at(-1);
+  }
+
+  private add(event: DistributiveOmit<PlanEvent, "seq" | "at" | "planId" | "epoch">): this {
+    const seq = this.events.length + 1;
+    this.events.push({ seq, at: NOW - 600_000 + seq, planId: "web-42", epoch: this.epoch, ...event } as PlanEvent);
+    return this;
+  }
+}
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;

@@ -1,18 +1,14 @@
 import { describe, expect, test } from "vitest";
-import {
-  type Acknowledgement,
-  assess,
-  describePoint,
-  explainState,
-  LISTED_STEPS,
-  type ResumeFacts,
-  type ResumePoint,
-  type ResumeRequest,
-} from "../../src/core/eligibility.js";
+import { assess } from "../../src/core/eligibility.js";
 import { EXIT_CODES } from "../../src/core/errors.js";
+import { decisionId } from "../../src/core/ids.js";
 import { type OpenStep, type PlanMeta, type PlanState, planState } from "../../src/core/plan.js";
+import type { Acknowledgement, ResumeFacts, ResumeRequest } from "../../src/core/resume-request.js";
+import { LISTED_STEPS } from "../../src/core/resume-summary.js";
+import { describePoint, type ResumePoint } from "../../src/core/rewind.js";
+import { explainState } from "../../src/core/state-sentences.js";
 import { aDefinition, type StepSpec } from "../support/plans.js";
-import { anOpenStep, aView, NOW, QUEUE } from "./a-view.js";
+import { AHistory, anOpenStep, aView, NOW, QUEUE } from "./a-view.js";
 
 /** The plan of most of these tests: `fix` was cut off, `choose` is the last that is done. */
 const STEPS: readonly StepSpec[] = [
@@ -40,6 +36,9 @@ function someFacts({ open = CUT_OFF, served = [], meta = {}, ...read }: FactsSpe
   const counts = { total: compiled?.steps.size ?? 6, done: doneSteps.length };
   return {
     view: aView({ meta: { ...counts, ...meta }, open, served }),
+    events: new AHistory().did(...doneSteps).events,
+    decisions: [],
+    snapshots: [],
     missingWorkdir: null,
     ...read,
     compiled,
@@ -48,16 +47,13 @@ function someFacts({ open = CUT_OFF, served = [], meta = {}, ...read }: FactsSpe
 }
 
 function aRequest(from: ResumePoint = { kind: "frontier" }, acks: Record<string, Acknowledgement> = {}): ResumeRequest {
-  return { from, acks: new Map(Object.entries(acks)), reason: null };
+  return { from, choose: null, acks: new Map(Object.entries(acks)), reason: null };
 }
 
 const fromStep = (stepId: string): ResumePoint => ({ kind: "step", stepId });
-const fromCheckpoint = (stepId: string | null): ResumePoint => ({ kind: "checkpoint", checkpointId: "ckp_9", stepId });
-const fromDecision = (stepId: string | { root: true } | null): ResumePoint => ({
-  kind: "decision",
-  decisionId: "dec_9",
-  stepId,
-});
+const fromCheckpoint = (checkpointId: string): ResumePoint => ({ kind: "checkpoint", checkpointId });
+const fromDecision = (id: string): ResumePoint => ({ kind: "decision", decisionId: id });
+const ROOT = decisionId(aView().meta.tag, aView().meta.createdAt, 0);
 
 describe("the summary of an interrupted plan", () => {
   const facts = someFacts();
@@ -87,6 +83,7 @@ describe("the summary of an interrupted plan", () => {
       run: ["fix", "sign-off", "push", "tell"],
       runCount: 4,
       ackRequired: [],
+      repeated: [],
       newKey: [],
       drift: [],
       from: null,
@@ -104,6 +101,8 @@ describe("the summary of an interrupted plan", () => {
       restart: ["fix"],
       recount: new Map(),
       acknowledged: [],
+      rewound: null,
+      takenAnew: null,
     });
   });
 });
@@ -198,8 +197,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
     const compiled = aDefinition([{ id: "lone" }, { id: "fix" }, { id: "end", needs: ["fix"] }]);
     const facts = someFacts({ compiled, open, doneSteps: ["lone"] });
 
-    expect(refusalOf(facts, aRequest(fromCheckpoint("lone")))!.code).toBe("PLAN_WAITING");
-    expect(refusalOf(facts, aRequest(fromDecision("end")))!.code).toBe("PLAN_WAITING");
+    expect(refusalOf(facts, aRequest(fromCheckpoint("ckp_lone")))!.code).toBe("PLAN_WAITING");
     expect(assess(facts, aRequest(fromStep("lone"))).summary).toMatchObject({ eligible: true, step: "lone" });
   });
 
@@ -230,16 +228,16 @@ describe("a plan is not eligible, and the summary is the same document with the 
   });
 
   test("its line has no such checkpoint", () => {
-    expect(refusalOf(someFacts(), aRequest(fromCheckpoint(null)))).toEqual({
+    expect(refusalOf(someFacts(), aRequest(fromCheckpoint("ckp_9")))).toEqual({
       code: "CHECKPOINT_NOT_FOUND",
-      message: "The current line of plan web-42 has no checkpoint ckp_9",
+      message: "Plan web-42 has no checkpoint ckp_9",
       details: { plan_id: "web-42", checkpoint_id: "ckp_9" },
       try: "plan checkpoints web-42",
     });
   });
 
   test("it has no such decision", () => {
-    expect(refusalOf(someFacts(), aRequest(fromDecision(null)))).toEqual({
+    expect(refusalOf(someFacts(), aRequest(fromDecision("dec_9")))).toEqual({
       code: "DECISION_NOT_FOUND",
       message: "Plan web-42 has no decision dec_9",
       details: { plan_id: "web-42", decision_id: "dec_9" },
@@ -250,7 +248,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
   test("the point to go back to doesn't exist, while an irreversible step is in doubt", () => {
     const facts = someFacts({ open: IN_DOUBT, doneSteps: BEFORE_PUSH });
 
-    for (const from of [fromStep("scam"), fromCheckpoint(null), fromDecision(null)]) {
+    for (const from of [fromStep("scam"), fromCheckpoint("ckp_9"), fromDecision("dec_9")]) {
       expect(refusalOf(facts, aRequest(from))!.code).toMatch(/_NOT_FOUND$/);
       expect(assess(facts, aRequest(from)).summary.ackRequired).toEqual(["push"]);
     }
@@ -303,7 +301,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
       refusalOf(someFacts({ meta: { storedState: "completed" } })),
       refusalOf(someFacts({ served: [QUEUE], open: [anOpenStep("fix", "queued")] })),
       refusalOf(someFacts(), aRequest(fromStep("scam"))),
-      refusalOf(someFacts(), aRequest(fromCheckpoint(null))),
+      refusalOf(someFacts(), aRequest(fromCheckpoint("ckp_9"))),
     ].map((error) => EXIT_CODES[error!.code]);
 
     expect(codes).toEqual([3, 3, 4, 4]);
@@ -390,11 +388,12 @@ describe("what resume starts", () => {
   test.each<[string, ResumePoint, readonly string[], readonly string[]]>([
     ["a step", fromStep("choose"), ["scan"], ["choose", "fix"]],
     ["the step that was cut off", fromStep("fix"), ["scan", "choose"], ["fix"]],
-    ["a checkpoint", fromCheckpoint("scan"), ["scan"], ["choose", "fix"]],
-    ["a decision", fromDecision("choose"), ["scan"], ["choose", "fix"]],
-    ["the root decision", fromDecision({ root: true }), [], ["scan", "choose", "fix"]],
+    ["a checkpoint", fromCheckpoint("ckp_scan"), ["scan"], ["choose", "fix"]],
+    ["a decision", fromDecision("dec_9"), ["scan"], ["choose", "fix"]],
+    ["the root decision", fromDecision(ROOT), [], ["scan", "choose", "fix"]],
   ])("from %s, only what stood before it is reused", (_, from, reuse, superseded) => {
-    const { actions, summary } = assess(someFacts(), aRequest(from));
+    const events = new AHistory().did("scan").started("choose").decided("dec_9", "choose").completed("choose").events;
+    const { actions, summary } = assess(someFacts({ events }), aRequest(from));
     const run = STEPS.map(({ id }) => id).filter((id) => !reuse.includes(id));
 
     expect(actions).toMatchObject({ superseded, restart: [run[0]] });
@@ -505,7 +504,7 @@ describe("the token", () => {
   });
 
   test("is another for every point to resume from", () => {
-    const points = [fromStep("scan"), fromStep("choose"), fromCheckpoint("scan"), fromDecision("choose")];
+    const points = [fromStep("scan"), fromStep("choose"), fromCheckpoint("ckp_scan"), fromDecision("dec_9")];
     const tokens = [tokenOf(), ...points.map((from) => tokenOf(someFacts(), aRequest(from)))];
 
     expect(new Set(tokens).size).toBe(tokens.length);

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { assess, type ResumeSummary } from "../../src/core/eligibility.js";
+import { assess } from "../../src/core/eligibility.js";
 import * as errors from "../../src/core/errors.js";
 import { type ErrorDocument, EXIT_CODES, WaymarkError } from "../../src/core/errors.js";
+import type { ResumeSummary } from "../../src/core/resume-summary.js";
 import { aDefinition } from "../support/plans.js";
 import { aView } from "./a-view.js";
 
@@ -268,8 +269,8 @@ test("a refused resume throws what its dry-run would have shown", () => {
   const compiled = aDefinition([{ id: "a" }]);
   const view = aView({ meta: { storedState: "cancelled", total: 1, done: 0 } });
   const { summary } = assess(
-    { view, compiled, doneSteps: [], missingWorkdir: null },
-    { from: { kind: "frontier" }, acks: new Map(), reason: null },
+    { view, compiled, doneSteps: [], events: [], decisions: [], snapshots: [], missingWorkdir: null },
+    { from: { kind: "frontier" }, choose: null, acks: new Map(), reason: null },
   );
   const refused = { ...summary, error: summary.error! };
 

@@ -31,6 +31,7 @@ const META = {
   last_completed_step: "",
   last_checkpoint_id: "",
   last_decision_id: "dec_1",
+  sandbox: "",
   resume_count: "0",
   created: "1000",
   updated: "1200",

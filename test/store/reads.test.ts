@@ -148,9 +148,9 @@ describe("lists", () => {
     await write("b/1", "x");
 
     expect(await t.store.logs(plan)).toEqual([
-      { step: "a", attempt: 1, text: "3456789abc", bytes: 12 },
-      { step: "a", attempt: 2, text: "second", bytes: 6 },
-      { step: "b", attempt: 1, text: "x", bytes: 1 },
+      { step: "a", superseded: null, attempt: 1, text: "3456789abc", bytes: 12 },
+      { step: "a", superseded: null, attempt: 2, text: "second", bytes: 6 },
+      { step: "b", superseded: null, attempt: 1, text: "x", bytes: 1 },
     ]);
     expect(await t.store.logs(plan, "b")).toHaveLength(1);
     await expect(t.store.logs("nobody")).rejects.toMatchObject({ code: "PLAN_NOT_FOUND" });

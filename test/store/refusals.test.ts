@@ -45,16 +45,16 @@ test("of more than 100 definitions a process keeps the newest, and reads the oth
 test("a plan that was removed between the look and the resume is PLAN_NOT_FOUND", async () => {
   const plan = await t.submit(aChain(["a", "b"]));
   await t.store.pause(plan, "ada", null, false);
-  const preview = await t.store.preview(plan, false);
-  const request = { from: { kind: "frontier" as const }, acks: new Map(), reason: null };
+  const preview = await t.store.preview(plan, "frontier");
+  const request = { from: { kind: "frontier" as const }, choose: null, acks: new Map(), reason: null };
   const decision = assess({ ...preview, missingWorkdir: null }, request);
   expect(decision.summary.eligible).toBe(true);
   await t.redis.del(t.keys.plan(plan));
 
   const write = { answer: "{}", requestId: null, actor: "ada", reason: null, privateQueue: null, workdir: null };
-  await expect(
-    t.store.resume({ ...write, decision, view: preview.view, records: preview.records }),
-  ).rejects.toMatchObject({ code: "PLAN_NOT_FOUND" });
+  await expect(t.store.resume({ ...write, decision, view: preview.view })).rejects.toMatchObject({
+    code: "PLAN_NOT_FOUND",
+  });
 });
 
 test.each(["steps", "out", "history", "open"] as const)(
@@ -98,7 +98,7 @@ test("of a plan with more steps than fit a list, the newest done ones are shown,
   await worker.complete(await worker.take(), "one", false);
   await worker.complete(await worker.take(), "two", false);
 
-  const preview = await t.store.preview(plan, false);
+  const preview = await t.store.preview(plan, "frontier");
 
   expect(preview.compiled).toBeNull();
   expect(preview.doneSteps).toEqual(["s0", "s1"]);
@@ -121,8 +121,8 @@ test("a log of which only the text is left counts what it has", async () => {
   const plan = await t.submit(aChain(["a"]));
   await t.redis.hset(t.keys.planPart(plan, "logs"), "a/1", "hello", "ghost/1", "x", "odd", "y");
   expect(await t.store.logs(plan)).toEqual([
-    { step: "a", attempt: 1, text: "hello", bytes: 5 },
-    { step: "ghost", attempt: 1, text: "x", bytes: 1 },
+    { step: "a", superseded: null, attempt: 1, text: "hello", bytes: 5 },
+    { step: "ghost", superseded: null, attempt: 1, text: "x", bytes: 1 },
   ]);
   expect(await t.store.logs(plan, "ghost")).toHaveLength(1);
 });

@@ -845,11 +845,11 @@ describe("resume", () => {
   test("looks again whether anybody has the plan when it writes", async () => {
     const plan = await submitted(aChain(["a"]));
     await worker.deregister();
-    const { view } = await t.store.preview(plan, false);
+    const { view } = await t.store.preview(plan, "frontier");
     const { assess } = await import("../../src/core/eligibility.js");
     const decision = assess(
-      { view, compiled: null, doneSteps: [], missingWorkdir: null },
-      { from: { kind: "frontier" }, reason: null, acks: new Map() },
+      { view, compiled: null, doneSteps: [], events: [], decisions: [], snapshots: [], missingWorkdir: null },
+      { from: { kind: "frontier" }, choose: null, reason: null, acks: new Map() },
     );
     expect(decision.actions).not.toBeNull();
     await t.worker();
@@ -864,7 +864,6 @@ describe("resume", () => {
       reason: null,
       privateQueue: null,
       workdir: null,
-      records: new Map(),
     });
 
     expect(answer).toEqual({ kind: "stale" });

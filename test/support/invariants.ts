@@ -2,7 +2,7 @@
  * What must hold of every plan, at any moment at which no transition is under way: its history folded gives what is
  * stored, and what is stored has exactly the jobs that it needs. Returns the violations, each a sentence.
  */
-import { type CompiledDefinition, descendants } from "../../src/core/definition.js";
+import type { CompiledDefinition } from "../../src/core/definition.js";
 import type { PlanEvent } from "../../src/core/history.js";
 import type { OpenStep, PlanView } from "../../src/core/plan.js";
 import { planState } from "../../src/core/plan.js";
@@ -152,8 +152,8 @@ function foldHistory(events: readonly PlanEvent[], compiled: CompiledDefinition)
         if (fold.done.has(event.step)) say(`${event.step} was done already`);
         fold.done.set(event.step, event);
         break;
-      case "plan.resumed":
-        for (const id of rewound(event.from, events, compiled)) {
+      case "steps.superseded":
+        for (const id of event.steps) {
           fold.done.delete(id);
           fold.starts.delete(id);
         }
@@ -168,29 +168,6 @@ function foldHistory(events: readonly PlanEvent[], compiled: CompiledDefinition)
     }
   });
   return fold;
-}
-
-/** The steps that a resume from this point runs again, as far as they had been reached. */
-function rewound(from: string | null, events: readonly PlanEvent[], compiled: CompiledDefinition): string[] {
-  const [kind, id] = from?.split(" ") ?? [];
-  switch (kind) {
-    case undefined:
-      return [];
-    case "step":
-      return descendants(compiled, [id!]);
-    case "checkpoint": {
-      const kept = events.find((event) => event.type === "step.completed" && event.checkpointId === id);
-      const step = (kept as PlanEvent & { type: "step.completed" }).step;
-      return descendants(compiled, [step]).filter((below) => below !== step);
-    }
-    case "decision": {
-      const made = events.find((event) => event.type === "decision.recorded" && event.decisionId === id);
-      // The decision that nobody recorded is the submission: everything rests on it.
-      return made?.type === "decision.recorded" ? descendants(compiled, [made.step]) : [...compiled.steps.keys()];
-    }
-    default:
-      throw new Error(`A plan was resumed from ${from}, and nothing is known of such a point`);
-  }
 }
 
 /** Queued, delayed and timed steps have one job where it belongs, running ones are active and locked, others have none. */

@@ -20,7 +20,7 @@ export function renderDecisions(decisions: readonly DecisionDocument[], c: Color
     const level = decision.parent === null ? 0 : (depth.get(decision.parent) ?? 0) + 1;
     depth.set(decision.decisionId, level);
     const indent = level === 0 ? "" : `${"   ".repeat(Math.min(level, 20) - 1)}└─ `;
-    return `${c.dim(indent)}${describe(decision)}  ${c.dim(`${localTime(decision.at)} by ${printable(decision.madeBy)}`)}`;
+    return `${c.dim(indent)}${describe(decision)}  ${c.dim(`${localTime(decision.at)} by ${printable(decision.madeBy)}${decision.current ? "" : "  superseded"}`)}`;
   });
 }
 

@@ -29,8 +29,7 @@ export async function logs(
   const attempt = options.attempt === undefined ? null : wholeNumber("--attempt", options.attempt, 1);
   const failed = options.failed ? await failedAttempts(context, planId) : null;
   const wanted = (chunk: LogChunk) =>
-    (attempt === null || chunk.attempt === attempt) &&
-    (failed === null || failed.has(`${chunk.step}/${chunk.attempt}`));
+    (attempt === null || chunk.attempt === attempt) && (failed === null || failed.has(keyOf(chunk)));
   const plan = await client.summary(planId);
   if (step !== undefined) await checkStep(context, planId, step);
   const read = async () => (await client.logs(planId, step)).filter(wanted);
@@ -51,9 +50,22 @@ export async function logs(
 async function failedAttempts({ client }: CommandContext, planId: string): Promise<ReadonlySet<string>> {
   const failed = new Set<string>();
   for (const event of await client.history(planId)) {
-    if (event.type === "step.failed" || event.type === "step.crashed") failed.add(`${event.step}/${event.attempt}`);
+    if (event.type === "step.failed" || event.type === "step.crashed")
+      failed.add(keyOf({ ...event, superseded: null }));
+    if (event.type !== "steps.superseded") continue;
+    const again = new Set(event.steps);
+    for (const key of [...failed]) {
+      const [, step, attempt] = /^([^@]+)\/(\d+)$/.exec(key) ?? [];
+      if (step === undefined || !again.has(step)) continue;
+      failed.delete(key);
+      failed.add(keyOf({ step, attempt: Number(attempt), superseded: event.epoch - 1 }));
+    }
   }
   return failed;
+}
+
+function keyOf({ step, attempt, superseded }: Pick<LogChunk, "step" | "attempt" | "superseded">): string {
+  return `${step}${superseded === null ? "" : `@${superseded}`}/${attempt}`;
 }
 
 async function checkStep({ client }: CommandContext, planId: string, step: string): Promise<void> {
@@ -89,7 +101,7 @@ async function followLogs(
       for (;;) {
         const stopped = (await client.standing(planId)).stopped;
         for (const chunk of await read()) {
-          const key = `${chunk.step}/${chunk.attempt}`;
+          const key = keyOf(chunk);
           const text = unseen(chunk, shown.get(key));
           if (text === "") continue;
           shown.set(key, chunk);
@@ -121,6 +133,7 @@ function printChunk(terminal: Terminal, chunk: LogChunk): void {
   terminal.line(printableText(chunk.text).replace(/\n$/, ""));
 }
 
-function headingOf({ step, attempt }: LogChunk, { colors: c }: Terminal): string {
-  return `${c.bold(`── ${printable(step)}`)}${c.dim(`  attempt ${attempt}`)}`;
+function headingOf({ step, attempt, superseded }: LogChunk, { colors: c }: Terminal): string {
+  const line = superseded === null ? "" : `, superseded after epoch ${superseded}`;
+  return `${c.bold(`── ${printable(step)}`)}${c.dim(`  attempt ${attempt}${line}`)}`;
 }

@@ -2,8 +2,8 @@
 import { resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import type { Ack, ResumeOptions } from "../../client/resume.js";
-import type { ResumeSummary } from "../../core/eligibility.js";
 import { EXIT_CODES, NotEligibleError, UsageError } from "../../core/errors.js";
+import type { ResumeSummary } from "../../core/resume-summary.js";
 import { confirm } from "../confirm.js";
 import type { CommandContext } from "../context.js";
 import { jsonValue } from "../input-values.js";
@@ -19,6 +19,7 @@ export interface ResumeFlags extends Selection {
   readonly fromStep?: string;
   readonly fromCheckpoint?: string;
   readonly fromDecision?: string;
+  readonly choose?: string;
   readonly ack?: readonly string[];
   readonly expect?: string;
   readonly requestId?: string;
@@ -37,7 +38,7 @@ export interface ResumeFlags extends Selection {
 type Emit = (document: object) => void;
 
 const MOST_PLANS = 10_000;
-const UNSUPPORTED = ["choose", "onDrift"];
+const UNSUPPORTED = ["onDrift"];
 
 export async function resume(context: CommandContext, args: readonly string[], flags: ResumeFlags): Promise<number> {
   const ids = flags.all ? [] : await named(context, args);
@@ -158,6 +159,7 @@ async function resumeOptions(context: CommandContext, flags: ResumeFlags): Promi
   return {
     ...(flags.fromCheckpoint !== undefined && { fromCheckpoint: flags.fromCheckpoint }),
     ...(flags.fromDecision !== undefined && { fromDecision: flags.fromDecision }),
+    ...(flags.choose !== undefined && { choose: await chosenValue(context, flags.choose) }),
     ...(flags.ack !== undefined && { acks: await acknowledgements(context, flags.ack) }),
     ...(flags.fromStep !== undefined && { fromStep: flags.fromStep }),
     ...(flags.expect !== undefined && { expect: flags.expect }),
@@ -165,6 +167,16 @@ async function resumeOptions(context: CommandContext, flags: ResumeFlags): Promi
     ...(flags.reason !== undefined && { reason: flags.reason }),
     ...(flags.workdir !== undefined && { workdir: resolve(context.io.cwd, flags.workdir) }),
   };
+}
+
+/** JSON or `@file` where it is that, else the text itself: the name of an option needs no quotes. */
+async function chosenValue({ io }: CommandContext, given: string): Promise<unknown> {
+  if (given.startsWith("@")) return jsonValue("--choose", given, io);
+  try {
+    return JSON.parse(given);
+  } catch {
+    return given;
+  }
 }
 
 /** `STEP=done`, `STEP=redo`, `STEP=done:JSON` or `STEP=done:@file`. */
@@ -220,6 +232,7 @@ function checkFlags(args: readonly string[], ids: readonly string[], flags: Resu
       flags.fromStep && "--from-step",
       flags.fromCheckpoint && "--from-checkpoint",
       flags.fromDecision && "--from-decision",
+      flags.choose && "--choose",
       flags.ack && "--ack",
       flags.expect && "--expect",
     ].filter(Boolean);

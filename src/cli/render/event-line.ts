@@ -41,6 +41,8 @@ function describeEvent(event: EventDocument): string {
       const again = event.superseded === 0 ? "" : `, ${event.superseded} superseded`;
       return `epoch ${event.epoch}${from} by ${printable(event.actor)}${because(event.reason)}${again}`;
     }
+    case "steps.superseded":
+      return event.steps.map(printable).join(", ");
     case "plan.paused":
     case "plan.failed":
     case "plan.interrupted":

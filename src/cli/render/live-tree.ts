@@ -82,6 +82,12 @@ export class LiveTree {
   }
 
   private apply(event: EventDocument): void {
+    if (event.type === "steps.superseded") {
+      for (const id of event.steps) {
+        const row = this.rows.get(id);
+        if (row) Object.assign(row, { state: "pending", note: "", startedAt: null, durationMs: null });
+      }
+    }
     if (!("step" in event) || event.step === null) return;
     const row = this.rows.get(event.step);
     if (row === undefined) return;

@@ -1,5 +1,5 @@
 /** The resume summary: what resume would do, or did. The same words for the dry-run and for the real one. */
-import type { ResumeSummary } from "../../core/eligibility.js";
+import type { ResumeSummary } from "../../core/resume-summary.js";
 import { stateWord } from "./marks.js";
 import { printable } from "./printable.js";
 import type { Colors } from "./terminal.js";
@@ -77,9 +77,16 @@ function decision(s: ResumeSummary, notes: SummaryNotes): string {
 }
 
 function ask(s: ResumeSummary): string {
-  if (s.ackRequired.length > 0)
-    return `whether ${s.ackRequired.map(printable).join(", ")} happened: it is irreversible and has no record`;
-  return "nothing: no irreversible step had started";
+  const uncertain = s.ackRequired.filter((id) => !s.repeated.includes(id));
+  const asked = [
+    ...(uncertain.length > 0
+      ? [`whether ${uncertain.map(printable).join(", ")} happened: it is irreversible and has no record`]
+      : []),
+    ...(s.repeated.length > 0
+      ? [`whether ${s.repeated.map(printable).join(", ")} shall run again: it is irreversible`]
+      : []),
+  ];
+  return asked.length === 0 ? "nothing: no irreversible step had started" : asked.join("; ");
 }
 
 function names(ids: readonly string[], count: number): string {

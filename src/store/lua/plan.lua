@@ -59,11 +59,15 @@ local function open_encode(r)
     .. r.at .. '|' .. r.due .. '|' .. r.wait .. '|' .. r.queue .. '|' .. r.phase .. '|' .. r.fence .. '|' .. r.traits
 end
 
+local function decision_id(p, place)
+  return 'dec_' .. crockford(p.created + tonumber(place), 10) .. p.tag
+end
+
 -- A decision is the plan's newest from here on. Its parent is the one in force before it. Returns its place.
 local function decision_record(P, plan, p, step, decision, actor, at)
   local place = str(call('RPUSH', P .. ':decisions', p.decision .. '|' .. decision))
   p.decision = place
-  call('HSET', P, 'decision', place, 'last_decision_id', 'dec_' .. crockford(p.created + tonumber(place), 10) .. p.tag)
+  call('HSET', P, 'decision', place, 'last_decision_id', decision_id(p, place))
   plan_record(P, plan, 'd|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. place .. '|' .. actor)
   return place
 end

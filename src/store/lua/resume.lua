@@ -8,17 +8,26 @@
   ARGV[1] key prefix of the shard   ARGV[2] plan   ARGV[3] revision   ARGV[4] epoch   ARGV[5] request id or empty
   ARGV[6] answer to store with it   ARGV[7] actor   ARGV[8] reason   ARGV[9] the point resumed from, or empty
   ARGV[10] private queue or empty   ARGV[11] workdir or empty   ARGV[12] ms after which a silent worker is dead
-  ARGV[13] workers known to be gone, each followed by a space   ARGV[14] last completed step   ARGV[15] last checkpoint
-  ARGV[16] number of superseded steps   ARGV[17] number of recounted steps   ARGV[18] number of acknowledged steps, then
+  ARGV[13] workers known to be gone, each followed by a space   ARGV[14] phase
+  ARGV[15] last completed step   ARGV[16] last checkpoint   ARGV[17] place of the decision in force
+  ARGV[18] place of the sandbox in force   ARGV[19] step whose decision is taken anew   ARGV[20] place of that decision
+  ARGV[21] what it is set to (a decision, JSON), or empty   ARGV[22] its key, or empty where it answers what the step waits for
+  ARGV[23] effect of that answer: empty or cancel   ARGV[24] output of that answer (JSON)
+  ARGV[25] number of superseded steps   ARGV[26] number of recounted steps   ARGV[27] number of acknowledged steps, then
   superseded: step …   recounted: step, done needs …
   acknowledged: step, done or redo, output (JSON), decision (JSON), number of successors, successors as in complete.lua …
   frontier: step, queue, phase, traits …
+
+  ARGV[15…24] say what a rewind goes back to: empty where nothing is superseded.
 
   Returns OK, REPEATED <answer>, STALE or NOPLAN.
 ]]
 --#include ../../queue/lua/lean-queue.lua
 --#include plan.lua
 --#include attempt.lua
+--#include answer.lua
+-- An event names at most this many superseded steps.
+local MOST_NAMED = 500
 local T, plan, P, now = ARGV[1], ARGV[2], KEYS[1], redis_now()
 local p = attempt_facts(P)
 if not p.epoch then return 'NOPLAN' end
@@ -51,8 +60,15 @@ for i = 1, #open, 2 do
   end
 end
 
+local function keep_aside(hash, field, aside)
+  local value = call('HGET', hash, field)
+  if not value then return end
+  call('HSET', hash, aside, value)
+  call('HDEL', hash, field)
+end
+
 local epoch = str(tonumber(p.epoch) + 1)
-local superseded_count, recounted_count, acked_count = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
+local superseded_count, recounted_count, acked_count = tonumber(ARGV[25]), tonumber(ARGV[26]), tonumber(ARGV[27])
 local at, line, cache = now - p.created, p.line, {}
 local waiting = 0
 
@@ -80,20 +96,24 @@ for q in pairs(old_queues) do queue_drop_if_empty(q) end
 
 if superseded_count > 0 then line = epoch end
 local superseded = {}
-for i = 19, 18 + superseded_count do
+for i = 28, 27 + superseded_count do
   local step = ARGV[i]
   superseded[step] = true
-  if call('HDEL', P .. ':steps', step) == 1 then
-    local output = call('HGET', P .. ':out', step)
-    if output then
-      call('HSET', P .. ':out', step .. '@' .. p.epoch, output)
-      call('HDEL', P .. ':out', step)
-    end
-  end
+  local record = call('HGET', P .. ':steps', step)
+  local attempts = string.match(record or call('HGET', P .. ':open', step), '^%a|(%d+)|')
+  call('HDEL', P .. ':steps', step)
   call('HDEL', P .. ':open', step)
+  call('HDEL', P .. ':out', ':error:' .. step, ':ask:' .. step, ':unserved:' .. step)
+  -- What the old line left is kept under its last epoch: the new one begins with attempt 1 and without an output.
+  local old = step .. '@' .. p.epoch
+  keep_aside(P .. ':out', step, old)
+  for attempt = 1, tonumber(attempts) do
+    keep_aside(P .. ':logs', step .. '/' .. attempt, old .. '/' .. attempt)
+    keep_aside(P .. ':logs', step .. '/' .. attempt .. ':bytes', old .. '/' .. attempt .. ':bytes')
+  end
 end
-if superseded_count > 0 then steps_forget(P, superseded) end
-local frontier = 19 + superseded_count
+if superseded_count > 0 then steps_forget(P, superseded, ARGV[19], tonumber(ARGV[20])) end
+local frontier = 28 + superseded_count
 for _ = 1, recounted_count do
   if ARGV[frontier + 1] == '0' then
     call('HDEL', P .. ':needs', ARGV[frontier])
@@ -110,14 +130,29 @@ call('DEL', P .. ':backlog')
 if p.sandbox then exclusive_clear(P) end
 call('HSET', P, 'backlog', '', 'pausing', '')
 plan_record(P, plan, 'R|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[7] .. '|' .. ARGV[9] .. '|' .. superseded_count .. '|' .. ARGV[8])
+for from = 28, 27 + superseded_count, MOST_NAMED do
+  local named = table.concat(ARGV, ' ', from, math.min(from + MOST_NAMED - 1, 27 + superseded_count))
+  plan_record(P, plan, 'U|' .. str(at) .. '|' .. epoch .. '|' .. named)
+end
+if superseded_count > 0 then
+  p.decision, p.sandbox = ARGV[17], ARGV[18] ~= '' and ARGV[18]
+  call('HSET', P, 'decision', p.decision, 'last_decision_id', decision_id(p, p.decision), 'sandbox', ARGV[18],
+    'last_completed_step', ARGV[15], 'last_checkpoint_id', ARGV[16])
+end
 local queued = 0
 p.epoch, p.line = epoch, line
+
+-- A decision that is set instead of being asked again: its step finds it recorded, or finds its answer kept.
+if ARGV[21] ~= '' and ARGV[22] ~= '' then
+  choice_record(P, plan, p, ARGV[19], ARGV[22], ARGV[21], ARGV[7], at)
+elseif ARGV[21] ~= '' then
+  call('HSET', P .. ':signals', ARGV[19], answer_encode(ARGV[23], ARGV[7], ARGV[21], ARGV[24]))
+end
 
 --[[
   What a person said of steps that may have happened: done, and they are recorded as that; redo, and they run again
   with the frontier. Both are decisions of that person.
 ]]
-local last_step, last_checkpoint = ARGV[14], ARGV[15]
 for _ = 1, acked_count do
   local step, said, output, decision = ARGV[frontier], ARGV[frontier + 1], ARGV[frontier + 2], ARGV[frontier + 3]
   local first, last = frontier + 5, frontier + 4 + 5 * tonumber(ARGV[frontier + 4])
@@ -126,8 +161,8 @@ for _ = 1, acked_count do
   if said == 'done' then
     local r = open_decode(call('HGET', P .. ':open', step))
     local writer = { token = r.token, attempts = r.attempts, line = r.line, at = r.at, fence = r.fence }
-    step_record(P, plan, step, p, writer, output, '', ARGV[7], now)
-    last_step, last_checkpoint = step, 'ckp_' .. crockford(p.created + tonumber(r.fence), 10) .. p.tag
+    local checkpoint = 'ckp_' .. crockford(p.created + tonumber(r.fence), 10) .. p.tag
+    call('HSET', P, unpack(step_record(P, plan, step, p, writer, output, checkpoint, ARGV[7], now)))
     for _, i in ipairs(successors_free(P, first, last)) do
       step_release(T, P, plan, ARGV[i], epoch, line, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], cache)
       queued = queued + 1
@@ -169,8 +204,7 @@ for i = frontier, #ARGV, 4 do
 end
 if cache.backlogged then call('HSET', P, 'backlog', '1') end
 local state = call('HLEN', P .. ':steps') >= p.total and 'completed' or queued > 0 and 'running' or 'waiting'
-call('HSET', P, 'failed', '0', 'waiting', str(waiting), 'uncertain', '0', 'last_completed_step', last_step,
-  'last_checkpoint_id', last_checkpoint)
+call('HSET', P, 'failed', '0', 'waiting', str(waiting), 'uncertain', '0', 'phase', ARGV[14])
 if state == 'completed' then
   call('HSET', P, 'finished', now_text)
   plan_record(P, plan, 'z|' .. str(at) .. '|' .. epoch .. '|completed')

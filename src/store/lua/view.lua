@@ -5,14 +5,14 @@
   KEYS[2] <tag>:workers     zset   worker -> last beat
   ARGV[1] key prefix of the shard   ARGV[2] ms after which a silent worker is dead
   ARGV[3] what else: none, "resume" (done steps and definition, where small), "full" (records and definition whatever
-          their size), "list" (at most 64 open steps)
+          their size), "line" (that, and the history, decisions and snapshots), "list" (at most 64 open steps)
   ARGV[4] definition that the caller has already, or empty   ARGV[5] number of steps up to which names are listed
 
   Returns false where there is no such plan, else
   { now, HGETALL plan, open: step, record …, owners: { worker, beat, HGETALL info } …,
     servers: { queue, number alive, { worker, beat, HGETALL info } … } …, done, HGETALL definition, workdir,
-    who stopped it|why, empty where nobody did }
-  `done`: step ids, or HGETALL of records for "full", or the newest events where the plan is too large to list.
+    who stopped it|why, empty where nobody did, history, decisions, snapshots }
+  `done`: step ids, or HGETALL of records for "full" and "line", or the newest events where the plan is too large to list.
 ]]
 local call = redis.call
 local P, T, what = KEYS[1], ARGV[1], ARGV[3]
@@ -63,19 +63,25 @@ for i = 2, #open, 2 do
 end
 
 local done, definition = {}, {}
+local full = what == 'full' or what == 'line'
 local small = tonumber(field['total'] or '0') <= tonumber(ARGV[5])
-if what == 'full' then
+if full then
   done = call('HGETALL', P .. ':steps')
 elseif what == 'resume' then
   done = small and call('HKEYS', P .. ':steps') or call('LRANGE', P .. ':history', '-50', '-1')
 end
-if (what == 'full' or (what == 'resume' and small)) and field['definition'] ~= ARGV[4] then
+if (full or (what == 'resume' and small)) and field['definition'] ~= ARGV[4] then
   definition = call('HGETALL', T .. 'def:' .. (field['definition'] or ''))
 end
 local workdir = ''
-if what == 'full' or what == 'resume' then workdir = call('HGET', P .. ':out', ':workdir') or '' end
+if full or what == 'resume' then workdir = call('HGET', P .. ':out', ':workdir') or '' end
 local stop, state = '', field['state']
 if state == 'cancelled' or state == 'paused' or (field['pausing'] or '') ~= '' then
   stop = call('HGET', P .. ':out', ':stop') or ''
 end
-return { string.format('%d', now), meta, open, owners, queues, done, definition, workdir, stop }
+local history, decisions, snapshots = {}, {}, {}
+if what == 'line' then
+  history, decisions = call('LRANGE', P .. ':history', '0', '-1'), call('LRANGE', P .. ':decisions', '0', '-1')
+  snapshots = call('LRANGE', P .. ':sandboxes', '0', '-1')
+end
+return { string.format('%d', now), meta, open, owners, queues, done, definition, workdir, stop, history, decisions, snapshots }

@@ -4,7 +4,7 @@ import { renderDecisions } from "../../../src/cli/commands/decisions.js";
 import { renderPlan } from "../../../src/cli/render/plan-tree.js";
 import { renderResumeSummary } from "../../../src/cli/render/resume-summary.js";
 import type { DecisionDocument } from "../../../src/client/documents.js";
-import type { ResumeSummary } from "../../../src/core/eligibility.js";
+import type { ResumeSummary } from "../../../src/core/resume-summary.js";
 import { AT, aPlan, aStep } from "./a-plan.js";
 
 const plain = pc.createColors(false);
@@ -68,6 +68,7 @@ test("decisions hang below the one that they follow, with options and reasons wh
     rationale: null,
     madeBy: "sam",
     at: AT,
+    current: true,
     ...facts,
   });
 
@@ -93,7 +94,15 @@ test("a summary lists no more steps than a dry-run keeps, and counts the others"
   const reuse = Array.from({ length: 150 }, (_, i) => `r${i}`);
   const summary = {
     ...{ planId: "p", name: "n", version: 1, state: "failed", why: "w", phase: "execute", step: null, total: 150 },
-    ...{ decisionId: "dec", lastCompletedStep: null, lastCheckpointId: null, run: [], runCount: 0, ackRequired: [] },
+    ...{
+      decisionId: "dec",
+      lastCompletedStep: null,
+      lastCheckpointId: null,
+      run: [],
+      runCount: 0,
+      ackRequired: [],
+      repeated: [],
+    },
     ...{ reuse, reuseCount: 150, newKey: [], from: null, reason: null, resumeToken: "t", epoch: 1, eligible: false },
   } as unknown as ResumeSummary;
 

@@ -1,0 +1,215 @@
+/** Why a plan can't be resumed as asked: a code, a sentence with the facts, and the command to try next. */
+import { formatDurationMs } from "./duration.js";
+import type { ErrorDocument } from "./errors.js";
+import { canProgress, isTerminal, type OpenStep, type PlanView } from "./plan.js";
+import { isSettable, optionOf } from "./resume-actions.js";
+import { isReached, repeatedSteps, type Situation, uncertainSteps } from "./resume-request.js";
+import { describePoint } from "./rewind.js";
+import { describeWait, waitCommand } from "./state-sentences.js";
+
+/** The first reason that holds, those that no flag can lift first; null where there is none. */
+export function refuse(situation: Situation): ErrorDocument | null {
+  const { view, state } = situation;
+  const { planId } = view.meta;
+  if (isTerminal(state)) {
+    return {
+      code: "PLAN_TERMINAL",
+      message: `Plan ${planId} is ${state} and never changes again`,
+      details: { plan_id: planId, state },
+      try: `plan get ${planId}`,
+    };
+  }
+  const active = view.open.find((step) => canProgress(step, view));
+  if (active) return refuseActive(view, active);
+  return (
+    refusePoint(situation) ??
+    refuseChoice(situation) ??
+    refuseWaiting(situation) ??
+    refuseSilence(situation) ??
+    refuseAcks(situation) ??
+    refuseWorkdir(situation)
+  );
+}
+
+function refuseActive(view: PlanView, step: OpenStep): ErrorDocument {
+  const { planId } = view.meta;
+  // A step can only make progress by a worker that was seen.
+  const worker = (step.kind === "running" ? view.owners.get(step.workerId) : view.servers.get(step.queue))!;
+  const seen = formatDurationMs(Math.max(0, view.now - worker.lastSeenAt));
+  const doing = step.kind === "running" ? "executes" : "can take";
+  return {
+    code: "PLAN_ACTIVE",
+    message: `Worker ${worker.label} ${doing} step ${step.stepId} of plan ${planId}, last seen ${seen} ago`,
+    details: {
+      plan_id: planId,
+      step: step.stepId,
+      worker: worker.workerId,
+      label: worker.label,
+      last_seen: new Date(worker.lastSeenAt).toISOString(),
+    },
+    try: `plan watch ${planId}`,
+  };
+}
+
+function refusePoint(situation: Situation): ErrorDocument | null {
+  const { view, line, rewind, request } = situation;
+  const { planId } = view.meta;
+  const { from } = request;
+  switch (from.kind) {
+    case "frontier":
+      return null;
+    case "checkpoint":
+      if (rewind !== null) return null;
+      return {
+        code: "CHECKPOINT_NOT_FOUND",
+        message: notInLine(planId, "checkpoint", from.checkpointId, line.superseded.get(from.checkpointId)),
+        details: { plan_id: planId, checkpoint_id: from.checkpointId },
+        try: `plan checkpoints ${planId}`,
+      };
+    case "decision":
+      if (rewind !== null) return null;
+      return {
+        code: "DECISION_NOT_FOUND",
+        message: notInLine(planId, "decision", from.decisionId, line.superseded.get(from.decisionId)),
+        details: { plan_id: planId, decision_id: from.decisionId },
+        try: `plan decisions ${planId}`,
+      };
+    case "step":
+      return refuseStep(situation, from.stepId);
+    default:
+      return from satisfies never;
+  }
+}
+
+/** What a decision can't be set to. */
+function refuseChoice(situation: Situation): ErrorDocument | null {
+  const { view, request, decisions } = situation;
+  const { from, choose } = request;
+  if (choose === null || from.kind !== "decision") return null;
+  const { planId } = view.meta;
+  const decision = decisions.find(({ decisionId }) => decisionId === from.decisionId)!;
+  const details = {
+    plan_id: planId,
+    decision_id: decision.decisionId,
+    choice: choose.value,
+    options: decision.options,
+  };
+  if (!isSettable(situation, decision)) {
+    const why = decision.step === null ? "is its submission" : "is what somebody said of a step that cannot be undone";
+    const next = `plan resume ${planId} --from-decision ${decision.decisionId} --dry-run`;
+    const message = `The decision ${decision.decisionId} of plan ${planId} ${why}: it can't be set`;
+    return { code: "INVALID_CHOICE", message, details, try: next };
+  }
+  if (decision.options.length === 0 || optionOf(decision.options, choose.value) !== undefined) return null;
+  return {
+    code: "INVALID_CHOICE",
+    message: `${JSON.stringify(choose.value)} is none of the options of decision ${decision.decisionId} of plan ${planId}: ${decision.options.join(", ")}`,
+    details,
+    try: `plan decisions ${planId}`,
+  };
+}
+
+function notInLine(planId: string, what: string, id: string, supersededIn: number | undefined): string {
+  if (supersededIn === undefined) return `Plan ${planId} has no ${what} ${id}`;
+  return `The ${what} ${id} of plan ${planId} is not in its current line any more: epoch ${supersededIn} began without it`;
+}
+
+function refuseStep(situation: Situation, stepId: string): ErrorDocument | null {
+  const { planId } = situation.view.meta;
+  const steps = situation.compiled?.steps;
+  if (steps && !steps.has(stepId)) {
+    const some = [...steps.keys()].slice(0, 20).join(", ");
+    return {
+      code: "STEP_NOT_FOUND",
+      message: `Plan ${planId} has no step ${stepId}; it has ${some}${steps.size > 20 ? ` and ${steps.size - 20} more` : ""}`,
+      details: { plan_id: planId, step: stepId },
+      try: `plan get ${planId}`,
+    };
+  }
+  if (isReached(situation, stepId)) return null;
+  return {
+    code: "STEP_NOT_FOUND",
+    message: `Step ${stepId} of plan ${planId} has not been reached: there is nothing to run again`,
+    details: { plan_id: planId, step: stepId },
+    try: `plan resume ${planId} --dry-run`,
+  };
+}
+
+/** A plan that waits goes on by itself, unless a rewind takes it to where it didn't wait yet. */
+function refuseWaiting(situation: Situation): ErrorDocument | null {
+  const { view, state, below } = situation;
+  if (state !== "waiting" || [...below].some((id) => isReached(situation, id))) return null;
+  const { planId } = view.meta;
+  const waiting = view.open.filter((step) => step.kind === "waiting");
+  const step = waiting.find(({ wait }) => wait !== "timer") ?? waiting[0]!;
+  return {
+    code: "PLAN_WAITING",
+    message: `Plan ${planId} waits for ${describeWait(step)}`,
+    details: { plan_id: planId, step: step.stepId, wait: step.wait },
+    try: waitCommand(planId, step),
+  };
+}
+
+/** Steps that can't be undone, and nobody said what shall become of them. */
+function refuseSilence(situation: Situation): ErrorDocument | null {
+  const { request, view } = situation;
+  const { planId } = view.meta;
+  const isUnanswered = (id: string) => !request.acks.has(id);
+  const uncertain = uncertainSteps(situation).filter(isUnanswered);
+  const repeated = repeatedSteps(situation).filter(isUnanswered);
+  if (uncertain.length + repeated.length === 0) return null;
+  const of = (ids: readonly string[]) => `${ids.join(", ")} of plan ${planId} cannot be undone`;
+  const said = [
+    ...(uncertain.length > 0 ? [`${of(uncertain)}, started, and left no record: say whether it happened`] : []),
+    ...(repeated.length > 0 ? [`${of(repeated)} and would run again: say that it shall`] : []),
+  ];
+  const acks = [...uncertain.map((id) => `--ack ${id}=done`), ...repeated.map((id) => `--ack ${id}=redo`)];
+  return {
+    code: "ACK_REQUIRED",
+    message: said.join("; "),
+    details: { plan_id: planId, steps: [...uncertain, ...repeated] },
+    try: resumeCommand(situation, ...acks),
+  };
+}
+
+/** What was said of steps that need nothing said, or can't be so. It may be a slip, or the repetition of a request. */
+function refuseAcks(situation: Situation): ErrorDocument | null {
+  const { request, view } = situation;
+  const { planId } = view.meta;
+  const repeated = new Set(repeatedSteps(situation));
+  const asked = new Set([...uncertainSteps(situation), ...repeated]);
+  const needless = [...request.acks.keys()].filter((id) => !asked.has(id));
+  if (needless.length > 0) {
+    return {
+      code: "USAGE",
+      message: `${needless.join(", ")} of plan ${planId} ${needless.length === 1 ? "needs" : "need"} no acknowledgement`,
+      details: { plan_id: planId, steps: needless },
+      try: `plan resume ${planId} --dry-run`,
+    };
+  }
+  const kept = [...repeated].find((id) => request.acks.get(id)!.said === "done");
+  if (kept === undefined) return null;
+  return {
+    code: "USAGE",
+    message: `${kept} of plan ${planId} comes after ${describePoint(request.from)} and runs again, whatever happened before`,
+    details: { plan_id: planId, steps: [kept] },
+    try: resumeCommand(situation, `--ack ${kept}=redo`),
+  };
+}
+
+/** The same request, with more said. */
+function resumeCommand({ view, request }: Situation, ...options: readonly string[]): string {
+  const point = describePoint(request.from);
+  return ["plan resume", view.meta.planId, ...(point === null ? [] : [`--from-${point}`]), ...options].join(" ");
+}
+
+function refuseWorkdir({ missingWorkdir, view }: Situation): ErrorDocument | null {
+  if (missingWorkdir === null) return null;
+  const { planId } = view.meta;
+  return {
+    code: "WORKDIR_MISSING",
+    message: `Plan ${planId} runs in ${missingWorkdir}, which is not on this machine`,
+    details: { plan_id: planId, workdir: missingWorkdir },
+    try: `plan resume ${planId} --workdir PATH`,
+  };
+}

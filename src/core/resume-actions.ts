@@ -1,0 +1,106 @@
+/** What the one write of a resume has to do. */
+import type { CompiledStep } from "./definition.js";
+import type { Decision } from "./history.js";
+import type { Json } from "./json.js";
+import { ANSWERED_WAITS } from "./plan.js";
+import { isReached, repeatedSteps, restarts, type Situation, uncertainSteps } from "./resume-request.js";
+
+/** Steps by id. `superseded` lose their records, `restart` get a new job. `acknowledged` are recorded first. */
+export interface ResumeActions {
+  readonly superseded: readonly string[];
+  readonly restart: readonly string[];
+  /** Done needs of superseded steps that aren't free to run: what their counters become. */
+  readonly recount: ReadonlyMap<string, number>;
+  readonly acknowledged: readonly {
+    readonly stepId: string;
+    readonly said: "done" | "redo";
+    readonly output: string;
+  }[];
+  /** What the plan's metadata says after a rewind that supersedes anything: what is kept. */
+  readonly rewound: Rewound | null;
+  /** The decision that is taken anew, where that is the point: what its step decided before it stays. */
+  readonly takenAnew: TakenAnew | null;
+}
+
+export interface Rewound {
+  readonly lastCompletedStep: string | null;
+  readonly lastCheckpointId: string | null;
+  readonly lastDecisionId: string;
+  /** Which of the plan's snapshots its sandbox goes back to, from 1; null where it has no sandbox. */
+  readonly sandboxPlace: number | null;
+}
+
+export interface TakenAnew {
+  readonly stepId: string;
+  readonly decisionId: string;
+  /** What it is set to; null where it is asked again. */
+  readonly set: ChosenAnew | null;
+}
+
+export interface ChosenAnew extends Pick<Decision, "key" | "question" | "options"> {
+  readonly choice: Json;
+  /** Whether this answer ends the plan: a rejection. */
+  readonly cancels: boolean;
+}
+
+/** Whether a decision can be set: it was made by a step's function under a key, or answers what a step waits for. */
+export function isSettable({ compiled }: Situation, decision: Decision): boolean {
+  if (decision.step === null) return false;
+  return decision.key !== null || ANSWERED_WAITS.has(compiled?.steps.get(decision.step)?.uses ?? "");
+}
+
+export function plannedActions(situation: Situation): ResumeActions {
+  const { view, compiled, done, below, request } = situation;
+  const acknowledged = [...uncertainSteps(situation), ...repeatedSteps(situation)].map((stepId) => {
+    const ack = request.acks.get(stepId)!;
+    return { stepId, said: ack.said, output: ack.said === "done" ? ack.output : "null" };
+  });
+  const settled = new Set(acknowledged.filter((ack) => ack.said === "done").map((ack) => ack.stepId));
+  const restart = view.open
+    .filter((step) => restarts(step) && !below.has(step.stepId) && !settled.has(step.stepId))
+    .map((step) => step.stepId);
+  const recount = new Map<string, number>();
+  for (const id of below) {
+    const { needs } = compiled!.steps.get(id)!;
+    const stillDone = needs.filter((need) => done.has(need) && !below.has(need)).length;
+    if (stillDone === needs.length) restart.push(id);
+    else recount.set(id, stillDone);
+  }
+  // Only what has been reached can be superseded; the rest runs anyway, when its turn comes.
+  const superseded = [...below].filter((id) => isReached(situation, id));
+  const rewound = superseded.length > 0 ? rewoundTo(situation) : null;
+  return { superseded, restart, recount, acknowledged, rewound, takenAnew: takenAnew(situation) };
+}
+
+/** What stood at the point, as far as it is kept. */
+function rewoundTo({ rewind, rootDecisionId, snapshots }: Situation): Rewound {
+  const { last, decisionId, sandbox } = rewind!;
+  // The first snapshot is the one that the sandbox started from.
+  const place = sandbox === null ? 1 : 1 + snapshots.findLastIndex((snapshot) => snapshot.digest === sandbox);
+  return {
+    lastCompletedStep: last?.step ?? null,
+    lastCheckpointId: last?.checkpointId ?? null,
+    lastDecisionId: decisionId ?? rootDecisionId,
+    sandboxPlace: snapshots.length === 0 ? null : place,
+  };
+}
+
+/** The option that a value names: as itself, or as what it looks like on a command line. */
+export function optionOf(options: readonly string[], value: Json): string | undefined {
+  return options.find((option) => option === value || option === JSON.stringify(value));
+}
+
+function takenAnew({ rewind, decisions, request, compiled }: Situation): TakenAnew | null {
+  const decided = rewind?.takenAnew;
+  if (!decided) return null;
+  const { step: stepId, decisionId } = decided;
+  if (request.choose === null) return { stepId, decisionId, set: null };
+  const { key, question, options } = decisions.find((decision) => decision.decisionId === decisionId)!;
+  const choice = optionOf(options, request.choose.value) ?? request.choose.value;
+  const cancels = choice === "reject" && mayCancel(compiled!.steps.get(stepId)!);
+  return { stepId, decisionId, set: { key, question, options, choice, cancels } };
+}
+
+function mayCancel(step: CompiledStep): boolean {
+  return step.uses === "approve" && step.with.onReject !== "continue";
+}

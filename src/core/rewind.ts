@@ -1,0 +1,114 @@
+/**
+ * What a rewind to a point of a plan's current line runs again and what it keeps. Superseded are the steps at the point, all
+ * that need them, every step that wrote the sandbox later than the point, because going back takes its files away, and all
+ * that need those.
+ */
+import { type CompiledDefinition, descendants } from "./definition.js";
+import { type CompletedEvent, type DecidedEvent, type Line, standsBefore } from "./line.js";
+
+export type ResumePoint =
+  | { readonly kind: "frontier" }
+  /** Runs the step again. */
+  | { readonly kind: "step"; readonly stepId: string }
+  /** Keeps the checkpoint's step, and runs what needs it. */
+  | { readonly kind: "checkpoint"; readonly checkpointId: string }
+  /** Takes the decision anew: runs the step that made it. The root decision, the submission, is everything's. */
+  | { readonly kind: "decision"; readonly decisionId: string };
+
+/** A point of a plan's history other than its end. */
+export type EarlierPoint = Exclude<ResumePoint, { readonly kind: "frontier" }>;
+
+export interface Rewind {
+  /** Steps that run again or for the first time because of it, reached or not, in listed order. */
+  readonly below: readonly string[];
+  /** The newest commit that is kept, if any is. */
+  readonly last: CompletedEvent | null;
+  /** The newest decision that stands, or null for the root. */
+  readonly decisionId: string | null;
+  /** Digest of the snapshot that the newest kept writer of the sandbox left; null where none wrote it. */
+  readonly sandbox: string | null;
+  /** The decision that is taken anew, where that is the point. */
+  readonly takenAnew: DecidedEvent | null;
+}
+
+/** @returns null where the current line has no such point. A step that was never reached is one: nothing is superseded. */
+export function rewindTo(
+  compiled: CompiledDefinition,
+  line: Line,
+  point: EarlierPoint,
+  rootDecisionId: string,
+): Rewind | null {
+  const found = locate(compiled, line, point, rootDecisionId);
+  if (found === null) return null;
+  const lost = [...line.done.values()].filter((done) => done.seq > found.after && writesSandbox(compiled, done.step));
+  const below = descendants(compiled, [...found.steps, ...lost.map((done) => done.step)]);
+  const again = new Set(below);
+  const kept = [...line.done.values()].filter((done) => !again.has(done.step));
+  const standing = [...line.decisions.values()].filter(
+    (decided) => !again.has(decided.step) || standsBefore(decided, found.takenAnew),
+  );
+  return {
+    below,
+    last: kept.at(-1) ?? null,
+    decisionId: standing.at(-1)?.decisionId ?? null,
+    sandbox: kept.findLast((done) => writesSandbox(compiled, done.step))?.sandbox ?? null,
+    takenAnew: found.takenAnew,
+  };
+}
+
+interface Location {
+  /** The steps at the point: they and all that need them run again. */
+  readonly steps: readonly string[];
+  /** Its place in the history: what stood there is what is gone back to. */
+  readonly after: number;
+  readonly takenAnew: DecidedEvent | null;
+}
+
+function locate(
+  compiled: CompiledDefinition,
+  line: Line,
+  point: EarlierPoint,
+  rootDecisionId: string,
+): Location | null {
+  switch (point.kind) {
+    case "step":
+      return compiled.steps.has(point.stepId) ? atStart(line, point.stepId, null) : null;
+    case "checkpoint": {
+      const kept = [...line.done.values()].find((done) => done.checkpointId === point.checkpointId);
+      if (!kept) return null;
+      return { steps: compiled.steps.get(kept.step)?.next ?? [], after: kept.seq, takenAnew: null };
+    }
+    case "decision": {
+      if (point.decisionId === rootDecisionId) return { steps: compiled.roots, after: 0, takenAnew: null };
+      const decided = line.decisions.get(point.decisionId);
+      return decided && compiled.steps.has(decided.step) ? atStart(line, decided.step, decided) : null;
+    }
+    default:
+      return point satisfies never;
+  }
+}
+
+/** What stood before the step first started. One that has not started stands at the end of the history. */
+function atStart(line: Line, stepId: string, takenAnew: DecidedEvent | null): Location {
+  return { steps: [stepId], after: line.firstStarts.get(stepId) ?? Number.POSITIVE_INFINITY, takenAnew };
+}
+
+function writesSandbox(compiled: CompiledDefinition, stepId: string): boolean {
+  return compiled.steps.get(stepId)?.sandbox === "write";
+}
+
+/** Such as `step build`; null for the frontier. */
+export function describePoint(point: ResumePoint): string | null {
+  switch (point.kind) {
+    case "frontier":
+      return null;
+    case "step":
+      return `step ${point.stepId}`;
+    case "checkpoint":
+      return `checkpoint ${point.checkpointId}`;
+    case "decision":
+      return `decision ${point.decisionId}`;
+    default:
+      return point satisfies never;
+  }
+}
