@@ -69,5 +69,6 @@ export type {
   RetryOptions,
   StepOptions,
 } from "./define/typed-plan.js";
+export type { HealthOptions } from "./observe/health-server.js";
 export { VERSION } from "./version.js";
 export type { DrainReport, WorkerLog } from "./worker/step-worker.js";

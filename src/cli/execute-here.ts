@@ -81,7 +81,7 @@ export async function reportInterruption(
 }
 
 async function privateWorker(context: CommandContext, { module, trust }: Execution): Promise<StepWorker> {
-  const { makeWorker } = await import("./make-worker.js");
+  const [{ makeWorker }, { traces }] = await Promise.all([import("./make-worker.js"), import("../observe/traces.js")]);
   const { concurrency } = await context.config();
   return makeWorker(context, {
     queues: [],
@@ -89,6 +89,7 @@ async function privateWorker(context: CommandContext, { module, trust }: Executi
     trust,
     concurrency,
     log: talkingLog(context),
+    observer: await traces(),
   });
 }
 

@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { pid } from "node:process";
 import { builtinHandlers } from "../handlers/index.js";
 import type { ShellTrust } from "../worker/execute.js";
+import type { WorkerObserver } from "../worker/observer.js";
 import { StepWorker, type WorkerLog } from "../worker/step-worker.js";
 import type { CommandContext } from "./context.js";
 import type { PlanModule } from "./load-definition.js";
@@ -14,6 +15,7 @@ export interface WorkerParts {
   readonly trust: ShellTrust;
   readonly concurrency: number;
   readonly log: WorkerLog;
+  readonly observer: WorkerObserver | null;
 }
 
 export async function makeWorker(context: CommandContext, parts: WorkerParts): Promise<StepWorker> {
@@ -35,5 +37,6 @@ export async function makeWorker(context: CommandContext, parts: WorkerParts): P
     secret: (name) => io.env[`WAYMARK_SECRET_${name}`],
     sandboxes: context.sandboxes,
     log: parts.log,
+    observer: parts.observer,
   });
 }

@@ -273,8 +273,15 @@ const COMMANDS: readonly CommandSpec[] = [
       new Option("--concurrency <n>", "steps at once"),
       new Option("--grace <duration>", "how long active steps may go on after SIGTERM (default: 25s)"),
       new Option("--allow-shell", "run shell steps of every definition in this store"),
+      new Option("--health-port <n>", "answer GET /livez, /readyz and /metrics (OpenMetrics) on this port; 0 for any"),
+      new Option("--health-host <address>", "where it listens (default: 127.0.0.1)"),
+      new Option("--health-name <names...>", "names it may be asked under, besides addresses and localhost"),
     ],
-    examples: ["plan worker --plans 'plans/*.ts' --concurrency 20", "plan worker --queues documents --allow-shell"],
+    examples: [
+      "plan worker --plans 'plans/*.ts' --concurrency 20",
+      "plan worker --queues documents --allow-shell",
+      "plan worker --health-port 9464 --health-host 0.0.0.0",
+    ],
     notes:
       "A module of --plans may export `services` (an object, or a function that makes one) and `handlers` (an array).",
     load: async () => (await import("./commands/worker.js")).worker,

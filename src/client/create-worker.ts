@@ -7,6 +7,8 @@ import { UsageError } from "../core/errors.js";
 import { type Handler, toStepHandler } from "../define/define-handler.js";
 import type { AnyPlan, PlanServices } from "../define/typed-plan.js";
 import { builtinHandlers } from "../handlers/index.js";
+import type { HealthOptions, HealthServer } from "../observe/health-server.js";
+import { watchWorker } from "../observe/watch-worker.js";
 import type { RedisPlanStore } from "../store/redis-plan-store.js";
 import { type DrainReport, StepWorker, type WorkerLog } from "../worker/step-worker.js";
 import { LOCAL_REDIS_URL, type RedisSource, storeOf, urlOf } from "./create-client.js";
@@ -30,6 +32,8 @@ export interface WorkerOptions<D extends readonly AnyPlan[]> {
   readonly log?: WorkerLog;
   /** Values of `secrets.NAME`. */
   readonly secrets?: Readonly<Record<string, string>>;
+  /** Answers /livez, /readyz and /metrics on this port; on loopback unless a `host` is given. */
+  readonly health?: HealthOptions;
   /** Whether shell steps of any definition in this Redis may run on this machine. */
   readonly allowShell?: boolean;
   /** Where files of plans with a sandbox are kept. */
@@ -49,7 +53,7 @@ export function createWorker<const D extends readonly AnyPlan[]>(options: Worker
 }
 
 export class FleetWorker {
-  #starting: Promise<{ worker: StepWorker; store: RedisPlanStore }> | null = null;
+  #starting: Promise<StartedWorker> | null = null;
   #closing: Promise<void> | null = null;
 
   constructor(private readonly options: WorkerOptions<readonly AnyPlan[]>) {}
@@ -79,10 +83,16 @@ export class FleetWorker {
     return this.#closing;
   }
 
-  async #start(): Promise<{ worker: StepWorker; store: RedisPlanStore }> {
+  /** The port that `health` is answered on, once the worker has started; null without. */
+  async healthPort(): Promise<number | null> {
+    return (await this.#starting)?.health?.port ?? null;
+  }
+
+  async #start(): Promise<StartedWorker> {
     const { options } = this;
     const source = options.redis ?? LOCAL_REDIS_URL;
     const store = await storeOf(source, options.prefix);
+    const watch = await watchWorker(options.health ?? null);
     const worker = new StepWorker({
       store,
       url: urlOf(source),
@@ -99,22 +109,33 @@ export class FleetWorker {
       secret: (name) => (Object.hasOwn(options.secrets ?? {}, name) ? options.secrets?.[name] : undefined),
       sandboxes: sandboxesOf(options.sandboxes),
       log: options.log ?? QUIET,
+      observer: watch.observer,
     });
+    const health = watch.server(worker, store);
     try {
+      await health?.start();
       await worker.start();
     } catch (error) {
       await worker.close();
+      await health?.stop();
       await store.close();
       throw error;
     }
-    return { worker, store };
+    return { worker, store, health };
   }
 
   async #close(): Promise<void> {
     const started = await this.#starting?.catch(() => null);
     await started?.worker.close();
+    await started?.health?.stop();
     await started?.store.close();
   }
+}
+
+interface StartedWorker {
+  readonly worker: StepWorker;
+  readonly store: RedisPlanStore;
+  readonly health: HealthServer | null;
 }
 
 const QUIET: WorkerLog = { debug() {}, info() {}, warn() {} };

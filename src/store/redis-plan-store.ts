@@ -59,6 +59,7 @@ import { describeUrl, requireSuitable } from "./connect.js";
 import { DefinitionStore } from "./definitions.js";
 import { followAll, followPlan, passOverMissing } from "./follow.js";
 import type { Keys } from "./keys.js";
+import { type QueueDepth, queueDepth } from "./queue-depth.js";
 import { readScript, runScript } from "./scripts.js";
 import { queueOf, successorArgs, successorsOf, traitsOf } from "./step-log.js";
 
@@ -404,6 +405,10 @@ export class RedisPlanStore implements PlanStore {
     return beats.map(([workerId, beat], i) =>
       this.decodeWorker({ workerId, beatAt: Number(beat), info: new Map(Object.entries(infos[i]!)) }, now),
     );
+  }
+
+  queueDepth(queue: string): Promise<QueueDepth> {
+    return queueDepth(this.redis, this.keys, queue);
   }
 
   async resume(write: ResumeWrite): Promise<ResumeAnswer> {

@@ -6,6 +6,7 @@ import type { Redis } from "ioredis";
 import { isProcessGone } from "../machine/process-identity.js";
 import type { Keys } from "../store/keys.js";
 import { runScript } from "../store/scripts.js";
+import type { Takeover } from "./observer.js";
 
 export const BEAT_MS = 1_000;
 /** How often processes of the same machine are looked at: that costs no call, and one that is gone is dead at once. */
@@ -21,7 +22,7 @@ export interface BeatOptions {
   readonly facts: () => { state: "accepting" | "draining"; active: number };
   readonly onMessage: (message: InboxMessage) => void;
   readonly onUnregistered: () => void;
-  readonly onTakeover: (workers: readonly string[], jobs: number) => void;
+  readonly onTakeover: (takeover: Takeover) => void;
   readonly onError: (error: unknown) => void;
 }
 
@@ -89,12 +90,12 @@ export class Beat {
       "beat",
       [keys.workers, keys.worker(workerId), keys.inbox(workerId), keys.sweep],
       [keys.base, workerId, state, String(active), String(deadAfterMs), ...gone],
-    )) as [string, string, string[], string[], number, string[]];
-    const [verdict, , neighbours, messages, jobs, dead] = reply;
+    )) as [string, string, string[], string[], number, string[], string[]];
+    const [verdict, , neighbours, messages, jobs, dead, silences] = reply;
     if (this.stopped) return;
     if (verdict === "UNREGISTERED") return this.options.onUnregistered();
     for (const message of messages) this.options.onMessage(decodeMessage(message));
-    if (dead.length > 0) this.options.onTakeover(dead, jobs);
+    if (dead.length > 0) this.options.onTakeover({ workers: dead, steps: jobs, silentMs: silences.map(Number) });
     if (jobs > 0) this.beatAgainSoon();
     await this.meet(neighbours);
   }

@@ -10,6 +10,7 @@ import { KILL_AFTER_MS, signalGroup } from "../handlers/process-group.js";
 import { connect } from "../store/connect.js";
 import { Keys } from "../store/keys.js";
 import { Beat, type InboxMessage } from "./beat.js";
+import type { Takeover } from "./observer.js";
 import { VitalSigns } from "./vital-signs.js";
 
 /** What the thread is started with. */
@@ -31,7 +32,7 @@ export type ToKeeper =
 export type FromKeeper =
   | { readonly kind: "message"; readonly workerId: string; readonly message: InboxMessage }
   | { readonly kind: "unregistered"; readonly workerId: string }
-  | { readonly kind: "takeover"; readonly workerId: string; readonly workers: readonly string[]; readonly jobs: number }
+  | { readonly kind: "takeover"; readonly workerId: string; readonly takeover: Takeover }
   | { readonly kind: "error"; readonly workerId: string; readonly message: string };
 
 /** A store that is away must not hold up a beat for longer, once it is back. */
@@ -119,7 +120,7 @@ export class KeeperLoop {
       facts: () => ({ state: this.signs.draining ? "draining" : "accepting", active: this.signs.active }),
       onMessage: (message) => this.tell({ kind: "message", workerId, message }),
       onUnregistered: () => this.onUnregistered(workerId),
-      onTakeover: (workers, jobs) => this.tell({ kind: "takeover", workerId, workers, jobs }),
+      onTakeover: (takeover) => this.tell({ kind: "takeover", workerId, takeover }),
       onError: (error) => this.onError(error),
     });
     this.beat.start();

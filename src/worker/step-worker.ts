@@ -32,6 +32,7 @@ import { ABORT_PATIENCE_MS, type ExecuteEnvironment, execute, type ShellTrust } 
 import { insist } from "./insist.js";
 import { Keeper, type StartKeeper, startKeeperThread } from "./keeper.js";
 import type { FromKeeper } from "./keeper-loop.js";
+import type { WorkerObserver } from "./observer.js";
 import { PlanCache } from "./plan-cache.js";
 import { PlanFolders } from "./plan-folders.js";
 import { ProcessSlots } from "./slots.js";
@@ -73,8 +74,19 @@ export interface StepWorkerOptions {
   readonly sandboxes: () => Promise<Sandboxes>;
   readonly log: WorkerLog;
   readonly onProgress?: (step: StartedStep, fraction: number, note: string | null) => void;
+  readonly observer?: WorkerObserver | null;
   /** A thread of its own unless given. */
   readonly startKeeper?: StartKeeper;
+}
+
+/** What it does now, for those who look from outside. */
+export interface WorkerStatus {
+  readonly state: "starting" | "accepting" | "draining" | "closed";
+  /** Null before it is registered. */
+  readonly workerId: string | null;
+  readonly active: number;
+  readonly concurrency: number;
+  readonly queues: readonly string[];
 }
 
 export interface DrainReport {
@@ -117,6 +129,18 @@ export class StepWorker {
   /** The queue that only this process serves, or null where it serves a fleet's queues. */
   get privateQueue(): string | null {
     return this.options.queues.length === 0 ? privateQueueName(this.workerId) : null;
+  }
+
+  get status(): WorkerStatus {
+    const { concurrency, queues } = this.options;
+    const state = this.state === "accepting" && this.incarnation === null ? "starting" : this.state;
+    return {
+      state: state === "new" ? "starting" : state,
+      workerId: this.incarnation?.workerId ?? null,
+      active: this.active,
+      concurrency,
+      queues,
+    };
   }
 
   get active(): number {
@@ -177,12 +201,12 @@ export class StepWorker {
       case "unregistered":
         if (this.incarnation?.workerId === message.workerId) void this.reincarnate(this.incarnation);
         break;
-      case "takeover":
-        log.info(
-          { worker: message.workerId, workers: message.workers, jobs: message.jobs },
-          "took over from dead workers",
-        );
+      case "takeover": {
+        const { workers, steps } = message.takeover;
+        log.info({ worker: message.workerId, workers, steps }, "took over from dead workers");
+        this.options.observer?.tookOver?.(message.takeover);
         break;
+      }
       case "error":
         log.warn({ worker: message.workerId, reason: message.message }, "a beat failed");
         break;
@@ -217,8 +241,9 @@ export class StepWorker {
   private async run(attempt: Attempt): Promise<Outcome> {
     const { step } = attempt;
     if (step.privateQueue !== null) this.privatePlans.add(step.planId);
-    const { log } = this.options;
-    log.debug(step, "step started");
+    const { log, observer } = this.options;
+    const facts = factsOf(step);
+    log.debug(facts, "step started");
     let compiled = this.options.store.definitions.cached(step.definitionDigest);
     try {
       compiled ??= await this.options.store.definition(step.definitionDigest);
@@ -228,7 +253,9 @@ export class StepWorker {
     const timeoutMs = compiled.steps.get(step.stepId)?.timeoutMs ?? 0;
     const { signs } = this.keeper!;
     const watched = signs.show(performance.now() + timeoutMs + ABORT_PATIENCE_MS);
-    const ended = await attempt.outcomeOf(execute(attempt, compiled, this.environment));
+    const { environment } = this;
+    const execution = () => attempt.outcomeOf(execute(attempt, compiled, environment));
+    const ended = await (observer ? observer.attempt(step, execution) : execution());
     signs.withdraw(watched);
     const outcome: Outcome =
       this.state === "draining" && isStopSignal(ended) ? { kind: "release", reason: "drain" } : ended;
@@ -239,7 +266,7 @@ export class StepWorker {
       if (compiled.steps.get(step.stepId)?.next.length === 0) this.cache.drop(step.planId);
       else this.cache.keep(step, outcome.output);
     }
-    log.debug(step, `step ended: ${outcome.kind}`);
+    log.debug(facts, `step ended: ${outcome.kind}`);
     return outcome;
   }
 
@@ -360,6 +387,12 @@ function isStopSignal(outcome: Outcome): boolean {
   return (outcome.kind === "retry" || outcome.kind === "fail") && STOP_SIGNAL_CODES.has(outcome.error.code);
 }
 
+/** What every line about a step says of it. */
+function factsOf(step: StartedStep): object {
+  const { planId: plan, stepId, epoch, attempt, token } = step;
+  return { plan, step: stepId, epoch, attempt, worker: token.slice(0, token.indexOf(".")) };
+}
+
 interface IncarnationOptions extends StepWorkerOptions {
   readonly redis: Redis;
   readonly keeper: Keeper;
@@ -402,10 +435,8 @@ class Incarnation {
           gaveUp: options.gaveUp,
           run: (step) => this.run(step),
           onRefusal: (step, verdict) => {
-            options.log.warn(
-              { plan: step.planId, step: step.stepId, epoch: step.epoch, worker: workerId, verdict },
-              "the store refused a result",
-            );
+            options.log.warn({ ...factsOf(step), verdict }, "the store refused a result");
+            options.observer?.refused?.(step, verdict);
             options.onLost(step);
           },
           onUnregistered: options.onUnregistered,
@@ -448,10 +479,7 @@ class Incarnation {
       return outcome;
     } catch (error) {
       // Nothing in a run may throw; if it does, the step is handed back rather than failed for our mistake.
-      this.options.log.warn(
-        { err: error, plan: step.planId, step: step.stepId },
-        "an attempt could not be carried out",
-      );
+      this.options.log.warn({ err: error, ...factsOf(step) }, "an attempt could not be carried out");
       return { kind: "defer", delayMs: 1_000, reason: (error as Error).message };
     } finally {
       this.running.delete(step.token);
@@ -500,7 +528,7 @@ class Incarnation {
         [`${step.stepId}/${step.attempt}`, text, String(LOG_BYTES), String(bytes)],
       );
     } catch (error) {
-      this.options.log.warn({ err: error, plan: step.planId, step: step.stepId }, "a log could not be stored");
+      this.options.log.warn({ err: error, ...factsOf(step) }, "a log could not be stored");
     }
   }
 

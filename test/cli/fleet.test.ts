@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
 import type { ResumeSummary } from "../../src/core/resume-summary.js";
 import { createClient } from "../../src/index.js";
-import { aStore, type TestStore } from "../support/plans.js";
+import { aDefinition, aStore, type TestStore } from "../support/plans.js";
 import { aPrefix } from "../support/store.js";
 import { until } from "../support/until.js";
 import { aDocument, Cli, type Running } from "./a-cli.js";
@@ -431,6 +431,49 @@ test.each([
 ])("%j is refused: nothing stands where a value belongs", async (argv, message) => {
   expect(await cli.run(...argv)).toMatchObject({ code: 2, stderr: expect.stringContaining(message) });
 });
+
+describe("a worker that is watched", () => {
+  test("answers on its health port, and logs who did what in every line", async () => {
+    const worker = await aWorker("--health-port", "0", "--debug", "--queues", "watched");
+    const lines = () =>
+      worker.stderr
+        .split("\n")
+        .filter(Boolean)
+        .map((line) => JSON.parse(line) as LogLine);
+    const port = lines().find((line) => line.msg.startsWith("answering"))?.port;
+
+    const ready = await fetch(`http://127.0.0.1:${port}/readyz`);
+    await store.submit(aDefinition([{ id: "a", uses: "noop", queue: "watched" }]), "watched-1");
+    await until("the plan", async () => (await store.state("watched-1")) === "completed");
+    const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+
+    expect(ready.status).toBe(200);
+    expect(metrics).toContain('waymark_steps_total{plan="test",outcome="completed"} 1');
+    const { worker: id } = (await ready.json()) as { worker: string };
+    const facts = { plan: "watched-1", step: "a", epoch: 1, attempt: 1, worker: id };
+    expect(lines().filter((line) => line.plan !== undefined)).toMatchObject([
+      { ...facts, msg: "step started" },
+      { ...facts, msg: "step ended: complete" },
+    ]);
+  });
+
+  test.each([
+    [["--health-port", "x"], '--health-port takes a whole number of at least 0, not "x"'],
+    [["--health-port", "70000"], '--health-port takes a port up to 65535, not "70000"'],
+    [["--health-host", "0.0.0.0"], "--health-host and --health-name go with --health-port"],
+  ])("%j is refused", async (flags, message) => {
+    expect(await cli.run("worker", ...flags)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining(`Error: USAGE: ${message}`) as string,
+    });
+  });
+});
+
+interface LogLine {
+  readonly msg: string;
+  readonly port?: number;
+  readonly plan?: string;
+}
 
 describe("stores that can't be used", () => {
   test("several shards are refused, not ignored", async () => {

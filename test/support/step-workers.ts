@@ -28,7 +28,10 @@ export interface RunningWorker {
 
 export interface RunOptions
   extends Partial<
-    Pick<StepWorkerOptions, "queues" | "concurrency" | "plans" | "label" | "startKeeper" | "trust" | "sandboxes">
+    Pick<
+      StepWorkerOptions,
+      "queues" | "concurrency" | "plans" | "label" | "startKeeper" | "observer" | "trust" | "sandboxes"
+    >
   > {
   /** Another way to the same Redis, such as through a proxy. */
   readonly url?: string;
@@ -57,6 +60,7 @@ export async function runWorker(t: TestStore, act: Act, options: RunOptions = {}
     trust: options.trust ?? { kind: "digests", digests: new Set() },
     secret: () => undefined,
     sandboxes: options.sandboxes ?? noSandboxes,
+    observer: options.observer ?? null,
     log: { debug: line("debug"), info: line("info"), warn: line("warn") },
     startKeeper: options.startKeeper ?? startKeeperHere,
   });

@@ -77,7 +77,7 @@ test("a worker of this machine whose process is gone is taken over, and when tha
 
   expect(refused).toBeGreaterThan(1);
   expect(worker.log.some((line) => line.message === "a beat failed")).toBe(true);
-  expect(facts(worker, "took over from dead workers")).toMatchObject({ workers: [dead.id], jobs: 1 });
+  expect(facts(worker, "took over from dead workers")).toMatchObject({ workers: [dead.id], steps: 1 });
   expect((await t.store.history(plan)).map((event) => event.type)).toContain("step.crashed");
   expect(await checkInvariants(t.store, plan)).toEqual([]);
 });

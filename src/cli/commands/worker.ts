@@ -3,10 +3,13 @@ import { relative } from "node:path";
 import { pino } from "pino";
 import { DOCUMENT_QUEUE } from "../../core/definition.js";
 import { UsageError } from "../../core/errors.js";
+import type { HealthOptions } from "../../observe/health-server.js";
+import { watchWorker } from "../../observe/watch-worker.js";
 import type { CommandContext } from "../context.js";
 import { expandGlobs } from "../expand-globs.js";
 import { type LoadedDefinition, loadFile, loadModule, type PlanModule } from "../load-definition.js";
 import { makeWorker } from "../make-worker.js";
+import { wholeNumber } from "../option-values.js";
 import { trustIn } from "../trust.js";
 
 interface WorkerOptions {
@@ -15,6 +18,9 @@ interface WorkerOptions {
   readonly concurrency?: string;
   readonly grace?: string;
   readonly allowShell?: boolean;
+  readonly healthPort?: string;
+  readonly healthHost?: string;
+  readonly healthName?: readonly string[];
 }
 
 export async function worker(
@@ -32,7 +38,10 @@ export async function worker(
   });
   const queues = options.queues?.flatMap((names) => names.split(",")).filter(Boolean) ?? queuesOf(modules, documents);
   if (queues.length === 0) throw new UsageError("--queues names no queue");
-  const running = await makeWorker(context, { queues, modules, trust, concurrency: config.concurrency, log });
+  const watch = await watchWorker(healthOptions(options));
+  const { concurrency, graceMs } = config;
+  const running = await makeWorker(context, { queues, modules, trust, concurrency, log, observer: watch.observer });
+  const server = watch.server(running, await context.store());
   let drain!: () => void;
   const asked = new Promise<void>((resolve) => {
     drain = resolve;
@@ -44,17 +53,31 @@ export async function worker(
     else running.releaseNow();
   });
   try {
+    await server?.start();
+    if (server) log.info({ port: server.port }, "answering /livez, /readyz and /metrics");
     await running.start();
     await asked;
-    const drained = running.drain({ graceMs: config.graceMs });
+    const drained = running.drain({ graceMs });
     // The second signal may have come before the drain began.
     if (signals > 1) running.releaseNow();
     await drained;
   } finally {
     unsubscribe();
     await running.close();
+    await server?.stop();
   }
   return 0;
+}
+
+/** Null where nobody asked for it. */
+function healthOptions({ healthPort, healthHost, healthName }: WorkerOptions): HealthOptions | null {
+  if (healthPort === undefined) {
+    if (healthHost === undefined && healthName === undefined) return null;
+    throw new UsageError("--health-host and --health-name go with --health-port", { try: "plan worker --help" });
+  }
+  const port = wholeNumber("--health-port", healthPort, 0);
+  if (port > 65_535) throw new UsageError(`--health-port takes a port up to 65535, not "${healthPort}"`);
+  return { port, ...(healthHost !== undefined && { host: healthHost }), ...(healthName && { names: healthName }) };
 }
 
 async function loadPlans(

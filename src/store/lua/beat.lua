@@ -9,7 +9,7 @@
   ARGV[1] key prefix of the shard   ARGV[2] worker   ARGV[3] state   ARGV[4] number of active steps
   ARGV[5] ms after which a silent worker is dead   ARGV[6…] workers whose process is gone
 
-  Returns { OK or UNREGISTERED, now, workers of this machine, messages, jobs taken over, workers taken over }.
+  Returns { OK or UNREGISTERED, now, workers of this machine, messages, jobs taken over, workers taken over, ms of silence of each that is new }.
 ]]
 --#include ../../queue/lua/lean-queue.lua
 --#include plan.lua
@@ -55,8 +55,12 @@ if now >= wait_until then
 end
 call('HSET', KEYS[4], 'at', now_text, 'until', str(wait_until))
 if brake then call('HSET', KEYS[4], 'brake', brake) elseif sweep[3] then call('HDEL', KEYS[4], 'brake') end
+local silences = {}
 for _, id in ipairs(dead) do
+  -- 0 where an earlier sweep began with this worker.
+  local beat = tonumber(call('ZSCORE', KEYS[1], id) or 0)
+  if beat > 0 then silences[#silences + 1] = str(now - beat) end
   if jobs < MOST_JOBS then jobs = jobs + takeover(T, id, MOST_JOBS - jobs, true, now) end
 end
 publish(T)
-return { 'OK', now_text, call('SMEMBERS', T .. 'machine:' .. (facts[2] or '')), messages, jobs, dead }
+return { 'OK', now_text, call('SMEMBERS', T .. 'machine:' .. (facts[2] or '')), messages, jobs, dead, silences }

@@ -1,0 +1,29 @@
+/** How much waits in a queue, and for how long. Reads only. */
+import type { Redis } from "ioredis";
+import { bullQueueName, type Keys } from "./keys.js";
+
+export interface QueueDepth {
+  readonly queue: string;
+  /** Free to run. */
+  readonly waiting: number;
+  /** Before a retry, or until a timer is over. */
+  readonly delayed: number;
+  readonly active: number;
+  /** How long the step at the head of the queue has been waiting, 0 where there is none. */
+  readonly oldestMs: number;
+}
+
+/** @param queue as definitions name it */
+export async function queueDepth(redis: Redis, keys: Keys, queue: string): Promise<QueueDepth> {
+  const base = `${keys.base}${bullQueueName(queue)}:`;
+  const [waiting, delayed, active, head, [seconds, micros]] = await Promise.all([
+    redis.llen(`${base}wait`),
+    redis.zcard(`${base}delayed`),
+    redis.llen(`${base}active`),
+    redis.lindex(`${base}wait`, -1),
+    redis.time(),
+  ]);
+  const now = Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
+  const since = head === null ? null : await redis.hget(`${base}${head}`, "timestamp");
+  return { queue, waiting, delayed, active, oldestMs: since === null ? 0 : Math.max(0, now - Number(since)) };
+}
