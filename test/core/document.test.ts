@@ -677,7 +677,7 @@ describe("a document that is too much is refused, not suffered:", () => {
 
     expect(read(text(10_000)).steps.size).toBe(10_000);
     expect(growth((steps) => read(text(steps)))).toBeLessThan(12);
-  }, 60_000);
+  }, 120_000);
 
   test("wrong names are all reported, in a time that grows with their number", () => {
     const step = (i: number) => `- { id: s${i}, run: x, needs: [t${i}], effect: irreversable }`;
@@ -685,12 +685,12 @@ describe("a document that is too much is refused, not suffered:", () => {
 
     expect(faultsOf(text(10_000))).toHaveLength(20_000);
     expect(growth((steps) => faultsOf(text(steps)))).toBeLessThan(12);
-  }, 60_000);
+  }, 120_000);
 });
 
 /** How many times longer it takes for five times as many steps: 5 where it is linear, 25 where it is quadratic. */
 function growth(action: (steps: number) => unknown): number {
-  return quickestMs(() => action(10_000)) / quickestMs(() => action(2_000));
+  return quickestMs(() => action(5_000)) / quickestMs(() => action(1_000));
 }
 
 /** The best of a few runs: other work on the machine slows some of them, a slow algorithm all. */
