@@ -18,10 +18,14 @@ const SKEWED_CLOCK_MS = 1_000;
 /** Reads only. `workers` are those that the store knows. */
 export async function checkStore(redis: Redis, workers: readonly WorkerDocument[]): Promise<StoreCheck[]> {
   const info = await redis.info().catch(() => "");
+  const fsync = await readFsync(redis);
   return [
     checkVersion(info),
     await checkEviction(redis),
-    await checkPersistence(redis),
+    checkPersistence(fsync),
+    checkConfirmation(info, fsync),
+    checkReplication(info, await setting(redis, "min-replicas-to-write")),
+    checkCluster(info),
     await checkClock(redis),
     await checkScripts(redis),
     await checkLatency(redis),
@@ -31,19 +35,32 @@ export async function checkStore(redis: Redis, workers: readonly WorkerDocument[
 
 /** Of what INFO says; empty where it isn't allowed. */
 export function checkVersion(info: string): StoreCheck {
-  const valkey = field(info, "valkey_version");
-  const version = valkey ?? field(info, "redis_version");
-  const product = valkey === null ? "Redis" : "Valkey";
+  const version = versionOf(info);
   if (version === null)
     return warn(
       "version",
       "unknown: INFO is not allowed",
       "allow INFO, or see that it is Redis 7.0 or Valkey 7.2 at least",
     );
-  const [major = 0, minor = 0] = version.split(".").map(Number);
-  const least = valkey === null ? 0 : 2;
-  if (major > 7 || (major === 7 && minor >= least)) return ok("version", `${product} ${version}`);
-  return fail("version", `${product} ${version}`, "use Redis 7.0 or Valkey 7.2 at least");
+  const found = `${version.product} ${version.text}`;
+  if (isAtLeast(version, 7, version.product === "Redis" ? 0 : 2)) return ok("version", found);
+  return fail("version", found, "use Redis 7.0 or Valkey 7.2 at least");
+}
+
+interface Version {
+  readonly product: "Redis" | "Valkey";
+  readonly text: string;
+}
+
+function versionOf(info: string): Version | null {
+  const valkey = field(info, "valkey_version");
+  const text = valkey ?? field(info, "redis_version");
+  return text === null ? null : { product: valkey === null ? "Redis" : "Valkey", text };
+}
+
+function isAtLeast({ text }: Version, leastMajor: number, leastMinor: number): boolean {
+  const [major = 0, minor = 0] = text.split(".").map(Number);
+  return major > leastMajor || (major === leastMajor && minor >= leastMinor);
 }
 
 async function checkEviction(redis: Redis): Promise<StoreCheck> {
@@ -58,28 +75,80 @@ async function checkEviction(redis: Redis): Promise<StoreCheck> {
   );
 }
 
-async function checkPersistence(redis: Redis): Promise<StoreCheck> {
+/** How soon what is acknowledged is on disk; `off` where nothing is appended, null where nobody may ask. */
+type Fsync = "always" | "everysec" | "no" | "off" | null;
+
+async function readFsync(redis: Redis): Promise<Fsync> {
   const appendonly = await setting(redis, "appendonly");
-  const fsync = await setting(redis, "appendfsync");
-  if (appendonly === null) return warn("persistence", "unknown: CONFIG is not allowed", "see that appendonly is on");
-  if (appendonly !== "yes") {
-    return warn(
-      "persistence",
-      "appendonly no",
-      "CONFIG SET appendonly yes: without it a restart of Redis loses what it had not saved",
-    );
+  if (appendonly === null) return null;
+  return appendonly === "yes" ? ((await setting(redis, "appendfsync")) as Fsync) : "off";
+}
+
+function checkPersistence(fsync: Fsync): StoreCheck {
+  const name = "persistence";
+  switch (fsync) {
+    case null:
+      return warn(name, "unknown: CONFIG is not allowed", "see that appendonly is on");
+    case "off":
+      return warn(
+        name,
+        "none: a restart of Redis loses everything since its last snapshot",
+        "CONFIG SET appendonly yes, and the same in its configuration file",
+      );
+    case "no":
+      return warn(
+        name,
+        "when the system likes: a power loss can take half a minute",
+        "CONFIG SET appendfsync everysec, or always to lose nothing in a power loss",
+      );
+    case "everysec":
+      return ok(name, "every second: a power loss can take the last second of writes; appendfsync always takes none");
+    case "always":
+      return ok(name, "always: what is acknowledged is on disk");
+    default:
+      return fsync satisfies never;
   }
-  if (fsync === "always") return ok("persistence", "appendonly yes, appendfsync always");
-  if (fsync === "no") {
-    return warn(
-      "persistence",
-      "appendonly yes, appendfsync no",
-      "CONFIG SET appendfsync everysec, or always to lose nothing in a power loss",
-    );
+}
+
+/** The start of an irreversible step must be on disk before it runs: a forgotten one would be run again. */
+export function checkConfirmation(info: string, fsync: Fsync): StoreCheck {
+  const name = "waitaof";
+  const version = versionOf(info);
+  if (version === null) return warn(name, "unknown: INFO is not allowed", "see that it is Redis 7.2 at least");
+  if (version.product === "Valkey" || isAtLeast(version, 7, 2)) {
+    return ok(name, "the start of an irreversible step is on disk before it runs");
   }
-  return ok(
-    "persistence",
-    `appendonly yes, appendfsync ${fsync}: a power loss can take the last second; always takes none`,
+  if (fsync === "always") return ok(name, "not in this version, and not needed with appendfsync always");
+  return warn(
+    name,
+    `${version.product} ${version.text} has none: a power loss can forget that an irreversible step has started`,
+    "use Redis 7.2 or Valkey, or appendfsync always where plans have irreversible steps",
+  );
+}
+
+export function checkReplication(info: string, minReplicas: string | null): StoreCheck {
+  const name = "replication";
+  if (field(info, "role") === "slave") {
+    return fail(name, "this is a replica, which refuses writes", "give the address of the primary");
+  }
+  const replicas = Number(field(info, "connected_slaves") ?? 0);
+  if (replicas === 0) return ok(name, "none: what this server loses is lost");
+  const found = `${replicas} ${replicas === 1 ? "replica" : "replicas"}`;
+  if (Number(minReplicas ?? 0) > 0) return ok(name, `${found}, at least ${minReplicas} of them up to date`);
+  return warn(
+    name,
+    `${found}, none of which has to keep up: a failover can take what was acknowledged`,
+    "CONFIG SET min-replicas-to-write 1, so that a primary that is cut off stops taking writes",
+  );
+}
+
+export function checkCluster(info: string): StoreCheck {
+  if (field(info, "redis_mode") !== "cluster")
+    return ok("cluster", "one server; every key carries one hash tag all the same");
+  return warn(
+    "cluster",
+    "a cluster; every key carries one hash tag, so all plans are on one of its nodes",
+    "give the address of that node, or use one server",
   );
 }
 
