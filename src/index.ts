@@ -47,11 +47,12 @@ export {
   UsageError,
   WaymarkError,
 } from "./core/errors.js";
-export type { AttemptMemory, Choice, Question } from "./core/handler.js";
+export type { AppendedStep, AttemptMemory, Choice, Question } from "./core/handler.js";
 export type { Json, JsonObject } from "./core/json.js";
 export type { PlanState } from "./core/plan.js";
 export type { LogChunk } from "./core/ports.js";
 export type { ResumeSummary } from "./core/resume-summary.js";
+export { expression } from "./define/append.js";
 export type { Context, Seen } from "./define/context.js";
 export { defineHandler, type Handler, type HandlerContext } from "./define/define-handler.js";
 export { definePlan, type PlanOptions, services } from "./define/define-plan.js";

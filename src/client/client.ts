@@ -227,11 +227,11 @@ export class Client {
     return JSON.parse(await (await this.storeFor(planId)).input(planId));
   }
 
-  /** The definition that a plan runs, and where on the submitting machine its document or module lies. */
+  /** The definition that a plan was submitted with, and where on the submitting machine its document or module lies. */
   async definition(planId: string): Promise<{ compiled: CompiledDefinition; workdir: string | null }> {
     const store = await this.storeFor(planId);
-    const { view, compiled, workdir } = await store.preview(planId, "frontier");
-    return { compiled: compiled ?? (await store.definition(view.meta.definitionDigest)), workdir };
+    const { view, workdir } = await store.preview(planId, "frontier");
+    return { compiled: await store.definition(view.meta.definitionDigest), workdir };
   }
 
   /** What a step recorded. */

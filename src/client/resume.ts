@@ -100,7 +100,7 @@ async function decide(
  */
 async function countWorkers(store: PlanStore, { view, compiled }: Preview, decision: ResumeDecision): Promise<number> {
   if (view.meta.privateQueue === null) return decision.summary.workers;
-  const { steps } = compiled ?? (await store.definition(view.meta.definitionDigest));
+  const { steps } = compiled ?? (await store.planDefinition(view.meta));
   const queues = new Set(decision.actions!.restart.map((stepId) => steps.get(stepId)!.queue));
   const workers = await store.workers();
   return workers.filter((worker) => worker.alive && worker.queues.some((queue) => queues.has(queue))).length;

@@ -48,6 +48,8 @@ export interface StepDefinition {
   readonly timeoutMs: number;
   /** Marks a change of the step's meaning that nothing else shows. */
   readonly rev: string | null;
+  /** The step that appended it while the plan ran; absent where the definition has it. */
+  readonly appendedBy?: string;
 }
 
 export interface Definition {
@@ -96,6 +98,29 @@ export function compile(definition: Definition): CompiledDefinition {
     steps,
     roots: definition.steps.filter((step) => step.needs.length === 0).map((step) => step.id),
   };
+}
+
+/**
+ * What a plan runs once steps were appended to it, in their order. The digest stays that of its definition.
+ * @param appended each needs steps of the plan or of those before it
+ */
+export function grow(compiled: CompiledDefinition, appended: readonly StepDefinition[]): CompiledDefinition {
+  const steps = new Map(compiled.steps);
+  const next = new Map<string, string[]>();
+  for (const step of appended) {
+    steps.set(step.id, { ...step, index: steps.size, digest: stepDigest(step), next: [] });
+    for (const need of step.needs) {
+      const more = next.get(need);
+      if (more) more.push(step.id);
+      else next.set(need, [step.id]);
+    }
+  }
+  for (const [id, more] of next) {
+    const step = steps.get(id);
+    if (step) steps.set(id, { ...step, next: [...step.next, ...more] });
+  }
+  const { definition } = compiled;
+  return { ...compiled, definition: { ...definition, steps: [...definition.steps, ...appended] }, steps };
 }
 
 /** The phases of a plan that lists none: the conventional three as soon as a step names one of them. */

@@ -1,4 +1,6 @@
 /** What a handler is given and what it may answer. Built-in handlers and `defineHandler` share this. */
+import type { Effect } from "./definition.js";
+import type { Duration } from "./duration.js";
 import type { JsonObject } from "./json.js";
 import type { Ask } from "./outcome.js";
 import type { WaitKind } from "./plan.js";
@@ -29,8 +31,39 @@ export interface AttemptMemory {
   ): Promise<C>;
   /** Keeps a cursor: how far the work has come. The next attempt finds it in `saved`. */
   save(cursor: unknown): Promise<void>;
+  /**
+   * Adds steps to the plan, with this attempt's completion: they are one write, so there is no step whose steps are lost.
+   * What the step appended goes when a rewind supersedes it.
+   * @throws InvalidDefinitionError
+   */
+  append(steps: readonly AppendedStep[]): void;
   /** What was saved last, by this attempt or an earlier one; null where nothing was. */
   readonly saved: unknown;
+}
+
+/** A step that a running one adds to its plan. */
+export interface AppendedStep {
+  /** New in the plan. */
+  readonly id: string;
+  /** A handler that workers of the plan have: its name, or what `defineHandler` gave. */
+  readonly uses: string | { readonly name: string };
+  /** Its arguments: data as they are, and values of `expression`, which are looked up when the step runs. */
+  readonly with?: unknown;
+  /** Steps of the plan, done or not, or of those appended before it; besides the one that appends it. */
+  readonly needs?: readonly string[];
+  /** By default the latest among its needs. */
+  readonly phase?: string;
+  /** By default that of the step that appends it. */
+  readonly queue?: string;
+  readonly effect?: Effect;
+  readonly timeout?: Duration;
+  readonly retry?: {
+    readonly attempts?: number;
+    readonly backoff?: "fixed" | "exponential";
+    readonly delay?: Duration;
+    readonly max?: Duration;
+  };
+  readonly rev?: string;
 }
 
 /** One attempt of one step, as a handler sees it. Expressions in `with` and `env` are resolved already. */

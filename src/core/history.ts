@@ -52,6 +52,12 @@ export type PlanEvent = EventFacts &
         readonly dueAt: number | null;
       }
     | { readonly type: "decision.recorded"; readonly decisionId: string; readonly step: string; readonly actor: string }
+    | {
+        readonly type: "plan.grown";
+        /** The step that appended them. */
+        readonly step: string;
+        readonly appended: readonly string[];
+      }
     | { readonly type: "plan.pause_requested"; readonly actor: string; readonly reason: string | null }
     | { readonly type: "plan.paused" }
     | { readonly type: "plan.cancelled"; readonly actor: string; readonly reason: string | null }

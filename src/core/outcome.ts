@@ -1,4 +1,5 @@
 /** How an attempt ended, as data. The worker's processor never throws; the store carries out one of these. */
+import type { StepDefinition } from "./definition.js";
 import type { Json } from "./json.js";
 import type { WaitKind } from "./plan.js";
 import type { SandboxSnapshot } from "./sandbox.js";
@@ -10,6 +11,8 @@ export type Outcome =
       readonly output: string;
       /** Whether an attempt of the step saved a cursor, which goes with the record. */
       readonly hasSaved?: boolean;
+      /** Steps that the plan has from this completion on. */
+      readonly appended?: readonly StepDefinition[];
       /** The sandbox as the step left it, where it changed anything there. */
       readonly sandbox?: SandboxSnapshot;
     }

@@ -34,6 +34,8 @@ export interface PlanMeta {
   /** Raised by every change of state, frontier or records. */
   readonly revision: number;
   readonly definitionDigest: string;
+  /** How often it has changed its appended steps; 0 where it has none but those of its definition. */
+  readonly grown: number;
   readonly total: number;
   readonly done: number;
   readonly phase: string;

@@ -84,6 +84,8 @@ export interface PlanStore {
   view(planId: string): Promise<PlanView>;
   detail(planId: string): Promise<PlanDetail>;
   definition(digest: string): Promise<CompiledDefinition>;
+  /** What a plan runs: its definition, and the steps that were appended to it. */
+  planDefinition(meta: PlanMeta): Promise<CompiledDefinition>;
   input(planId: string): Promise<string>;
   output(planId: string, stepId: string): Promise<string>;
   list(query: ListQuery): Promise<ListedPlan[]>;
@@ -138,6 +140,8 @@ export interface Answerable {
   readonly privateQueue: string | null;
   readonly step: StepDefinition;
   readonly next: readonly StepDefinition[];
+  /** How often the plan has changed its appended steps. */
+  readonly grown: number;
   /** What it waits for now, if it does. */
   readonly wait: WaitKind | null;
   readonly ask: Ask | null;
@@ -187,6 +191,8 @@ export interface StartedStep {
   readonly dueAt: number | null;
   /** What a step that reads or writes the sandbox begins with. */
   readonly sandbox: SandboxSnapshot | null;
+  /** How often the plan has changed its appended steps. */
+  readonly grown: number;
   /** How many steps of this plan the slot ran just before, without looking for others. */
   readonly handedOff: number;
 }

@@ -126,6 +126,7 @@ function handlerContext(call: HandlerCall, parsed: unknown): HandlerContext {
     log: logTo((text) => call.write("log", text)),
     decide: call.decide,
     save: call.save,
+    append: call.append,
     get saved() {
       return call.saved;
     },

@@ -340,7 +340,7 @@ class StepList {
   }
 }
 
-type Refuse = (fault: string) => InvalidDefinitionError;
+export type Refuse = (fault: string) => InvalidDefinitionError;
 
 const NOT_AN_ID = "not an id: letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit";
 const PLAN_KEYS = ["input", "version", "phases", "services", "queue", "failFast", "sandbox"];
@@ -426,7 +426,7 @@ function firstTwice(ids: readonly string[]): string | undefined {
   return ids.find((id) => seen.size === seen.add(id).size);
 }
 
-function retryPolicy(retry: RetryOptions | undefined, refuse: Refuse): RetryPolicy {
+export function retryPolicy(retry: RetryOptions | undefined, refuse: Refuse): RetryPolicy {
   if (retry === undefined) return DEFAULT_RETRY;
   refuseUnknownKeys(retry, ["attempts", "backoff", "delay", "max"], (fault) => refuse(`has a retry that ${fault}`));
   const { attempts = DEFAULT_RETRY.attempts, backoff = DEFAULT_RETRY.backoff } = retry;
@@ -442,7 +442,7 @@ function retryPolicy(retry: RetryOptions | undefined, refuse: Refuse): RetryPoli
   return { attempts, backoff, delayMs, maxMs };
 }
 
-function durationMs(
+export function durationMs(
   duration: unknown,
   what: "timeout" | "retry delay" | "retry max",
   refuse: Refuse,
@@ -455,12 +455,12 @@ function durationMs(
 }
 
 /** The compiler refuses them too; a misspelt `effect` in plain JavaScript must not pass for the default. */
-function refuseUnknownKeys(options: unknown, known: readonly string[], refuse: Refuse): void {
+export function refuseUnknownKeys(options: unknown, known: readonly string[], refuse: Refuse): void {
   if (typeof options !== "object" || options === null) throw refuse(`has ${show(options)} for its options`);
   const unknown = Object.keys(options).find((key) => !known.includes(key));
   if (unknown !== undefined) throw refuse(`has the unknown option ${show(unknown)}; it can have ${known.join(", ")}`);
 }
 
-function show(value: unknown): string {
+export function show(value: unknown): string {
   return JSON.stringify(value) ?? String(value);
 }

@@ -1,4 +1,5 @@
 /** What stands in Redis, read with a strict eye: whatever doesn't have the form that our scripts write is refused. */
+import type { CompiledDefinition } from "../core/definition.js";
 import { StoreUnsuitableError } from "../core/errors.js";
 import type { PlanEvent } from "../core/history.js";
 import { checkpointId, decisionId } from "../core/ids.js";
@@ -15,6 +16,7 @@ import {
 } from "../core/plan.js";
 import type { FetchReply, StartedStep, Verdict } from "../core/ports.js";
 import type { SandboxSnapshot } from "../core/sandbox.js";
+import { jobId } from "./keys.js";
 
 export function pairs(flat: readonly string[]): Map<string, string> {
   const map = new Map<string, string>();
@@ -48,6 +50,7 @@ export function decodeMeta(planId: string, hash: ReadonlyMap<string, string>, be
     fence: int("fence"),
     revision: int("revision"),
     definitionDigest: text("definition"),
+    grown: hash.has("grown") ? int("grown") : 0,
     total: int("total"),
     done: int("done"),
     phase: text("phase"),
@@ -221,6 +224,8 @@ export function decodeEvent({ planId, createdAt, tag, snapshots }: EventBase, se
         decisionId: decisionId(tag, createdAt, int(4)),
         actor: field(5),
       };
+    case "g":
+      return { ...facts, type: "plan.grown", step, appended: field(4).split(" ") };
     case "p":
       return { ...facts, type: "plan.pause_requested", actor: step, reason: rest(4) || null };
     case "X":
@@ -307,6 +312,46 @@ export function decodeWorker(reply: WorkerReply, now: number, deadAfterMs: numbe
   };
 }
 
+/** What the store says to an outcome, where it doesn't also refuse it for what the plan has become. */
+export type SettleReply =
+  | FetchReply
+  /** The plan has steps that the worker doesn't know. */
+  | { readonly verdict: "GROWN" }
+  /** The plan can't have the steps that this one appends. */
+  | { readonly verdict: "UNFIT"; readonly why: string };
+
+export function decodeSettle(reply: unknown, ended: StartedStep, compiled: CompiledDefinition): SettleReply {
+  const [verdict, now, fence, , , why] = reply as string[];
+  switch (verdict) {
+    case "HANDED":
+      return handedOn(ended, compiled, Number(now), Number(fence));
+    case "GROWN":
+      return { verdict };
+    case "UNFIT":
+      return { verdict, why: why! };
+    default:
+      return decodeFetch(reply, ended.token, ended.queue, ended);
+  }
+}
+
+/** Everything but these is as it was for the step that the slot just ended. */
+function handedOn(ended: StartedStep, compiled: CompiledDefinition, now: number, fence: number): FetchReply {
+  const stepId = compiled.steps.get(ended.stepId)!.next[0]!;
+  const step = {
+    ...ended,
+    stepId,
+    fence,
+    attempt: 1,
+    failures: 0,
+    crashes: 0,
+    startedAt: now,
+    dueAt: null,
+    input: null,
+    handedOff: ended.handedOff + 1,
+  };
+  return { verdict: "OK", now, next: { kind: "step", jobId: jobId(step.planId, stepId, step.epoch), step } };
+}
+
 /** See fetch_reply in lua/start.lua. */
 export function decodeFetch(reply: unknown, token: string, queue: string, ended?: StartedStep): FetchReply {
   const f = reply as (string | number | null)[];
@@ -341,9 +386,10 @@ export function decodeFetch(reply: unknown, token: string, queue: string, ended?
         input: inline ? (f[17] as string) : null,
         workdir: inline ? (f[18] as string) || null : null,
         sandbox: f[21] === "" ? null : decodeSnapshot(f[3] as string, f[21] as string),
+        grown: Number(f[22]),
         token,
         queue,
-        handedOff: f[22] === "handed" && ended ? ended.handedOff + 1 : 0,
+        handedOff: f[23] === "handed" && ended ? ended.handedOff + 1 : 0,
       },
     },
   };

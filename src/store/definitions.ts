@@ -1,8 +1,9 @@
 /** Definitions in the store: once each, under their digest, one field a step. */
 
 import type { Redis } from "ioredis";
-import { type CompiledDefinition, compile, type Definition, type StepDefinition } from "../core/definition.js";
+import { type CompiledDefinition, compile, type Definition, grow, type StepDefinition } from "../core/definition.js";
 import { StoreUnsuitableError } from "../core/errors.js";
+import { isId } from "../core/ids.js";
 import type { Keys } from "./keys.js";
 
 /** Fields of one upload, so that no single command blocks the server. */
@@ -16,6 +17,8 @@ const MOST_CACHED = 100;
 
 export class DefinitionStore {
   private readonly cache = new Map<string, CompiledDefinition>();
+  /** Of plans with appended steps, by plan. */
+  private readonly plans = new Map<string, { readonly grown: number; readonly compiled: CompiledDefinition }>();
 
   constructor(
     private readonly redis: Redis,
@@ -58,16 +61,49 @@ export class DefinitionStore {
     return this.decode(digest, await this.redis.hgetall(this.keys.definition(digest)));
   }
 
+  /** What a plan runs: its definition, and the steps that were appended to it. */
+  async ofPlan(planId: string, digest: string, grown: number): Promise<CompiledDefinition> {
+    const known = this.cachedOfPlan(planId, digest, grown);
+    if (known) return known;
+    const [base, appended] = await Promise.all([
+      this.get(digest),
+      this.redis.hgetall(this.keys.planPart(planId, "appended")),
+    ]);
+    return this.grow(planId, base, grown, appended);
+  }
+
+  cachedOfPlan(planId: string, digest: string, grown: number): CompiledDefinition | undefined {
+    if (grown === 0) return this.cache.get(digest);
+    const known = this.plans.get(planId);
+    return known?.grown === grown && known.compiled.digest === digest ? known.compiled : undefined;
+  }
+
+  /** @param appended step -> what `appendedText` gives */
+  grow(
+    planId: string,
+    base: CompiledDefinition,
+    grown: number,
+    appended: Readonly<Record<string, string>> | ReadonlyMap<string, string>,
+  ): CompiledDefinition {
+    const texts = appended instanceof Map ? appended : new Map(Object.entries(appended));
+    const steps = [...texts].map(([id, text]) => decodeAppended(planId, id, text)).sort((a, b) => a.index - b.index);
+    return this.rememberGrown(planId, grown, grow(base, steps.map(declared)));
+  }
+
+  rememberGrown(planId: string, grown: number, compiled: CompiledDefinition): CompiledDefinition {
+    this.plans.delete(planId);
+    this.plans.set(planId, { grown, compiled });
+    if (this.plans.size > MOST_CACHED) this.plans.delete(this.plans.keys().next().value!);
+    return compiled;
+  }
+
   /** One step and those that need it, or null where there is no such step; without the rest, which may be long. */
   async around(
     digest: string,
     stepId: string,
   ): Promise<{ step: StepDefinition; next: readonly StepDefinition[] } | null> {
     const cached = this.cache.get(digest);
-    if (cached) {
-      const step = cached.steps.get(stepId);
-      return step ? { step, next: step.next.map((id) => cached.steps.get(id)!) } : null;
-    }
+    if (cached) return around(cached, stepId);
     const key = this.keys.definition(digest);
     const text = stepId.startsWith(":") ? null : await this.redis.hget(key, stepId);
     if (text === null) return null;
@@ -101,6 +137,43 @@ export class DefinitionStore {
     this.remember(compiled);
     return compiled;
   }
+}
+
+/** One step and those that need it, or null where there is no such step. */
+export function around(
+  compiled: CompiledDefinition,
+  stepId: string,
+): { step: StepDefinition; next: readonly StepDefinition[] } | null {
+  const step = compiled.steps.get(stepId);
+  return step ? { step, next: step.next.map((id) => compiled.steps.get(id)!) } : null;
+}
+
+/** How an appended step is stored. */
+export function appendedText(step: StepDefinition, index: number): string {
+  return JSON.stringify({ ...step, index });
+}
+
+function decodeAppended(planId: string, id: string, text: string): StoredStep {
+  const refuse = () =>
+    new StoreUnsuitableError(`The store holds something that Waymark did not write: step ${id} of plan ${planId}`, {
+      plan_id: planId,
+    });
+  let step: Partial<StoredStep> | null;
+  try {
+    step = JSON.parse(text) as Partial<StoredStep> | null;
+  } catch {
+    throw refuse();
+  }
+  const isStep =
+    step?.id === id &&
+    isId(id) &&
+    Number.isInteger(step.index) &&
+    [step.phase, step.uses, step.queue, step.appendedBy].every(isId) &&
+    Array.isArray(step.needs) &&
+    step.needs.every(isId) &&
+    typeof step.with === "object";
+  if (!isStep) throw refuse();
+  return { ...(step as StoredStep), next: [] };
 }
 
 /** A field of a definition: a step, its place, and the ids of the steps that need it. */

@@ -96,6 +96,7 @@ const PLAN_PARTS = [
   "decisions",
   "sandboxes",
   "exclusive",
+  "appended",
   "choices",
   "saved",
   "signals",

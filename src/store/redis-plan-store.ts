@@ -56,7 +56,7 @@ import {
   type WorkerReply,
 } from "./codec.js";
 import { describeUrl, requireSuitable } from "./connect.js";
-import { DefinitionStore } from "./definitions.js";
+import { around, DefinitionStore } from "./definitions.js";
 import { followAll, followPlan, passOverMissing } from "./follow.js";
 import type { Keys } from "./keys.js";
 import { type QueueDepth, queueDepth } from "./queue-depth.js";
@@ -202,6 +202,7 @@ export class RedisPlanStore implements PlanStore {
         reply[6].length > 0
           ? this.definitions.decode(meta.definitionDigest, pairs(reply[6]))
           : await this.definitions.get(meta.definitionDigest);
+      if (meta.grown > 0) compiled = await this.planDefinition(meta);
       this.lastDefinition = meta.definitionDigest;
     }
     const records = new Map<string, StepRecord>();
@@ -265,6 +266,10 @@ export class RedisPlanStore implements PlanStore {
 
   definition(digest: string): Promise<CompiledDefinition> {
     return this.definitions.get(digest);
+  }
+
+  planDefinition({ planId, definitionDigest, grown }: PlanMeta): Promise<CompiledDefinition> {
+    return this.definitions.ofPlan(planId, definitionDigest, grown);
   }
 
   async input(planId: string): Promise<string> {
@@ -370,12 +375,12 @@ export class RedisPlanStore implements PlanStore {
   }
 
   async logs(planId: string, stepId?: string): Promise<LogChunk[]> {
-    const [digest, hash] = await Promise.all([
-      this.redis.hget(this.keys.plan(planId), "definition"),
+    const [[digest, grown], hash] = await Promise.all([
+      this.redis.hmget(this.keys.plan(planId), "definition", "grown"),
       this.redis.hgetall(this.keys.planPart(planId, "logs")),
     ]);
-    if (digest === null) throw new PlanNotFoundError(planId);
-    const { steps } = await this.definitions.get(digest);
+    if (!digest) throw new PlanNotFoundError(planId);
+    const { steps } = await this.definitions.ofPlan(planId, digest, Number(grown ?? 0));
     const place = (id: string) => steps.get(id)?.index ?? steps.size;
     const all = new Map(Object.entries(hash));
     const chunks: LogChunk[] = [];
@@ -417,7 +422,7 @@ export class RedisPlanStore implements PlanStore {
     const actions = decision.actions!;
     const { meta } = view;
     const { planId } = meta;
-    const compiled = await this.definitions.get(meta.definitionDigest);
+    const compiled = await this.planDefinition(meta);
     const frontier: string[] = [];
     const jobKeys = new Set<string>();
     const superseded = new Set(actions.superseded);
@@ -507,14 +512,18 @@ export class RedisPlanStore implements PlanStore {
   }
 
   async answerable(planId: string, stepId: string): Promise<Answerable> {
-    const [[epoch, queue, digest], open, ask, [seconds, micros]] = await Promise.all([
-      this.redis.hmget(this.keys.plan(planId), "epoch", "queue", "definition"),
+    const [[epoch, queue, digest, grownText], open, ask, [seconds, micros]] = await Promise.all([
+      this.redis.hmget(this.keys.plan(planId), "epoch", "queue", "definition", "grown"),
       this.redis.hget(this.keys.planPart(planId, "open"), stepId),
       this.redis.hget(this.keys.planPart(planId, "out"), `:ask:${stepId}`),
       this.redis.time(),
     ]);
     if (!epoch || !digest) throw new PlanNotFoundError(planId);
-    const found = await this.definitions.around(digest, stepId);
+    const grown = Number(grownText ?? 0);
+    const found =
+      grown === 0
+        ? await this.definitions.around(digest, stepId)
+        : around(await this.definitions.ofPlan(planId, digest, grown), stepId);
     if (found === null) {
       throw new WaymarkError("STEP_NOT_FOUND", `Plan ${planId} has no step ${stepId}`, {
         details: { plan_id: planId, step: stepId },
@@ -527,6 +536,7 @@ export class RedisPlanStore implements PlanStore {
       epoch: Number(epoch),
       privateQueue: queue || null,
       ...found,
+      grown,
       wait: record?.kind === "waiting" ? record.wait : null,
       ask: ask === null ? null : (JSON.parse(ask) as Ask),
       now: Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000),
@@ -555,10 +565,12 @@ export class RedisPlanStore implements PlanStore {
           oneField(answer.actor),
           decision,
           answer.data,
+          String(to.grown),
           ...args,
         ],
       ),
     );
+    if (reply === "GROWN") return this.signal(await this.answerable(planId, stepId), answer);
     if (reply.startsWith("NOTWAITING ")) throw new NotWaitingError(planId, stepId, reply.slice("NOTWAITING ".length));
     if (reply === "KEPT") return { kept: true };
     if (reply === "REPEATED") {

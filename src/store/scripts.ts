@@ -20,6 +20,7 @@ export type ScriptName =
   | "submit"
   | "fetch"
   | "complete"
+  | "grow"
   | "retry"
   | "fail"
   | "release"

@@ -1,11 +1,18 @@
-/** A worker's side of the store: fetch, and the five ways in which an attempt ends, each one script. */
+/** A worker's side of the store: fetch, and the ways in which an attempt ends, each one script. */
 import type { Redis } from "ioredis";
-import type { CompiledDefinition, CompiledStep, StepDefinition } from "../core/definition.js";
+import {
+  type CompiledDefinition,
+  type CompiledStep,
+  grow,
+  STEP_LIMIT,
+  type StepDefinition,
+} from "../core/definition.js";
 import { checkpointId } from "../core/ids.js";
 import type { Outcome } from "../core/outcome.js";
 import type { FetchReply, StartedStep, StepLog } from "../core/ports.js";
-import { decodeFetch, WAIT_LETTERS } from "./codec.js";
-import { bullQueueName, jobId, type Keys } from "./keys.js";
+import { decodeFetch, decodeSettle, WAIT_LETTERS } from "./codec.js";
+import { appendedText, type DefinitionStore } from "./definitions.js";
+import { bullQueueName, type Keys } from "./keys.js";
 import { runScript, type ScriptName } from "./scripts.js";
 
 /** Locks are never renewed: liveness is the worker's beat. They only must outlive any attempt. */
@@ -19,6 +26,8 @@ const MOST_HANDED_OFF_IN_SANDBOX = 64;
 /** Errors are stored with the history; a longer text is cut. */
 const MOST_ERROR_CHARS = 2_048;
 
+type Completion = Outcome & { readonly kind: "complete" };
+
 export class RedisStepLog implements StepLog {
   private readonly own: string;
   private readonly queueKeys = new Map<string, string[]>();
@@ -27,8 +36,7 @@ export class RedisStepLog implements StepLog {
     private readonly redis: Redis,
     private readonly keys: Keys,
     private readonly workerId: string,
-    /** The definition that a step runs under; loaded before the step started. */
-    private readonly definitionOf: (digest: string) => CompiledDefinition,
+    private readonly definitions: DefinitionStore,
   ) {
     this.own = keys.own(workerId);
   }
@@ -43,62 +51,104 @@ export class RedisStepLog implements StepLog {
     return decodeFetch(reply, token, queue);
   }
 
-  settle(step: StartedStep, outcome: Outcome, fetchNext: boolean): Promise<FetchReply> {
+  async settle(step: StartedStep, outcome: Outcome, fetchNext: boolean): Promise<FetchReply> {
     switch (outcome.kind) {
       case "complete":
         return this.complete(step, outcome, fetchNext);
-      case "retry":
-        return this.end("retry", step, fetchNext, [String(outcome.delayMs), errorText(outcome.error)]);
+      case "retry": {
+        const args = [String(outcome.delayMs), errorText(outcome.error)];
+        return decodeFetch(await this.end("retry", step, fetchNext, args), step.token, step.queue);
+      }
       case "fail": {
-        const failFast = this.definitionOf(step.definitionDigest).definition.failFast;
-        return this.end("fail", step, fetchNext, [errorText(outcome.error), failFast ? "1" : "0"]);
+        const { failFast } = (await this.definitionOf(step)).definition;
+        const args = [errorText(outcome.error), failFast ? "1" : "0"];
+        return decodeFetch(await this.end("fail", step, fetchNext, args), step.token, step.queue);
       }
       case "release":
-        return this.end("release", step, fetchNext, [outcome.reason, "0", "0"]);
-      case "defer":
-        return this.end("release", step, fetchNext, [outcome.reason, String(outcome.delayMs), "1"]);
+      case "defer": {
+        const args = outcome.kind === "release" ? ["0", "0"] : [String(outcome.delayMs), "1"];
+        const reply = await this.end("release", step, fetchNext, [outcome.reason, ...args]);
+        return decodeFetch(reply, step.token, step.queue);
+      }
       case "park": {
-        const { args, jobKeys } = this.successors(step);
+        const { args, jobKeys } = this.successors(await this.definitionOf(step), step);
         const due = outcome.dueInMs === null ? "" : String(Math.max(0, Math.round(outcome.dueInMs)));
         const ask = outcome.ask === null ? "" : JSON.stringify(outcome.ask);
-        const head = [WAIT_LETTERS[outcome.wait], due, ask, checkpointOf(step)];
-        return this.end("park", step, fetchNext, [...head, ...args], jobKeys);
+        const head = [WAIT_LETTERS[outcome.wait], due, ask, checkpointOf(step), String(step.grown)];
+        const reply = await this.end("park", step, fetchNext, [...head, ...args], jobKeys);
+        return decodeFetch(reply, step.token, step.queue);
       }
       default:
         return outcome satisfies never;
     }
   }
 
-  private complete(
+  private async complete(started: StartedStep, outcome: Completion, fetchNext: boolean): Promise<FetchReply> {
+    for (let step = started; ; step = { ...step, grown: await this.grownNow(step.planId) }) {
+      // Not awaited where it is known: a step costs as little as that.
+      const compiled = this.cachedDefinitionOf(step) ?? (await this.definitionOf(step));
+      const reply = decodeSettle(await this.sendCompletion(step, outcome, compiled, fetchNext), step, compiled);
+      // Another step of the plan appended some, which may need this one: it is said again with what follows.
+      if (reply.verdict === "GROWN") continue;
+      if (reply.verdict === "UNFIT") {
+        return this.settle(step, { kind: "fail", error: { code: "INVALID_PLAN", message: reply.why } }, fetchNext);
+      }
+      if (outcome.appended && reply.verdict === "OK") {
+        this.definitions.rememberGrown(step.planId, step.grown + 1, grow(compiled, outcome.appended));
+      }
+      return reply;
+    }
+  }
+
+  private sendCompletion(
     step: StartedStep,
-    { output, hasSaved, sandbox }: Outcome & { readonly kind: "complete" },
+    { output, hasSaved, sandbox, appended }: Completion,
+    compiled: CompiledDefinition,
     fetchNext: boolean,
-  ): Promise<FetchReply> {
-    const { args, jobKeys } = this.successors(step);
+  ): Promise<unknown> {
+    const { args, jobKeys } = this.successors(compiled, step);
     const most = step.sandbox === null ? MOST_HANDED_OFF : MOST_HANDED_OFF_IN_SANDBOX;
     const mayGoOn = fetchNext && step.handedOff < most;
-    const rest = `${hasSaved ? "s" : ""}${sandbox === undefined ? "" : JSON.stringify(sandbox)}`;
-    const how = mayGoOn && rest === "" && this.isPlain(step) ? "p" : `${mayGoOn ? "1" : "0"}${rest}`;
-    return this.end("complete", step, fetchNext, [output, checkpointOf(step), how, ...args], jobKeys);
+    const grown = step.grown === 0 ? "" : `g${step.grown}`;
+    const rest = `${hasSaved ? "s" : ""}${grown}${sandbox === undefined ? "" : JSON.stringify(sandbox)}`;
+    const isPlain = mayGoOn && rest === "" && !appended && canGoOn(step, compiled);
+    const head = [output, checkpointOf(step), isPlain ? "p" : `${mayGoOn ? "1" : "0"}${rest}`];
+    if (!appended) return this.end("complete", step, fetchNext, [...head, ...args], jobKeys);
+    const steps = appended.flatMap((one, i) => this.appendedArgs(one, compiled.steps.size + i, step.privateQueue));
+    const growth = [compiled.digest, String(STEP_LIMIT), String(args.length / 5)];
+    return this.end("grow", step, fetchNext, [...head, ...growth, ...args, ...steps], jobKeys);
   }
 
-  /** Whether the step's only successor can follow in the same slot, for all that a definition tells. */
-  private isPlain(step: StartedStep): boolean {
-    const { definition, steps } = this.definitionOf(step.definitionDigest);
-    const next = steps.get(step.stepId)?.next ?? [];
-    if (definition.sandbox !== null || next.length !== 1) return false;
-    const successor = steps.get(next[0]!)!;
-    return successor.needs.length === 1 && queueOf(successor, step.privateQueue) === step.queue;
+  private cachedDefinitionOf({ planId, definitionDigest, grown }: StartedStep): CompiledDefinition | undefined {
+    return this.definitions.cachedOfPlan(planId, definitionDigest, grown);
   }
 
-  private async end(
+  private definitionOf({ planId, definitionDigest, grown }: StartedStep): Promise<CompiledDefinition> {
+    return this.definitions.ofPlan(planId, definitionDigest, grown);
+  }
+
+  private async grownNow(planId: string): Promise<number> {
+    return Number(await this.redis.hget(this.keys.plan(planId), "grown"));
+  }
+
+  private successors(compiled: CompiledDefinition, step: StartedStep) {
+    return successorArgs(this.keys, successorsOf(compiled, step.stepId), step);
+  }
+
+  private appendedArgs(step: StepDefinition, index: number, privateQueue: string | null): string[] {
+    const { id, phase, needs } = step;
+    const queue = queueOf(step, privateQueue);
+    return [id, appendedText(step, index), queue, phase, traitsOf(step), String(needs.length), ...needs];
+  }
+
+  private end(
     name: ScriptName,
     step: StartedStep,
     fetchNext: boolean,
     args: readonly string[],
     jobKeys: () => readonly string[] = () => [],
-  ): Promise<FetchReply> {
-    const reply = await runScript(
+  ): Promise<unknown> {
+    return runScript(
       this.redis,
       name,
       this.keys.declare([this.own, this.keys.plan(step.planId)], () => {
@@ -119,31 +169,6 @@ export class RedisStepLog implements StepLog {
         ...args,
       ],
     );
-    const [verdict, now, fence] = reply as string[];
-    if (verdict === "HANDED") return this.handedOn(step, Number(now), Number(fence));
-    return decodeFetch(reply, step.token, step.queue, step);
-  }
-
-  /** Everything but these is as it was for the step that the slot just ended. */
-  private handedOn(ended: StartedStep, now: number, fence: number): FetchReply {
-    const stepId = this.definitionOf(ended.definitionDigest).steps.get(ended.stepId)!.next[0]!;
-    const step = {
-      ...ended,
-      stepId,
-      fence,
-      attempt: 1,
-      failures: 0,
-      crashes: 0,
-      startedAt: now,
-      dueAt: null,
-      input: null,
-      handedOff: ended.handedOff + 1,
-    };
-    return { verdict: "OK", now, next: { kind: "step", jobId: jobId(step.planId, stepId, step.epoch), step } };
-  }
-
-  private successors(step: StartedStep): { args: string[]; jobKeys: () => string[] } {
-    return successorArgs(this.keys, successorsOf(this.definitionOf(step.definitionDigest), step.stepId), step);
   }
 
   private keysOfQueue(queue: string): string[] {
@@ -154,6 +179,14 @@ export class RedisStepLog implements StepLog {
     }
     return keys;
   }
+}
+
+/** Whether the step's only successor can follow in the same slot, for all that a definition tells. */
+function canGoOn(step: StartedStep, { definition, steps }: CompiledDefinition): boolean {
+  const next = steps.get(step.stepId)?.next ?? [];
+  if (definition.sandbox !== null || next.length !== 1) return false;
+  const successor = steps.get(next[0]!)!;
+  return successor.needs.length === 1 && queueOf(successor, step.privateQueue) === step.queue;
 }
 
 /** The steps that need a step. */

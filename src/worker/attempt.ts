@@ -1,4 +1,6 @@
 /** One attempt in this process: its abort signal, its log, and the ways in which it can be ended from outside. */
+
+import type { StepDefinition } from "../core/definition.js";
 import type { GroupRegister } from "../core/handler.js";
 import type { Outcome } from "../core/outcome.js";
 import type { StartedStep } from "../core/ports.js";
@@ -25,11 +27,15 @@ const ABORT_TEXTS: Readonly<Record<AbortReason, string>> = {
   lost: "the step is not this worker's any more",
 };
 
+const NONE: readonly StepDefinition[] = [];
+
 export class Attempt {
   /** The newest cursor (JSON) that an attempt of the step saved. */
   saved: string | null = null;
   /** The plan's files, while they are this attempt's to read or write. */
   sandbox: SandboxAccess | null = null;
+  /** Steps that the plan has with this attempt's completion. */
+  appended: readonly StepDefinition[] = NONE;
   private lines: AttemptLog | null = null;
   private controller: AbortController | null = null;
   private redactor: Redactor | null = null;

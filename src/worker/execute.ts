@@ -84,6 +84,7 @@ export async function execute(
       output: text,
       ...(attempt.saved !== null && { hasSaved: true }),
       ...(sandbox !== undefined && { sandbox }),
+      ...(attempt.appended.length > 0 && { appended: attempt.appended }),
     };
   } catch (error) {
     if (attempt.aborted === "timeout") return afterFailure(attempt, declared, timeoutError(declared));
@@ -143,7 +144,7 @@ function findTask(
   environment: ExecuteEnvironment,
 ): Task {
   const { name, version, source } = compiled.definition;
-  if (source === "code") {
+  if (source === "code" && declared.appendedBy === undefined) {
     const plan = environment.plans.get(name);
     const code = plan?.code.get(step.stepId);
     // Another version may have the very same step: then it runs it.
@@ -156,7 +157,9 @@ function findTask(
   const handler = environment.handlers.get(declared.uses);
   if (!handler) return { kind: "lacking", reason: `no worker has the handler ${declared.uses}` };
   const { trust } = environment;
-  if (runsCommands(declared, compiled) && trust.kind === "digests" && !trust.digests.has(compiled.digest)) {
+  // The definition's digest says nothing about what was appended to it.
+  const isTrusted = trust.kind === "all" || (declared.appendedBy === undefined && trust.digests.has(compiled.digest));
+  if (runsCommands(declared, compiled) && !isTrusted) {
     return { kind: "lacking", reason: `no worker may run commands of ${name} v${version} (plan worker --allow-shell)` };
   }
   return { kind: "found", run: (attempt, _declared, graph, env) => runHandler(handler, attempt, declared, graph, env) };
@@ -233,7 +236,7 @@ async function runCode(
       return toStepHandler(code.handler).run(call);
     }
     case "run":
-      return { kind: "completed", output: await code.run(new StepContext(seen, attempt, environment)) };
+      return { kind: "completed", output: await code.run(new StepContext(seen, attempt, environment, compiled)) };
     default:
       return code satisfies never;
   }
@@ -313,6 +316,7 @@ class StepContext implements Context {
     seen: Seen,
     private readonly running: Attempt,
     private readonly environment: ExecuteEnvironment,
+    private readonly compiled: CompiledDefinition,
   ) {
     this.input = seen.input;
     this.outputs = seen.outputs;
@@ -345,12 +349,16 @@ class StepContext implements Context {
     return this.remember().save;
   }
 
+  get append(): StoredMemory["append"] {
+    return this.remember().append;
+  }
+
   get saved(): unknown {
     return this.remember().saved;
   }
 
   private remember(): StoredMemory {
-    this.memory ??= new StoredMemory(this.running, this.environment.attempts);
+    this.memory ??= new StoredMemory(this.running, this.environment.attempts, this.compiled, this.environment.handlers);
     return this.memory;
   }
 
@@ -370,7 +378,7 @@ function handlerCall(
   const { step } = attempt;
   let memory: StoredMemory | undefined;
   const remember = () => {
-    memory ??= new StoredMemory(attempt, environment.attempts);
+    memory ??= new StoredMemory(attempt, environment.attempts, compiled, environment.handlers);
     return memory;
   };
   return {
@@ -393,6 +401,7 @@ function handlerCall(
     write: (_stream, text) => attempt.write(text),
     decide: (key, question, chooser) => remember().decide(key, question, chooser),
     save: (cursor) => remember().save(cursor),
+    append: (steps) => remember().append(steps),
     get saved() {
       return remember().saved;
     },

@@ -2,11 +2,13 @@
  * What an attempt makes durable before it ends. Every write is checked by the store as a result is: an attempt that has
  * lost its step is aborted here instead of at its end.
  */
+import { type CompiledDefinition, grow } from "../core/definition.js";
 import { InvalidChoiceError, UsageError } from "../core/errors.js";
-import type { AttemptMemory, Choice, Question } from "../core/handler.js";
+import type { AppendedStep, AttemptMemory, Choice, Question, StepHandler } from "../core/handler.js";
 import { isId } from "../core/ids.js";
 import { type Json, toStoredJson } from "../core/json.js";
 import type { AttemptStore, Written } from "../core/ports.js";
+import { toDefinitionSteps } from "../define/append.js";
 import { type Attempt, AttemptAbortedError } from "./attempt.js";
 import { insist } from "./insist.js";
 
@@ -17,6 +19,8 @@ export class StoredMemory implements AttemptMemory {
   constructor(
     private readonly attempt: Attempt,
     private readonly store: AttemptStore,
+    private readonly compiled: CompiledDefinition,
+    private readonly handlers: ReadonlyMap<string, StepHandler>,
   ) {}
 
   get saved(): unknown {
@@ -45,6 +49,12 @@ export class StoredMemory implements AttemptMemory {
     const text = toStoredJson(hidden === null ? cursor : hidden.json(cursor as Json), what);
     await this.write(() => this.store.save(step, text));
     this.attempt.saved = text;
+  };
+
+  readonly append = (steps: readonly AppendedStep[]): void => {
+    const { appended, step } = this.attempt;
+    const more = toDefinitionSteps(steps, step.stepId, grow(this.compiled, appended), this.handlers);
+    this.attempt.appended = [...appended, ...more];
   };
 
   private async choose(

@@ -244,9 +244,11 @@ export class StepWorker {
     const { log, observer } = this.options;
     const facts = factsOf(step);
     log.debug(facts, "step started");
-    let compiled = this.options.store.definitions.cached(step.definitionDigest);
+    const { definitions } = this.options.store;
+    const { planId, definitionDigest, grown } = step;
+    let compiled = definitions.cachedOfPlan(planId, definitionDigest, grown);
     try {
-      compiled ??= await this.options.store.definition(step.definitionDigest);
+      compiled ??= await definitions.ofPlan(planId, definitionDigest, grown);
     } catch (error) {
       return { kind: "defer", delayMs: 1_000, reason: (error as Error).message };
     }
@@ -263,7 +265,7 @@ export class StepWorker {
     if (flushed !== null) await flushed;
     if (outcome.kind === "complete") {
       // Nothing below looks at the plan any more; if another branch does, it reads what it needs.
-      if (compiled.steps.get(step.stepId)?.next.length === 0) this.cache.drop(step.planId);
+      if (compiled.steps.get(step.stepId)?.next.length === 0 && !outcome.appended) this.cache.drop(step.planId);
       else this.cache.keep(step, outcome.output);
     }
     log.debug(facts, `step ended: ${outcome.kind}`);
@@ -420,7 +422,7 @@ class Incarnation {
   ) {
     const { store } = options;
     this.slots = new ProcessSlots(options.concurrency);
-    const log = new RedisStepLog(options.redis, store.keys, workerId, (digest) => store.definitions.cached(digest)!);
+    const log = new RedisStepLog(options.redis, store.keys, workerId, store.definitions);
     this.queues = queueNames.map(
       (queue, i) =>
         new StepQueue({

@@ -63,6 +63,7 @@ const META: PlanMeta = {
   line: 1,
   fence: 170,
   revision: 23,
+  grown: 0,
   definitionDigest: "d".repeat(64),
   total: 6,
   done: 2,

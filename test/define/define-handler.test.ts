@@ -216,6 +216,7 @@ function aCall(given: Partial<HandlerCall>): HandlerCall {
     write: () => {},
     decide: () => Promise.reject(new Error("nothing is decided here")),
     save: async () => {},
+    append: () => {},
     saved: null,
     ...given,
   };

@@ -25,6 +25,7 @@ export function aCall(input: JsonObject, changes: Partial<HandlerCall> = {}): Re
     woken: null,
     decide: () => Promise.reject(new Error("nothing is decided here")),
     save: async () => {},
+    append: () => {},
     saved: null,
     write: (stream, text) => {
       written[stream] += text;

@@ -140,7 +140,8 @@ function foldHistory(events: readonly PlanEvent[], compiled: CompiledDefinition)
     switch (event.type) {
       case "step.started":
         if (fold.done.has(event.step)) say(`${event.step} is done`);
-        for (const need of compiled.steps.get(event.step)!.needs)
+        // A step that was appended by one that a rewind superseded is none of the plan's any more.
+        for (const need of compiled.steps.get(event.step)?.needs ?? [])
           if (!fold.done.has(need)) say(`${event.step} needs ${need}`);
         if (event.fence <= fold.lastFence) say(`fence ${event.fence} after ${fold.lastFence}`);
         fold.lastFence = event.fence;

@@ -647,6 +647,7 @@ function aStep(stepId: string): StartedStep {
     input: null,
     dueAt: null,
     sandbox: null,
+    grown: 0,
     handedOff: 0,
   };
 }

@@ -150,6 +150,7 @@ function aStep(stepId: string, planId = "p"): StartedStep {
     input: null,
     dueAt: null,
     sandbox: null,
+    grown: 0,
     handedOff: 0,
   };
 }

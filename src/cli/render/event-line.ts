@@ -33,6 +33,8 @@ function describeEvent(event: EventDocument): string {
     }
     case "decision.recorded":
       return `${printable(event.step)}  ${printable(event.decisionId)}${by(event.actor)}`;
+    case "plan.grown":
+      return `${printable(event.step)} appended ${event.appended.map(printable).join(", ")}`;
     case "plan.pause_requested":
     case "plan.cancelled":
       return `by ${printable(event.actor)}${because(event.reason)}`;

@@ -27,7 +27,7 @@ interface Row {
 export class LiveTree {
   private readonly frame: LiveFrame;
   private readonly rows = new Map<string, Row>();
-  private readonly order: Row[];
+  private readonly order: Row[] = [];
   private readonly startedAt: number;
   private title: string;
   private timer: NodeJS.Timeout | null = null;
@@ -41,14 +41,9 @@ export class LiveTree {
     this.frame = new LiveFrame(sink);
     this.startedAt = now;
     this.title = `${printable(plan.planId)}  ${printable(plan.name)} v${plan.version}`;
-    this.order = plan.steps.map((step) => ({
-      id: step.id,
-      state: step.state,
-      startedAt: step.startedAt === null ? null : Date.parse(step.startedAt),
-      durationMs: step.durationMs,
-      note: "",
-    }));
-    for (const row of this.order) this.rows.set(row.id, row);
+    for (const { id, state, startedAt, durationMs } of plan.steps) {
+      this.add({ id, state, startedAt: startedAt === null ? null : Date.parse(startedAt), durationMs, note: "" });
+    }
     this.resume();
   }
 
@@ -81,6 +76,13 @@ export class LiveTree {
     this.suspend();
   }
 
+  /** What is there already stays: the plan may have been read after it grew. */
+  private add(row: Row): void {
+    if (this.rows.has(row.id)) return;
+    this.rows.set(row.id, row);
+    this.order.push(row);
+  }
+
   private apply(event: EventDocument): void {
     if (event.type === "steps.superseded") {
       for (const id of event.steps) {
@@ -88,6 +90,7 @@ export class LiveTree {
         if (row) Object.assign(row, { state: "pending", note: "", startedAt: null, durationMs: null });
       }
     }
+    if (event.type === "plan.grown") for (const id of event.appended) this.add(pendingRow(id));
     if (!("step" in event) || event.step === null) return;
     const row = this.rows.get(event.step);
     if (row === undefined) return;
@@ -120,6 +123,7 @@ export class LiveTree {
         set("queued");
         break;
       case "decision.recorded":
+      case "plan.grown":
         break;
       default:
         event satisfies never;
@@ -169,4 +173,8 @@ function more(count: number, what: string): string[] {
 
 function isDone(row: Row): boolean {
   return row.state === "completed" || row.state === "skipped";
+}
+
+function pendingRow(id: string): Row {
+  return { id, state: "pending", startedAt: null, durationMs: null, note: "" };
 }

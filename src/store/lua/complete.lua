@@ -9,11 +9,12 @@
   ARGV[10] output (JSON)   ARGV[11] checkpoint id
   ARGV[12] p where the case may be the plain one: a plan without a sandbox and without a saved cursor, whose only
   successor needs nothing else, is in the same queue and may have this slot. Else 1 where the slot may go on with this
-  plan, 0 where not; then s where the step has a saved cursor, which its record makes needless; then the snapshot (JSON)
-  of a sandbox that it changed
+  plan, 0 where not; then s where the step has a saved cursor, which its record makes needless; then, where the plan has
+  grown, g and how it has grown, as the worker knows it; then the snapshot (JSON) of a sandbox that it changed
   ARGV[13…] successors: step, number of needs, queue, phase, traits
 
-  Returns { verdict, now, … } with the next job, as fetch_reply says; verdict OK, DUP, LOST or FENCED. Or
+  Returns { verdict, now, … } with the next job, as fetch_reply says; verdict OK, DUP, LOST, FENCED, or GROWN: the plan has
+  steps that the worker doesn't know; nothing is written, and the slot keeps its step. Or
   { HANDED, now, fence }: recorded, and the slot goes on with the plan's next step.
 ]]
 --#include ../../queue/lua/lean-core.lua
@@ -73,6 +74,7 @@ local function otherwise()
 --#include start.lua
 --#include attempt-check.lua
 --#include step-record.lua
+--#include completion.lua
   -- The files of a sandbox are here already: the slot goes on with the step that writes them next, else with one that
   -- reads them, else with the only one there is.
   local function nearest_step(queued, at)
@@ -85,6 +87,9 @@ local function otherwise()
   end
 
   local refusal, p, r = attempt_refusal(q, P, id, step, epoch, token, attempt)
+  local hands_off, saved, known, snapshot = string.match(ARGV[12], '^([p01])(s?)g?(%d*)(.*)$')
+  -- Another step may need this one by now.
+  if not refusal and p.grown ~= '0' and p.grown ~= known then return { 'GROWN', now_text, '', 0, '0' } end
   if not refusal and not queue_acknowledge(q, id) then refusal = 'LOST' end
   if refusal then
     attempt_discard(q, id, refusal)
@@ -92,15 +97,7 @@ local function otherwise()
   end
   queue_drop_job(q, id)
   local writer, cache = { token = token, attempts = attempt, line = r.line, at = r.at, fence = r.fence }, {}
-  local hands_off, saved, snapshot = string.match(ARGV[12], '^([p01])(s?)(.*)$')
-  if snapshot ~= '' then p.sandbox = str(call('RPUSH', P .. ':sandboxes', snapshot)) end
-  local fields = step_record(P, plan, step, p, writer, ARGV[10], ARGV[11], '', now)
-  if saved ~= '' then call('HDEL', P .. ':saved', step) end
-  if p.sandbox then
-    fields[5], fields[6] = 'sandbox', p.sandbox
-    cache.queued = {}
-    exclusive_leave(T, P, plan, p, step, r, cache)
-  end
+  local fields = completion_record(T, P, plan, step, p, r, writer, ARGV[10], ARGV[11], saved, snapshot, now, cache)
   steps_release(T, P, plan, p, successors_free(P, 13), cache)
   plan_settle(T, P, plan, p, { fields = fields }, now)
   local wanted = cache.queued and hands_off == '1' and nearest_step(cache.queued, queue)

@@ -12,11 +12,14 @@
   P:decisions   list  decisions after the root: place of the parent|JSON
   P:sandboxes   list  snapshots of the sandbox, the one it started from first, as JSON
   P:exclusive   list  steps that wait for their turn to write the sandbox; whose turn it is stands in the plan's `holder`
+  P:appended    hash  step -> definition (JSON) of a step that another one appended; `grown` counts the changes
   P:choices     hash  step/key -> place in P:decisions of what a step's attempts chose
   P:saved       hash  step -> cursor that an attempt saved for the next one
   P:signals     hash  signals that came before their step waited
   P:requests    hash  request id -> answer
 
+  The field `backlog` keeps a plan's steps off the plain way of complete.lua: 1 where steps wait in P:backlog, g where
+  the plan has grown.
   Times in records and history are milliseconds since the plan's `created`, so that they are short.
 ]]
 -- This call's time, as text too: a number given to a command is formatted anew each time, and slowly.

@@ -101,6 +101,22 @@ local function steps_forget(P, superseded, kept_step, kept_before)
   end
 end
 
+-- What a superseded step appended is no part of the plan any more: it appends anew. Returns the set of those steps.
+local function growth_undo(P, p, superseded)
+  local appended, removed, count = call('HGETALL', P .. ':appended'), {}, 0
+  for i = 1, #appended, 2 do
+    if superseded[cjson.decode(appended[i + 1]).appendedBy] then
+      call('HDEL', P .. ':appended', appended[i])
+      removed[appended[i]], count = true, count + 1
+    end
+  end
+  if count > 0 then
+    p.total, p.grown = p.total - count, str(p.grown + 1)
+    call('HSET', P, 'total', str(p.total), 'grown', p.grown)
+  end
+  return removed
+end
+
 -- Terminal plans leave the index of open ones, which sweeps walk.
 local function plan_set_state(T, P, plan, old, new)
   if old == new then return end
@@ -179,20 +195,28 @@ local function step_release(T, P, plan, step, epoch, line, queue, phase, traits,
   step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
 end
 
+local function backlog_filled(field)
+  return field and string.find(field, '1', 1, true) and true
+end
+
+local function backlog_set(P, p, filled)
+  call('HSET', P, 'backlog', (filled and '1' or '') .. (p.grown ~= '0' and 'g' or ''))
+end
+
 -- Moves steps from the backlog to their queues, as many as one call may.
-local function backlog_drain(T, P, plan, epoch, cache)
+local function backlog_drain(T, P, plan, p, cache)
   local room = MOST_RELEASED - (cache.released or 0)
   if room <= 0 then return end
   local steps = call('LPOP', P .. ':backlog', room)
   if not steps then
-    call('HSET', P, 'backlog', '')
+    backlog_set(P, p, false)
     return
   end
   for _, step in ipairs(steps) do
     local r = open_decode(call('HGET', P .. ':open', step))
-    if r and r.state == 'b' then step_enqueue(T, P, plan, step, epoch, r, cache) end
+    if r and r.state == 'b' then step_enqueue(T, P, plan, step, p.epoch, r, cache) end
   end
-  if #steps < room then call('HSET', P, 'backlog', '') end
+  if #steps < room then backlog_set(P, p, false) end
 end
 
 -- Releases the successors that successors_free named.
@@ -201,8 +225,8 @@ local function steps_release(T, P, plan, p, free, cache)
   for _, i in ipairs(free) do
     step_release(T, P, plan, ARGV[i], p.epoch, p.line, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], cache)
   end
-  if cache.backlogged then call('HSET', P, 'backlog', '1') end
-  if p.backlog then backlog_drain(T, P, plan, p.epoch, cache) end
+  if cache.backlogged then backlog_set(P, p, true) end
+  if p.backlog then backlog_drain(T, P, plan, p, cache) end
 end
 
 --[[
@@ -309,7 +333,7 @@ local function plan_hold(T, P, plan, p, kinds, reason)
     end
   end
   call('DEL', P .. ':backlog')
-  call('HSET', P, 'backlog', '')
+  backlog_set(P, p, false)
   if p.sandbox then exclusive_clear(P) end
   return running
 end

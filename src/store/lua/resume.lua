@@ -113,9 +113,10 @@ for i = 28, 27 + superseded_count do
   end
 end
 if superseded_count > 0 then steps_forget(P, superseded, ARGV[19], tonumber(ARGV[20])) end
+local removed = superseded_count > 0 and p.grown ~= '0' and growth_undo(P, p, superseded) or {}
 local frontier = 28 + superseded_count
 for _ = 1, recounted_count do
-  if ARGV[frontier + 1] == '0' then
+  if ARGV[frontier + 1] == '0' or removed[ARGV[frontier]] then
     call('HDEL', P .. ':needs', ARGV[frontier])
   else
     call('HSET', P .. ':needs', ARGV[frontier], ARGV[frontier + 1])
@@ -128,7 +129,8 @@ call('HSET', P, 'queue', ARGV[10])
 if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
 call('DEL', P .. ':backlog')
 if p.sandbox then exclusive_clear(P) end
-call('HSET', P, 'backlog', '', 'pausing', '')
+backlog_set(P, p, false)
+call('HSET', P, 'pausing', '')
 plan_record(P, plan, 'R|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[7] .. '|' .. ARGV[9] .. '|' .. superseded_count .. '|' .. ARGV[8])
 for from = 28, 27 + superseded_count, MOST_NAMED do
   local named = table.concat(ARGV, ' ', from, math.min(from + MOST_NAMED - 1, 27 + superseded_count))
@@ -202,7 +204,7 @@ for i = frontier, #ARGV, 4 do
     end
   end
 end
-if cache.backlogged then call('HSET', P, 'backlog', '1') end
+if cache.backlogged then backlog_set(P, p, true) end
 local state = call('HLEN', P .. ':steps') >= p.total and 'completed' or queued > 0 and 'running' or 'waiting'
 call('HSET', P, 'failed', '0', 'waiting', str(waiting), 'uncertain', '0', 'phase', ARGV[14])
 if state == 'completed' then

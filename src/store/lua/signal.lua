@@ -5,9 +5,9 @@
   KEYS[1] <tag>:plan:<id>   hash   and the other keys of the plan, its queues and the jobs it adds
   ARGV[1] key prefix of the shard   ARGV[2] plan   ARGV[3] step   ARGV[4] what kind of wait it answers: a, c or s
   ARGV[5] signal id or empty   ARGV[6] effect: empty or cancel   ARGV[7] actor   ARGV[8] decision (JSON) or empty
-  ARGV[9] output (JSON)   ARGV[10…] successors: step, number of needs, queue, phase, traits
+  ARGV[9] output (JSON)   ARGV[10] how the plan has grown, as the caller knows it   ARGV[11…] successors: step, number of needs, queue, phase, traits
 
-  Returns OK, KEPT, REPEATED (the signal id was seen), NOPLAN, TERMINAL <state> or NOTWAITING <why>.
+  Returns OK, KEPT, GROWN (the plan has steps that the caller doesn't know: read again), REPEATED (the signal id was seen), NOPLAN, TERMINAL <state> or NOTWAITING <why>.
 ]]
 --#include ../../queue/lua/lean-queue.lua
 --#include plan.lua
@@ -31,6 +31,7 @@ call('HSTRLEN', P .. ':out', step)
 call('HLEN', P .. ':needs')
 local answer = answer_encode(ARGV[6], ARGV[7], ARGV[8], ARGV[9])
 if kind ~= 's' and not waiting then return 'NOTWAITING it has not asked yet' end
+if waiting and p.grown ~= ARGV[10] then return 'GROWN' end
 if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'signal:' .. ARGV[5], now_text) end
 if not waiting or p.state == 'paused' then
   call('HSET', P .. ':signals', step, answer)
@@ -38,6 +39,6 @@ if not waiting or p.state == 'paused' then
 end
 if r.due ~= '' then timer_remove(T, plan, step, p.epoch, r) end
 local fence = p.created + tonumber(r.fence)
-answer_step(T, P, plan, step, p, r, answer, 'ckp_' .. crockford(fence, 10) .. p.tag, 10, now)
+answer_step(T, P, plan, step, p, r, answer, 'ckp_' .. crockford(fence, 10) .. p.tag, 11, now)
 publish(T)
 return 'OK'

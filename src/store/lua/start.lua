@@ -22,13 +22,13 @@ local function started_reply(P, plan, step, epoch, p, r, created)
   end
   return { plan, step, epoch, r.line, r.attempts, r.failures, str(created + tonumber(r.fence)), str(created + tonumber(r.at)),
     r.due == '' and '' or str(created + tonumber(r.due)), p.name, p.definition, p.queue or '', str(created),
-    inline and '1' or '0', input or '', workdir or '', p.tag, r.crashes, snapshot }
+    inline and '1' or '0', input or '', workdir or '', p.tag, r.crashes, snapshot, p.grown }
 end
 
 local function start_facts(P)
-  local f = call('HMGET', P, 'epoch', 'state', 'created', 'fence', 'name', 'definition', 'queue', 'inline', 'backlog', 'tag')
+  local f = call('HMGET', P, 'epoch', 'state', 'created', 'fence', 'name', 'definition', 'queue', 'inline', 'backlog', 'tag', 'grown')
   return { epoch = f[1], state = f[2], created = tonumber(f[3]), fence = tonumber(f[4]), name = f[5], definition = f[6],
-    queue = f[7], inline = f[8] == '1', backlog = f[9] ~= '' and f[9], tag = f[10] }
+    queue = f[7], inline = f[8] == '1', backlog = backlog_filled(f[9]), tag = f[10], grown = f[11] or '0' }
 end
 
 -- nil where the job is stale; 'foreign' where it is no step at all.
@@ -53,7 +53,7 @@ local function start_step(T, id, token, worker, now)
   call('HSET', P, 'fence', str(fence), 'phase', r.phase)
   plan_set_state(T, P, plan, p.state, 'running')
   plan_record(P, plan, 's|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. r.fence .. '|' .. worker)
-  if p.backlog then backlog_drain(T, P, plan, epoch, {}) end
+  if p.backlog then backlog_drain(T, P, plan, p, {}) end
   return started_reply(P, plan, step, epoch, p, r, p.created)
 end
 

@@ -24,7 +24,7 @@ if call('HEXISTS', KEYS[2], ':complete') == 0 then return 'NODEFINITION' end
 call('HSET', P, 'epoch', '1', 'state', 'queued', 'created', now_text, 'fence', now_text, 'backlog', '', 'pausing', '',
   'decision', '0', 'sandbox', ARGV[15] == '' and '' or '1', 'phase', ARGV[14], 'last_completed_step', '', 'last_checkpoint_id', '', 'total', ARGV[4],
   'failed', '0', 'waiting', '0', 'uncertain', '0', 'line', '1', 'tag', ARGV[13], 'name', ARGV[5], 'definition', ARGV[7],
-  'queue', ARGV[8], 'inline', ARGV[12], 'last_decision_id', 'dec_' .. crockford(now, 10) .. ARGV[13], 'version', ARGV[6],
+  'queue', ARGV[8], 'inline', ARGV[12], 'grown', '0', 'last_decision_id', 'dec_' .. crockford(now, 10) .. ARGV[13], 'version', ARGV[6],
   'resume_count', '0', 'actor', ARGV[9], 'request', ARGV[3])
 call('HSET', P .. ':out', ':input', ARGV[10])
 if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
