@@ -30,7 +30,7 @@ export interface RunOptions
   extends Partial<
     Pick<
       StepWorkerOptions,
-      "queues" | "concurrency" | "plans" | "label" | "startKeeper" | "observer" | "trust" | "sandboxes"
+      "queues" | "concurrency" | "plans" | "label" | "startKeeper" | "observer" | "trust" | "sandboxes" | "handlers"
     >
   > {
   /** Another way to the same Redis, such as through a proxy. */
@@ -53,7 +53,11 @@ export async function runWorker(t: TestStore, act: Act, options: RunOptions = {}
     url,
     queues: options.queues ?? ["work"],
     plans: options.plans ?? [],
-    handlers: new Map<string, StepHandler>([...builtinHandlers(), ["act", actHandler(act)]]),
+    handlers: new Map<string, StepHandler>([
+      ...builtinHandlers(),
+      ...(options.handlers ?? []),
+      ["act", actHandler(act)],
+    ]),
     services: {},
     concurrency: options.concurrency ?? 1,
     label: options.label ?? "test",
