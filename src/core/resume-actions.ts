@@ -8,6 +8,8 @@ import { isReached, repeatedSteps, restarts, type Situation, uncertainSteps } fr
 /** Steps by id. `superseded` lose their records, `restart` get a new job. `acknowledged` are recorded first. */
 export interface ResumeActions {
   readonly superseded: readonly string[];
+  /** Steps that superseded ones appended: they are none of the plan's any more, until they are appended anew. */
+  readonly removed: ReadonlySet<string>;
   readonly restart: readonly string[];
   /** Done needs of superseded steps that aren't free to run: what their counters become. */
   readonly recount: ReadonlyMap<string, number>;
@@ -59,17 +61,25 @@ export function plannedActions(situation: Situation): ResumeActions {
   const restart = view.open
     .filter((step) => restarts(step) && !below.has(step.stepId) && !settled.has(step.stepId))
     .map((step) => step.stepId);
+  // Only what has been reached can be superseded; the rest runs anyway, when its turn comes.
+  const superseded = [...below].filter((id) => isReached(situation, id));
+  const removed = appendedBy(situation, new Set(superseded));
   const recount = new Map<string, number>();
   for (const id of below) {
+    if (removed.has(id)) continue;
     const { needs } = compiled!.steps.get(id)!;
     const stillDone = needs.filter((need) => done.has(need) && !below.has(need)).length;
     if (stillDone === needs.length) restart.push(id);
     else recount.set(id, stillDone);
   }
-  // Only what has been reached can be superseded; the rest runs anyway, when its turn comes.
-  const superseded = [...below].filter((id) => isReached(situation, id));
   const rewound = superseded.length > 0 ? rewoundTo(situation) : null;
-  return { superseded, restart, recount, acknowledged, rewound, takenAnew: takenAnew(situation) };
+  return { superseded, removed, restart, recount, acknowledged, rewound, takenAnew: takenAnew(situation) };
+}
+
+function appendedBy({ compiled, view }: Situation, superseded: ReadonlySet<string>): Set<string> {
+  if (view.meta.grown === 0 || superseded.size === 0) return new Set();
+  const steps = [...compiled!.steps.values()];
+  return new Set(steps.filter((step) => superseded.has(step.appendedBy ?? "")).map((step) => step.id));
 }
 
 /** What stood at the point, as far as it is kept. */

@@ -63,6 +63,7 @@ export function summarize(
   const reuseCount = meta.done - [...superseded].filter((id) => situation.done.has(id)).length;
   const settled = (actions?.acknowledged ?? []).filter((ack) => ack.said === "done").map((ack) => ack.stepId);
   const kept = new Set([...reuse, ...settled]);
+  const total = meta.total - (actions?.removed.size ?? 0);
   const run = actions ? stepsToRun(situation, actions, kept) : [];
   const first = actions ? firstToRun(situation, actions, run, kept) : firstOpen(situation);
   const standing = actions?.rewound ?? meta;
@@ -76,7 +77,7 @@ export function summarize(
     phase: (first === null ? undefined : phaseOf(situation, first)) ?? meta.phase,
     step: first,
     stepNumber: first === null ? null : stepNumber(situation, first),
-    total: meta.total,
+    total,
     decisionId: standing.lastDecisionId,
     lastCompletedStep: standing.lastCompletedStep,
     lastCheckpointId: standing.lastCheckpointId,
@@ -86,10 +87,10 @@ export function summarize(
     reuse: compiled ? reuse : reuse.slice(-LISTED_STEPS),
     reuseCount,
     run: compiled ? run : run.slice(0, LISTED_STEPS),
-    runCount: actions ? meta.total - reuseCount - settled.length : 0,
+    runCount: actions ? total - reuseCount - settled.length : 0,
     ackRequired: [...uncertainSteps(situation), ...repeatedSteps(situation)],
     repeated: repeatedSteps(situation),
-    newKey: actions ? actions.superseded : [],
+    newKey: actions ? actions.superseded.filter((id) => !actions.removed.has(id)) : [],
     drift: [],
     from: describePoint(request.from),
     reason: request.reason,
@@ -126,7 +127,9 @@ function tokenOf({ view, request }: Situation, actions: ResumeActions | null): s
 
 /** All that is not kept, in listed order; of a plan that is too large to list, only what can start. */
 function stepsToRun(situation: Situation, actions: ResumeActions, kept: ReadonlySet<string>): string[] {
-  if (situation.compiled) return [...situation.compiled.steps.keys()].filter((id) => !kept.has(id));
+  if (situation.compiled) {
+    return [...situation.compiled.steps.keys()].filter((id) => !kept.has(id) && !actions.removed.has(id));
+  }
   return [...actions.restart, ...situation.view.open.filter((step) => !restarts(step)).map((step) => step.stepId)];
 }
 

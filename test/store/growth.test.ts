@@ -238,7 +238,9 @@ test("a rewind of the step that appended them takes its steps out of the plan; i
   await worker.settle(d, { kind: "fail", error: BOOM }, false);
   expect((await t.store.view(plan)).meta).toMatchObject({ total: 5, done: 3, grown: 2 });
 
-  await resumePlan(t.store, plan, { actor: "tester", fromStep: "a" });
+  const { summary } = await resumePlan(t.store, plan, { actor: "tester", fromStep: "a" });
+
+  expect(summary).toMatchObject({ reuse: ["first"], run: ["a"], runCount: 1, newKey: ["a"], total: 2, stepNumber: 2 });
 
   expect((await t.store.view(plan)).meta).toMatchObject({ total: 2, done: 1, grown: 3 });
   expect(await t.redis.exists(t.keys.planPart(plan, "appended"), t.keys.planPart(plan, "needs"))).toBe(0);

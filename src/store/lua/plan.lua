@@ -101,20 +101,20 @@ local function steps_forget(P, superseded, kept_step, kept_before)
   end
 end
 
--- What a superseded step appended is no part of the plan any more: it appends anew. Returns the set of those steps.
+-- What a superseded step appended is no part of the plan any more: it appends anew.
 local function growth_undo(P, p, superseded)
-  local appended, removed, count = call('HGETALL', P .. ':appended'), {}, 0
+  local appended, count = call('HGETALL', P .. ':appended'), 0
   for i = 1, #appended, 2 do
     if superseded[cjson.decode(appended[i + 1]).appendedBy] then
       call('HDEL', P .. ':appended', appended[i])
-      removed[appended[i]], count = true, count + 1
+      call('HDEL', P .. ':needs', appended[i])
+      count = count + 1
     end
   end
   if count > 0 then
     p.total, p.grown = p.total - count, str(p.grown + 1)
     call('HSET', P, 'total', str(p.total), 'grown', p.grown)
   end
-  return removed
 end
 
 -- Terminal plans leave the index of open ones, which sweeps walk.

@@ -113,10 +113,10 @@ for i = 28, 27 + superseded_count do
   end
 end
 if superseded_count > 0 then steps_forget(P, superseded, ARGV[19], tonumber(ARGV[20])) end
-local removed = superseded_count > 0 and p.grown ~= '0' and growth_undo(P, p, superseded) or {}
+if superseded_count > 0 and p.grown ~= '0' then growth_undo(P, p, superseded) end
 local frontier = 28 + superseded_count
 for _ = 1, recounted_count do
-  if ARGV[frontier + 1] == '0' or removed[ARGV[frontier]] then
+  if ARGV[frontier + 1] == '0' then
     call('HDEL', P .. ':needs', ARGV[frontier])
   else
     call('HSET', P .. ':needs', ARGV[frontier], ARGV[frontier + 1])
