@@ -35,6 +35,8 @@ export type ScriptName =
   | "register"
   | "alone"
   | "beat"
+  | "mend"
+  | "strays"
   | "deregister"
   | "audit"
   | "log";

@@ -16,7 +16,7 @@ import { bullQueueName, type Keys } from "./keys.js";
 import { runScript, type ScriptName } from "./scripts.js";
 
 /** Locks are never renewed: liveness is the worker's beat. They only must outlive any attempt. */
-const LOCK_MS = "86400000";
+export const LOCK_MS = "86400000";
 
 /** How many steps of one plan a slot runs in a row before others get their turn. */
 const MOST_HANDED_OFF = 15;

@@ -6,6 +6,7 @@ import type { Redis } from "ioredis";
 import { isProcessGone } from "../machine/process-identity.js";
 import type { Keys } from "../store/keys.js";
 import { runScript } from "../store/scripts.js";
+import { LOCK_MS } from "../store/step-log.js";
 import type { Takeover } from "./observer.js";
 
 export const BEAT_MS = 1_000;
@@ -13,16 +14,22 @@ export const BEAT_MS = 1_000;
 const LOOK_MS = 200;
 /** After a takeover: long enough for the store to see that the dead process's connections are closed. */
 const WAKE_AGAIN_MS = 50;
+/** How often active jobs are compared with their holders. */
+const STRAYS_MS = 60_000;
 
 export interface BeatOptions {
   readonly redis: Redis;
   readonly keys: Keys;
   readonly workerId: string;
+  /** The BullMQ queues that it serves. */
+  readonly queues: readonly string[];
   readonly deadAfterMs: number;
   readonly facts: () => { state: "accepting" | "draining"; active: number };
   readonly onMessage: (message: InboxMessage) => void;
   readonly onUnregistered: () => void;
   readonly onTakeover: (takeover: Takeover) => void;
+  /** Steps were put right that nothing else would have moved. */
+  readonly onMended: (what: { readonly plan: string } | { readonly queue: string }, steps: number) => void;
   readonly onError: (error: unknown) => void;
 }
 
@@ -36,6 +43,8 @@ export interface InboxMessage {
 export class Beat {
   private timer: NodeJS.Timeout | null = null;
   private lookTimer: NodeJS.Timeout | null = null;
+  private straysTimer: NodeJS.Timeout | null = null;
+  private mending = false;
   private stopped = false;
   /** Workers of this machine, whose processes can be looked at. */
   private readonly neighbours = new Map<string, { machine: string; pid: number; processStart: string }>();
@@ -45,12 +54,14 @@ export class Beat {
   start(): void {
     this.schedule(0);
     this.lookTimer = setInterval(() => void this.reportGone(), LOOK_MS);
+    this.straysTimer = setInterval(() => void this.lookForStrays(), STRAYS_MS);
   }
 
   stop(): void {
     this.stopped = true;
     if (this.timer) clearTimeout(this.timer);
     if (this.lookTimer) clearInterval(this.lookTimer);
+    if (this.straysTimer) clearInterval(this.straysTimer);
   }
 
   private schedule(ms: number): void {
@@ -90,14 +101,59 @@ export class Beat {
       "beat",
       [keys.workers, keys.worker(workerId), keys.inbox(workerId), keys.sweep],
       [keys.base, workerId, state, String(active), String(deadAfterMs), ...gone],
-    )) as [string, string, string[], string[], number, string[], string[]];
-    const [verdict, , neighbours, messages, jobs, dead, silences] = reply;
+    )) as [string, string, string[], string[], number, string[], string[], string[]];
+    const [verdict, , neighbours, messages, jobs, dead, silences, quiet] = reply;
     if (this.stopped) return;
     if (verdict === "UNREGISTERED") return this.options.onUnregistered();
     for (const message of messages) this.options.onMessage(decodeMessage(message));
     if (dead.length > 0) this.options.onTakeover({ workers: dead, steps: jobs, silentMs: silences.map(Number) });
     if (jobs > 0) this.beatAgainSoon();
+    if (quiet.length > 0) void this.mend(quiet);
     await this.meet(neighbours);
+  }
+
+  /** One call a plan and page of it, so that no large plan holds up the store; no beat waits for it. */
+  private async mend(plans: readonly string[]): Promise<void> {
+    if (this.mending) return;
+    this.mending = true;
+    const { redis, keys, onMended, onError } = this.options;
+    try {
+      for (const plan of plans) {
+        let cursor = "0";
+        let steps = 0;
+        do {
+          if (this.stopped) return;
+          const args = [keys.base, plan, cursor, LOCK_MS];
+          const reply = await runScript(redis, "mend", [keys.plan(plan), keys.workers, ...keys.planKeys(plan)], args);
+          const [next, mended] = reply as [string, number];
+          cursor = next;
+          steps += mended;
+        } while (cursor !== "0");
+        if (steps > 0) onMended({ plan }, steps);
+      }
+    } catch (error) {
+      onError(error);
+    } finally {
+      this.mending = false;
+    }
+  }
+
+  /** Public for tests, which don't wait for a minute. */
+  async lookForStrays(): Promise<void> {
+    const { redis, keys, queues, onMended, onError } = this.options;
+    try {
+      for (const queue of queues) {
+        const found = await runScript(
+          redis,
+          "strays",
+          [keys.sweep, keys.workers, ...keys.queueKeys(queue)],
+          [keys.base, queue],
+        );
+        if (Number(found) > 0) onMended({ queue }, Number(found));
+      }
+    } catch (error) {
+      onError(error);
+    }
   }
 
   /** The dead worker's own connection may have been given the wake-up for what it lost: the next beat wakes again. */

@@ -23,7 +23,7 @@ export interface KeeperSettings {
 
 export type ToKeeper =
   /** Beats for this incarnation from now on. */
-  | { readonly kind: "keep"; readonly workerId: string }
+  | { readonly kind: "keep"; readonly workerId: string; readonly queues: readonly string[] }
   /** Outside the rhythm: what the store knows of this worker has changed. */
   | { readonly kind: "beat" }
   | { readonly kind: "group"; readonly group: number; readonly lives: boolean }
@@ -33,6 +33,12 @@ export type FromKeeper =
   | { readonly kind: "message"; readonly workerId: string; readonly message: InboxMessage }
   | { readonly kind: "unregistered"; readonly workerId: string }
   | { readonly kind: "takeover"; readonly workerId: string; readonly takeover: Takeover }
+  | {
+      readonly kind: "mended";
+      readonly workerId: string;
+      readonly what: { readonly plan: string } | { readonly queue: string };
+      readonly steps: number;
+    }
   | { readonly kind: "error"; readonly workerId: string; readonly message: string };
 
 /** A store that is away must not hold up a beat for longer, once it is back. */
@@ -50,6 +56,7 @@ export class KeeperLoop {
   private redis: Redis | null = null;
   private beat: Beat | null = null;
   private workerId: string | null = null;
+  private queues: readonly string[] = [];
   private stopped = false;
   private seenPulse = 0;
   private looks = 0;
@@ -91,6 +98,7 @@ export class KeeperLoop {
     switch (message.kind) {
       case "keep":
         this.workerId = message.workerId;
+        this.queues = message.queues;
         this.startBeat();
         break;
       case "beat":
@@ -116,11 +124,13 @@ export class KeeperLoop {
       redis,
       keys: this.keys,
       workerId,
+      queues: this.queues,
       deadAfterMs: this.settings.deadAfterMs,
       facts: () => ({ state: this.signs.draining ? "draining" : "accepting", active: this.signs.active }),
       onMessage: (message) => this.tell({ kind: "message", workerId, message }),
       onUnregistered: () => this.onUnregistered(workerId),
       onTakeover: (takeover) => this.tell({ kind: "takeover", workerId, takeover }),
+      onMended: (what, steps) => this.tell({ kind: "mended", workerId, what, steps }),
       onError: (error) => this.onError(error),
     });
     this.beat.start();

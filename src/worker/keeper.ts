@@ -56,8 +56,8 @@ export class Keeper {
   }
 
   /** Beats for this incarnation from now on. */
-  keep(workerId: string): void {
-    this.post({ kind: "keep", workerId });
+  keep(workerId: string, queues: readonly string[]): void {
+    this.post({ kind: "keep", workerId, queues });
   }
 
   /** Tells the store at once what `signs` say. */

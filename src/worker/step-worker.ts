@@ -207,6 +207,9 @@ export class StepWorker {
         this.options.observer?.tookOver?.(message.takeover);
         break;
       }
+      case "mended":
+        log.warn({ worker: message.workerId, ...message.what, steps: message.steps }, "put right what had got stuck");
+        break;
       case "error":
         log.warn({ worker: message.workerId, reason: message.message }, "a beat failed");
         break;
@@ -466,7 +469,7 @@ class Incarnation {
       [keys.workers, keys.worker(this.workerId), ...this.queueNames.map((queue) => keys.serving(queue))],
       [keys.base, this.workerId, machine, this.queueNames.join(" "), ...Object.entries(facts).flat()],
     );
-    this.options.keeper.keep(this.workerId);
+    this.options.keeper.keep(this.workerId, this.queueNames);
     await Promise.all(this.queues.map((queue) => queue.start()));
     this.auditTimer = setInterval(() => void this.audit(), AUDIT_MS);
   }

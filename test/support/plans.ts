@@ -224,7 +224,9 @@ export class HandWorker {
     return this.settle(step, { kind: "complete", output: JSON.stringify(output) }, fetchNext);
   }
 
-  beat(gone: readonly string[] = []): Promise<[string, string, string[], string[], number, string[]]> {
+  beat(
+    gone: readonly string[] = [],
+  ): Promise<[string, string, string[], string[], number, string[], string[], string[]]> {
     const { keys, redis, store } = this.test;
     return runScript(
       redis,

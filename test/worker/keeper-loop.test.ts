@@ -39,7 +39,7 @@ test("a worker that the store doesn't know loses its commands, with those that i
   for (const { pid } of [polite, stubborn, over]) tell({ kind: "group", group: pid!, lives: true });
   tell({ kind: "group", group: over.pid!, lives: false });
 
-  tell({ kind: "keep", workerId: "nobody" });
+  tell({ kind: "keep", workerId: "nobody", queues: [] });
 
   await Promise.all([once(polite, "exit"), once(stubborn, "exit")]);
   expect([polite.signalCode, stubborn.signalCode, over.signalCode]).toEqual(["SIGTERM", "SIGKILL", null]);

@@ -5,11 +5,12 @@
   else every outage would look like the death of the whole fleet. The same where a third of the workers looks dead at once.
 
   KEYS[1] <tag>:workers   zset   KEYS[2] <tag>:worker:<id>   hash   KEYS[3] <tag>:worker:<id>:inbox   list
-  KEYS[4] <tag>:sweep     hash   at, until, brake
+  KEYS[4] <tag>:sweep     hash   at, until, brake; page, round, cursor
   ARGV[1] key prefix of the shard   ARGV[2] worker   ARGV[3] state   ARGV[4] number of active steps
   ARGV[5] ms after which a silent worker is dead   ARGV[6…] workers whose process is gone
 
-  Returns { OK or UNREGISTERED, now, workers of this machine, messages, jobs taken over, workers taken over, ms of silence of each that is new }.
+  Returns { OK or UNREGISTERED, now, workers of this machine, messages, jobs taken over, workers taken over, ms of silence of
+  each that is new, plans to look at with mend.lua }.
 ]]
 --#include ../../queue/lua/lean-queue.lua
 --#include plan.lua
@@ -17,7 +18,7 @@
 --#include takeover.lua
 local SWEEP_GAP_MS, MOST_WORKERS, MOST_JOBS = 2500, 20, 200
 local T, worker, dead_after, now = ARGV[1], ARGV[2], tonumber(ARGV[5]), redis_now()
-if not call('ZSCORE', KEYS[1], worker) then return { 'UNREGISTERED', now_text, {}, {}, 0, {} } end
+if not call('ZSCORE', KEYS[1], worker) then return { 'UNREGISTERED', now_text, {}, {}, 0, {}, {}, {} } end
 call('ZADD', KEYS[1], now, worker)
 local facts = call('HMGET', KEYS[2], 'queues', 'machine')
 for queue in string.gmatch(facts[1] or '', '%S+') do
@@ -62,5 +63,24 @@ for _, id in ipairs(dead) do
   if beat > 0 then silences[#silences + 1] = str(now - beat) end
   if jobs < MOST_JOBS then jobs = jobs + takeover(T, id, MOST_JOBS - jobs, true, now) end
 end
+
+-- Once a second somebody gets a page of the open plans, of which those matter that should move and have not.
+local PAGE_EVERY_MS, ROUND_EVERY_MS, PAGE, QUIET_MS = 1000, 10000, 50, 5000
+local quiet = {}
+local pages = call('HMGET', KEYS[4], 'page', 'round', 'cursor')
+local cursor = tonumber(pages[3] or 0)
+if ARGV[3] == 'accepting' and now - tonumber(pages[1] or 0) >= PAGE_EVERY_MS
+  and (cursor > 0 or now - tonumber(pages[2] or 0) >= ROUND_EVERY_MS) then
+  local plans = call('ZRANGE', T .. 'plans:open', cursor, cursor + PAGE - 1)
+  for _, plan in ipairs(plans) do
+    local P = T .. 'plan:' .. plan
+    local f = call('HMGET', P, 'state', 'created')
+    if f[1] == 'running' or f[1] == 'queued' or f[1] == 'waiting' then
+      local at = string.match(call('LINDEX', P .. ':history', -1) or '', '^%a|(%d+)') or 0
+      if now - f[2] - at >= QUIET_MS then quiet[#quiet + 1] = plan end
+    end
+  end
+  call('HSET', KEYS[4], 'page', now_text, 'round', cursor == 0 and now_text or pages[2], 'cursor', #plans == PAGE and cursor + PAGE or 0)
+end
 publish(T)
-return { 'OK', now_text, call('SMEMBERS', T .. 'machine:' .. (facts[2] or '')), messages, jobs, dead, silences }
+return { 'OK', now_text, call('SMEMBERS', T .. 'machine:' .. (facts[2] or '')), messages, jobs, dead, silences, quiet }

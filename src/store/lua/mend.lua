@@ -1,0 +1,81 @@
+--[[
+  Looks at a plan that has not moved for a while, and puts right what nothing else would: whatever may run has a job, a
+  timer has one too, a running step has an owner that is registered and knows it, and the backlog goes on. A plan whose
+  only process is gone is interrupted. The epoch stays: siblings that run are not to be fenced.
+
+  KEYS[1] <tag>:plan:<id>   hash   and the other keys of the plan   KEYS[2] <tag>:workers   zset
+  ARGV[1] key prefix of the shard   ARGV[2] plan   ARGV[3] cursor, 0 at first   ARGV[4] ms that a lock lasts
+
+  Returns { next cursor or 0, number of steps put right }.
+]]
+--#include ../../queue/lua/lean-queue.lua
+--#include plan.lua
+--#include attempt.lua
+--#include takeover.lua
+-- Steps looked at in one call; and how long a queue may be to be searched for a job.
+local PAGE, MOST_SEARCHED = 200, 1000
+local T, plan, P, lock_ms, now = ARGV[1], ARGV[2], KEYS[1], ARGV[4], redis_now()
+local p = attempt_facts(P)
+if p.pausing or not (p.state == 'running' or p.state == 'queued' or p.state == 'waiting') then return { '0', 0 } end
+
+local private = call('HGET', P, 'queue')
+if queue_is_private(private or '') and not call('ZSCORE', KEYS[2], string.sub(private, 5)) then
+  if p.state == 'waiting' then return { '0', 0 } end
+  plan_interrupt(T, P, plan, p, now)
+  publish(T)
+  return { '0', 1 }
+end
+
+local cache, mended = {}, 0
+
+-- A job that is not where it should be. In a long queue it is taken to be there: the queue will be shorter one day.
+local function is_missing(q, id)
+  if call('EXISTS', q .. id) == 0 then return true end
+  if call('ZSCORE', q .. 'delayed', id) or call('ZSCORE', q .. 'prioritized', id) then return false end
+  return call('LLEN', q .. 'wait') <= MOST_SEARCHED and not call('LPOS', q .. 'wait', id)
+end
+
+local function mend_queued(step, r, q, id)
+  if not is_missing(q, id) then return end
+  call('LREM', q .. 'active', 0, id)
+  local wait = r.due ~= '' and tonumber(r.due) - (now - p.created) or 0
+  queue_add(q, attributes_of(cache, q), id, job_data(plan, step, p.epoch), now_text, wait > 0 and str(wait) or nil)
+  mended = mended + 1
+end
+
+local function mend_running(step, r, q, id)
+  local worker = token_worker(r.token)
+  local known, entry = call('ZSCORE', KEYS[2], worker), r.queue .. ' ' .. id
+  local lock = call('GET', q .. id .. ':lock')
+  if known then
+    -- A lock lasts a day, a step may last longer. What the owner doesn't know of, its next audit gives back.
+    if not lock then call('SET', q .. id .. ':lock', r.token, 'PX', lock_ms) end
+    if (lock or r.token) == r.token then call('HSET', T .. 'worker:' .. worker .. ':own', r.token, entry) end
+    return
+  end
+  call('LREM', q .. 'active', 0, id)
+  -- As it was before the loss, so that it is taken over like any other.
+  queue_add(q, attributes_of(cache, q), id, job_data(plan, step, p.epoch), now_text)
+  call('LREM', q .. 'wait', 1, id)
+  queue_activate(q, id, r.token, lock_ms)
+  takeover_job(T, r.token, entry, worker, true, now)
+  p = attempt_facts(P)
+  mended = mended + 1
+end
+
+local page = call('HSCAN', P .. ':open', ARGV[3], 'COUNT', PAGE)
+for i = 1, #page[2], 2 do
+  local step, r = page[2][i], open_decode(page[2][i + 1])
+  local q, id = T .. r.queue .. ':', job_id(plan, step, p.epoch)
+  if r.state == 'q' or r.state == 'd' or (r.state == 'w' and r.wait == 't') then
+    mend_queued(step, r, q, id)
+  elseif r.state == 'r' then
+    mend_running(step, r, q, id)
+  elseif r.state == 'b' and not p.backlog then
+    step_enqueue(T, P, plan, step, p.epoch, r, cache)
+    mended = mended + 1
+  end
+end
+if p.backlog then backlog_drain(T, P, plan, p.epoch, cache) end
+publish(T)
+return { page[1], mended }
