@@ -58,6 +58,7 @@ const LIBRARY_PLACES: Readonly<Record<string, readonly string[]>> = {
   listr2: ["src/cli"],
   "cli-table3": ["src/cli"],
   picocolors: ["src/cli"],
+  "@aws-sdk/client-s3": ["src/sandbox"],
 };
 
 /** Files that may use the global `process`. */

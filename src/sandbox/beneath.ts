@@ -51,6 +51,20 @@ export class Beneath {
     return this.top.base;
   }
 
+  /**
+   * The directory's path as anybody would write it. Much quicker to look things up by than `enter`'s answer, but whoever
+   * uses it has to ask afterwards, with `isStillAt`, whether it led where it should.
+   */
+  plainPath(path: BytePath): BytePath {
+    return join(fromText(this.root), path);
+  }
+
+  /** Whether the plain path leads to the directory that was entered last. */
+  isStillAt(plainPath: BytePath): boolean {
+    const [entered, named] = [fstatSync(this.fd), lstatSync(forFileSystem(plainPath), { throwIfNoEntry: false })];
+    return named !== undefined && named.ino === entered.ino && named.dev === entered.dev;
+  }
+
   /** Lets its owner list, enter and change a directory, whatever its mode is. */
   openUp(path: BytePath): void {
     const location = this.at(path);

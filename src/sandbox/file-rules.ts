@@ -1,6 +1,6 @@
 /** Which files of a sandbox count. SPEC of the three lists: core's SandboxDeclaration. */
 import type { SandboxRules } from "../core/sandbox.js";
-import { type BytePath, nameOf, toText } from "./byte-path.js";
+import { type BytePath, nameOf } from "./byte-path.js";
 import { Patterns } from "./patterns.js";
 
 /**
@@ -41,10 +41,9 @@ class Lists {
   verdict(path: BytePath, isDirectory: boolean): Verdict {
     const isSecret = this.include !== null && !isDirectory && looksSecret(nameOf(path));
     if (this.exclude.isEmpty && this.ignore.isEmpty && !isSecret) return "kept";
-    const text = toText(path);
-    if (this.ignore.match(text, isDirectory)) return "ignored";
-    if (this.exclude.match(text, isDirectory)) return "excluded";
-    return isSecret && !this.include.cover(text, isDirectory) ? "ignored" : "kept";
+    if (this.ignore.match(path, isDirectory)) return "ignored";
+    if (this.exclude.match(path, isDirectory)) return "excluded";
+    return isSecret && !this.include.cover(path, isDirectory) ? "ignored" : "kept";
   }
 }
 

@@ -1,10 +1,14 @@
-/** Patterns in the syntax of gitignore(5), the last match deciding. A test holds them to what git itself answers. */
+/**
+ * Patterns in the syntax of gitignore(5), the last match deciding. As git does, they match bytes: `?` is one byte, not
+ * one letter. A test holds them to what git itself answers.
+ */
+import { type BytePath, fromText } from "./byte-path.js";
 
 export class Patterns {
   private readonly rules: readonly Rule[];
 
   constructor(lines: readonly string[]) {
-    this.rules = lines.flatMap((line) => compile(line) ?? []);
+    this.rules = lines.flatMap((line) => compile(fromText(line)) ?? []);
   }
 
   get isEmpty(): boolean {
@@ -12,7 +16,7 @@ export class Patterns {
   }
 
   /** Whether they match this very path, with `/` between names. That a directory above is matched is for the caller to know. */
-  match(path: string, isDirectory: boolean): boolean {
+  match(path: BytePath, isDirectory: boolean): boolean {
     for (let i = this.rules.length - 1; i >= 0; i--) {
       const rule = this.rules[i]!;
       if ((isDirectory || !rule.directoriesOnly) && rule.expression.test(path)) return !rule.negated;
@@ -21,7 +25,7 @@ export class Patterns {
   }
 
   /** Whether they match it or a directory that it is in. */
-  cover(path: string, isDirectory: boolean): boolean {
+  cover(path: BytePath, isDirectory: boolean): boolean {
     for (let end = path.indexOf("/"); end !== -1; end = path.indexOf("/", end + 1)) {
       if (this.match(path.slice(0, end), true)) return true;
     }
@@ -48,7 +52,7 @@ function compile(line: string): Rule | null {
   if (pattern === "") return null;
   const body = translate(pattern);
   if (body === null) return null;
-  return { negated, directoriesOnly, expression: new RegExp(`${anchored ? "^" : "(?:^|/)"}${body}$`, "su") };
+  return { negated, directoriesOnly, expression: new RegExp(`${anchored ? "^" : "(?:^|/)"}${body}$`, "s") };
 }
 
 /** A regular expression's source, or null where the pattern is malformed. */
@@ -74,14 +78,12 @@ function translate(pattern: string): string | null {
       source += bracket.source;
       i += bracket.length;
     } else if (rest[0] === "\\") {
-      const next = characterAt(rest, 1);
-      if (next === "") return null;
-      source += literal(next);
-      i += 1 + next.length;
+      if (rest.length === 1) return null;
+      source += literal(rest[1]!);
+      i += 2;
     } else {
-      const next = characterAt(rest, 0);
-      source += literal(next);
-      i += next.length;
+      source += literal(rest[0]!);
+      i += 1;
     }
   }
   return source;
@@ -92,28 +94,32 @@ function translateBracket(rest: string): { source: string; length: number } | nu
   const negated = rest[1] === "!" || rest[1] === "^";
   const first = negated ? 2 : 1;
   let set = "";
-  for (let i = first; i < rest.length; ) {
-    if (rest[i] === "]" && i > first) {
-      const source = `(?!/)[${negated ? "^" : ""}${set}]`;
-      return isExpression(source) ? { source, length: i + 1 } : null;
-    }
+  let i = first;
+  while (rest[i] !== "]" || i === first) {
     const named = /^\[:(\w+):\]/.exec(rest.slice(i));
     if (named) {
       const known = CLASSES[named[1]!];
       if (known === undefined) return null;
       set += known;
       i += named[0].length;
-    } else if (rest[i] === "-" && i > first && rest[i + 1] !== "]" && rest[i + 1] !== undefined) {
-      set += "-";
-      i += 1;
-    } else {
-      if (rest[i] === "\\") i += 1;
-      const next = characterAt(rest, i);
-      set += literal(next);
-      i += next.length;
+      continue;
     }
+    const from = characterAt(rest, i);
+    i += from.length;
+    const isRange = rest[i] === "-" && rest[i + 1] !== "]" && rest[i + 1] !== undefined;
+    const to = isRange ? characterAt(rest, i + 1) : from;
+    if (isRange) i += 1 + to.length;
+    if (i >= rest.length) return null;
+    const [low, high] = [from.at(-1)!, to.at(-1)!];
+    // Of a range that runs backwards git matches the first character.
+    set += low < high ? `${literal(low)}-${literal(high)}` : literal(low);
   }
-  return null;
+  return { source: `(?!/)[${negated ? "^" : ""}${set}]`, length: i + 1 };
+}
+
+/** One character, with the backslash before it if there is one. */
+function characterAt(text: string, index: number): string {
+  return text.slice(index, index + (text[index] === "\\" ? 2 : 1));
 }
 
 const CLASSES: Readonly<Record<string, string>> = {
@@ -126,19 +132,6 @@ const CLASSES: Readonly<Record<string, string>> = {
   upper: "A-Z",
   xdigit: "0-9A-Fa-f",
 };
-
-function isExpression(source: string): boolean {
-  try {
-    return new RegExp(source, "su") instanceof RegExp;
-  } catch {
-    return false;
-  }
-}
-
-function characterAt(text: string, index: number): string {
-  const point = text.codePointAt(index);
-  return point === undefined ? "" : String.fromCodePoint(point);
-}
 
 function literal(character: string): string {
   return /[\\^$.*+?()[\]{}|/-]/.test(character) ? `\\${character}` : character;

@@ -64,7 +64,8 @@ export async function restoreSnapshot(
   try {
     const slices = new TimeSlices(signal);
     await new Restore(digest, entries, beneath, cache, store, new FileRules(rules), slices, atPoint).run();
-    cache.save(null);
+    // What was written came from blobs that prune may take for old.
+    cache.save(cache.hasWritten ? null : cache.confirmation);
     atPoint("restore.complete");
   } finally {
     cache.close();

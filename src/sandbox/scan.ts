@@ -13,8 +13,11 @@ export interface FoundFile {
   readonly kind: "file";
   readonly path: BytePath;
   readonly mode: number;
-  readonly stat: Stats;
+  readonly stat: FileStat;
 }
+
+/** What tells whether a file has changed. Ten thousand of Node's own Stats are a burden. */
+export type FileStat = Pick<Stats, "size" | "ino" | "dev" | "mtimeMs" | "ctimeMs">;
 
 /** What a snapshot may be of. Everything is counted before anything is written. */
 export interface SandboxLimits {
@@ -48,26 +51,22 @@ export async function scan(
   return { found, files, bytes, excluded };
 
   async function visit(directory: BytePath): Promise<void> {
-    const base = beneath.enter(directory);
-    for (const name of namesIn(base)) {
-      if (slices.isOver) await slices.next();
-      const path = join(directory, name);
-      const location = forFileSystem(`${base}/${name}`);
-      const stat = lstatSync(location, { throwIfNoEntry: false });
-      if (stat === undefined) continue;
+    for (const { path, stat, target } of await lookedUp(beneath, directory, slices)) {
       const verdict = rules.verdict(path, stat.isDirectory());
       if (verdict === "excluded") excluded.push(path);
       if (verdict !== "kept") continue;
-      add(path, stat, location);
+      add(path, stat, target);
       if (stat.isDirectory()) await visit(path);
     }
   }
 
-  function add(path: BytePath, stat: Stats, location: string | Buffer): void {
+  function add(path: BytePath, stat: Stats, target: BytePath | null): void {
     const mode = stat.mode & 0o7777;
-    if (stat.isFile()) found.push({ kind: "file", path, mode, stat });
-    else if (stat.isDirectory()) found.push({ kind: "directory", path, mode });
-    else if (stat.isSymbolicLink()) found.push({ kind: "link", path, target: readlinkSync(location, "latin1") });
+    if (stat.isFile()) {
+      const { size, ino, dev, mtimeMs, ctimeMs } = stat;
+      found.push({ kind: "file", path, mode, stat: { size, ino, dev, mtimeMs, ctimeMs } });
+    } else if (stat.isDirectory()) found.push({ kind: "directory", path, mode });
+    else if (target !== null) found.push({ kind: "link", path, target });
     else throw new SandboxUnsupportedError(toText(path), `is ${kindOf(stat)}`);
 
     if (stat.isFile()) {
@@ -93,6 +92,30 @@ export async function scan(
       );
     }
   }
+}
+
+interface LookedUp {
+  readonly path: BytePath;
+  readonly stat: Stats;
+  /** Of a link. */
+  readonly target: BytePath | null;
+}
+
+/** What is in one directory, in order. What vanishes meanwhile isn't there. */
+async function lookedUp(beneath: Beneath, directory: BytePath, slices: TimeSlices): Promise<LookedUp[]> {
+  const names = namesIn(beneath.enter(directory));
+  const plain = beneath.plainPath(directory);
+  const entries: LookedUp[] = [];
+  for (const name of names) {
+    if (slices.isOver) await slices.next();
+    const location = forFileSystem(`${plain}/${name}`);
+    const stat = lstatSync(location, { throwIfNoEntry: false });
+    if (stat === undefined) continue;
+    const target = stat.isSymbolicLink() ? readlinkSync(location, "latin1") : null;
+    entries.push({ path: join(directory, name), stat, target });
+  }
+  if (!beneath.isStillAt(plain)) throw new SandboxUnsupportedError(toText(directory), "was replaced while it was read");
+  return entries;
 }
 
 /** Sorted by their bytes. */

@@ -50,7 +50,7 @@ export async function takeSnapshot(
     const entries: Entry[] = [];
     for (const item of found) {
       if (slices.isOver) await slices.next();
-      const entry = item.kind === "file" ? await files.keep(item) : item;
+      const entry = item.kind === "file" ? (files.unchanged(item) ?? (await files.keep(item))) : item;
       if (entry !== null) entries.push(entry);
     }
     await writer.finish();
@@ -103,10 +103,19 @@ class FileKeeper {
     private readonly isConfirmed: boolean,
   ) {}
 
+  /** Null where it has to be looked at. Without a promise: nearly all files are unchanged. */
+  unchanged({ path, mode, stat }: FoundFile): FileEntry | null {
+    if (!this.isConfirmed) return null;
+    const digest = this.cache.digestOf(path, stat);
+    if (digest === null) return null;
+    this.cache.noteRead(path, stat, digest);
+    return { kind: "file", path, mode, size: stat.size, digest };
+  }
+
   /** @returns null where the file is gone by now */
   async keep({ path, mode, stat }: FoundFile): Promise<FileEntry | null> {
-    const digest = this.cache.digestOf(path, stat);
-    if (digest !== null && (this.isConfirmed || (await this.isPresent(digest)))) {
+    const digest = this.isConfirmed ? null : this.cache.digestOf(path, stat);
+    if (digest !== null && (await this.isPresent(digest))) {
       this.cache.noteRead(path, stat, digest);
       return { kind: "file", path, mode, size: stat.size, digest };
     }

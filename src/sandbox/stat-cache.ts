@@ -28,6 +28,7 @@ import {
 import { join } from "node:path";
 import { thisProcess } from "../machine/process-identity.js";
 import type { BytePath } from "./byte-path.js";
+import type { FileStat } from "./scan.js";
 
 /** When the blobs of all remembered files were last known to be in a store, and safe from prune. */
 export interface Confirmation {
@@ -54,7 +55,12 @@ interface Remembered {
 const NUMBERS_PER_FILE = 4;
 const DIGEST_LENGTH = 64;
 
+/** How many directories' caches are kept in memory. */
+const MAX_LOADED = 8;
+
 export class StatCaches {
+  private readonly loaded = new Map<string, { readonly stat: Stats; readonly content: Loaded | null }>();
+
   constructor(private readonly folder: string) {}
 
   /** What is remembered of the directory. Reads only; with `forUpdate` it can be saved. */
@@ -62,7 +68,23 @@ export class StatCaches {
     const path = join(this.folder, `${root.dev}-${root.ino}`);
     if (forUpdate) mkdirSync(this.folder, { recursive: true, mode: 0o700 });
     const isSameFileSystem = statSync(this.folder, { throwIfNoEntry: false })?.dev === root.dev;
-    return new StatCache(path, isSameFileSystem ? load(path) : null, forUpdate && isSameFileSystem ? root.dev : null);
+    return new StatCache(
+      path,
+      isSameFileSystem ? this.load(path) : null,
+      forUpdate && isSameFileSystem ? root.dev : null,
+    );
+  }
+
+  private load(path: string): Loaded | null {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) return null;
+    const known = this.loaded.get(path);
+    const isSame = known?.stat.ino === stat.ino && known.stat.ctimeMs === stat.ctimeMs;
+    const content = isSame ? known.content : load(path);
+    this.loaded.delete(path);
+    this.loaded.set(path, { stat, content });
+    for (const oldest of this.loaded.keys()) if (this.loaded.size > MAX_LOADED) this.loaded.delete(oldest);
+    return content;
   }
 
   /** Removes those that weren't saved for that long. One that is needed after all costs time, nothing else. */
@@ -82,6 +104,7 @@ export class StatCache {
   private readonly written: Noted[] = [];
   private readonly clock: FileSystemClock | null;
   private readonly openedMs: number;
+  private hits = 0;
 
   /** @param device where the directory is, or null where nothing is to be saved */
   constructor(
@@ -96,7 +119,7 @@ export class StatCache {
   }
 
   /** Null where the file may have changed. */
-  digestOf(path: BytePath, stat: Stats): string | null {
+  digestOf(path: BytePath, stat: FileStat): string | null {
     const known = this.remembered.get(path);
     const isSame =
       known !== undefined &&
@@ -104,22 +127,30 @@ export class StatCache {
       known.mtimeMs === stat.mtimeMs &&
       known.ctimeMs === stat.ctimeMs &&
       known.inode === stat.ino;
-    return isSame ? known.digest : null;
+    if (!isSame) return null;
+    this.hits += 1;
+    return known.digest;
   }
 
   /** Notes a file whose content was read, or looked up here, after the cache was opened. */
-  noteRead(path: BytePath, stat: Stats, digest: string): void {
+  noteRead(path: BytePath, stat: FileStat, digest: string): void {
     this.read.push({ path, stat, digest });
   }
 
   /** Notes a file that was written just now; nobody else may write to it before the cache is saved. */
-  noteWritten(path: BytePath, stat: Stats, digest: string): void {
+  noteWritten(path: BytePath, stat: FileStat, digest: string): void {
     this.written.push({ path, stat, digest });
   }
 
-  /** Replaces what was remembered by what was noted. */
+  get hasWritten(): boolean {
+    return this.written.length > 0;
+  }
+
+  /** Replaces what was remembered by what was noted; not where so little is new that reading it again costs less. */
   save(confirmation: Confirmation | null): void {
     if (this.clock === null) return;
+    const noted = this.read.length + this.written.length;
+    if (confirmation === this.confirmation && (noted - this.hits) * 100 <= noted) return;
     const nowMs = this.clock.nowMs();
     const isOlderThan =
       (limitMs: number) =>
@@ -137,7 +168,7 @@ export class StatCache {
 
 interface Noted {
   readonly path: BytePath;
-  readonly stat: Stats;
+  readonly stat: FileStat;
   readonly digest: string;
 }
 
