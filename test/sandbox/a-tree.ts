@@ -1,6 +1,6 @@
 /** Directories for the sandbox's tests, and what other programs than ours say of them. */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach } from "vitest";
@@ -8,6 +8,10 @@ import type { SandboxRules } from "../../src/core/sandbox.js";
 import { createDirectoryProvider, type DirectoryProviderOptions } from "../../src/sandbox/directory-provider.js";
 
 export const ALL: SandboxRules = { exclude: [], ignore: [], include: [] };
+
+const SHARED_MEMORY = "/dev/shm";
+/** In memory where there is room enough: these tests write much, and sync all of it. */
+const BASE = hasRoom(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir();
 
 const folders: string[] = [];
 
@@ -21,7 +25,7 @@ afterEach(() => {
 
 /** Removed after the test. */
 export function aFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), "waymark-sandbox-"));
+  const folder = mkdtempSync(join(BASE, "waymark-sandbox-"));
   folders.push(folder);
   return folder;
 }
@@ -45,4 +49,10 @@ export function listing(directory: string): string[] {
   const entries = run(`find . -mindepth 1 -printf '%P|%y|%m|%l\\0'`);
   const contents = run(`find . -type f -print0 | xargs -0 -r sha256sum -z`);
   return `${entries}${contents}`.split("\0").sort();
+}
+
+function hasRoom(folder: string): boolean {
+  if (!existsSync(folder)) return false;
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize > 2 ** 31;
 }

@@ -183,17 +183,17 @@ describe("a snapshot", () => {
     const { provider, at } = aProvider();
     mkdirSync(at("tree"));
     writeFileSync(join(at("tree"), "large"), "");
-    truncateSync(join(at("tree"), "large"), 300 * 1024 * 1024);
+    truncateSync(join(at("tree"), "large"), 160 * 1024 * 1024);
     appendFileSync(join(at("tree"), "large"), "end");
     const before = process.memoryUsage().rss;
 
     const snapshot = await provider.snapshot(at("tree"), ALL);
     await provider.restore(snapshot, at("copy"), ALL);
 
-    expect(process.memoryUsage().rss - before).toBeLessThan(150 * 1024 * 1024);
+    expect(process.memoryUsage().rss - before).toBeLessThan(100 * 1024 * 1024);
     execFileSync("cmp", [join(at("tree"), "large"), join(at("copy"), "large")]);
     await provider.verify(snapshot);
-  });
+  }, 120_000);
 });
 
 describe("what can't be kept is refused, with the path", () => {
@@ -473,23 +473,24 @@ test("an abort ends a snapshot and a restore, with its reason", async () => {
   expect(listing(at("copy"))).toEqual(listing(at("tree")));
 });
 
-test("a directory of 100,000 entries is kept without blocking the process", async () => {
+test("a directory of 100,000 entries is kept, and the event loop gets its turns meanwhile", async () => {
   const { provider, at } = aProvider();
   mkdirSync(at("tree"));
   execFileSync("sh", ["-c", "seq 100000 | xargs touch"], { cwd: at("tree") });
-  let longestMs = 0;
-  let lastMs = performance.now();
-  const pulse = setInterval(() => {
-    longestMs = Math.max(longestMs, performance.now() - lastMs);
-    lastMs = performance.now();
-  }, 1);
+  let turns = 0;
+  let isOver = false;
+  const turn = () => {
+    turns += 1;
+    if (!isOver) setImmediate(turn);
+  };
+  setImmediate(turn);
 
   const snapshot = await provider.snapshot(at("tree"), ALL);
-  clearInterval(pulse);
+  isOver = true;
 
   expect(snapshot).toMatchObject({ files: 100_000, bytes: 0 });
-  expect(longestMs).toBeLessThan(2_000);
-}, 120_000);
+  expect(turns).toBeGreaterThan(50);
+}, 240_000);
 
 function aTreeOfOddities(tree: string): void {
   for (const folder of ["empty", "deep/er/still", "modes", "sticky"])
