@@ -81,6 +81,18 @@ test("Redis appends every write, evicts nothing, keeps its data and listens on l
   expect(ports).toEqual(["127.0.0.1:6379:6379"]);
 });
 
+test("the manifest in docs/operating.md gives a worker more time than its grace, and runs a command that there is", () => {
+  const [, manifest] = /```yaml\n(apiVersion[\s\S]*?)```/.exec(read("docs/operating.md"))!;
+  const { spec } = parse(manifest!).spec.template as {
+    spec: { terminationGracePeriodSeconds: number; containers: { args: string[] }[] };
+  };
+  const { args } = spec.containers[0]!;
+
+  expect(parseCommandLine(args, "0")).toMatchObject({ kind: "run", invocation: { name: "worker" } });
+  const graceMs = parseDurationMs(args[args.indexOf("--grace") + 1])!;
+  expect(spec.terminationGracePeriodSeconds * 1_000).toBeGreaterThan(graceMs);
+});
+
 test("three workers drain before they are killed", () => {
   const { deploy, environment, stop_grace_period } = services.worker!;
 

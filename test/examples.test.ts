@@ -5,7 +5,9 @@ import { join, resolve } from "node:path";
 import { execa } from "execa";
 import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
+import { aDefinition, aStore } from "./support/plans.js";
 import { aPrefix } from "./support/store.js";
+import { until } from "./support/until.js";
 
 const BIN = resolve("dist/src/cli/bin.js");
 const DEMO = resolve("examples/demo.mjs");
@@ -30,6 +32,48 @@ afterEach(() => {
   // The last command out stops the embedded server, and its socket goes with it.
   expect(sockets).toEqual([]);
 });
+
+describe("bull-board", { timeout: RUN_DEADLINE_MS }, () => {
+  test("lists the queues of plans and shows the job of a step, with no right to touch it", async () => {
+    const prefix = aPrefix();
+    const env = { WAYMARK_REDIS_URL: inject("redisUrl"), WAYMARK_PREFIX: prefix, PORT: "0" };
+    const store = await aStore(env.WAYMARK_REDIS_URL, { prefix });
+    await store.submit(aDefinition([{ id: "build", queue: "documents" }]), "web-1");
+    const board = execa("node", ["examples/bull-board/board.mjs", "documents"], { env });
+    let said = "";
+    board.stdout.on("data", (text: Buffer) => {
+      said += String(text);
+    });
+    try {
+      const url = await until("the board", () => /http:\S+/.exec(said)?.[0]);
+
+      const { queues } = (await (
+        await fetch(`${url}/api/queues?activeQueue=documents&status=waiting`)
+      ).json()) as Board;
+      const page = await (await fetch(url)).text();
+      const removed = await fetch(`${url}/api/queues/documents/${encodeURIComponent("web-1/build/1")}/clean`, {
+        method: "PUT",
+      });
+
+      expect(queues).toMatchObject([{ name: "documents", readOnlyMode: true, counts: { waiting: 1 } }]);
+      expect(queues[0]!.jobs).toMatchObject([
+        { id: "web-1/build/1", data: { plan: "web-1", step: "build", epoch: 1 } },
+      ]);
+      expect(page).toContain("<title>");
+      expect(removed.ok).toBe(false);
+      const worker = await store.worker(["documents"]);
+      expect(await worker.take()).toMatchObject({ planId: "web-1", stepId: "build" });
+    } finally {
+      board.kill("SIGTERM");
+      await board;
+      await store.drop();
+    }
+  });
+});
+
+interface Board {
+  readonly queues: readonly { readonly name: string; readonly jobs: readonly { readonly id: string }[] }[];
+}
 
 describe("release", { timeout: RUN_DEADLINE_MS }, () => {
   test("a release ends with an archive that has the digest of its index", async () => {
