@@ -1,41 +1,15 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
+import { describe, expect, inject, test } from "vitest";
 import type { ResumeSummary } from "../../src/core/resume-summary.js";
 import { createClient } from "../../src/index.js";
-import { aDefinition, aStore, type TestStore } from "../support/plans.js";
+import { aDefinition } from "../support/plans.js";
 import { aPrefix } from "../support/store.js";
 import { until } from "../support/until.js";
-import { aDocument, Cli, type Running } from "./a-cli.js";
+import { aDocument, Cli } from "./a-cli.js";
+import { aFleet } from "./a-fleet.js";
 
-const prefix = aPrefix();
-let cli: Cli;
-let store: TestStore;
-let workers: Running[] = [];
-
-beforeAll(async () => {
-  cli = new Cli({ redisUrl: inject("redisUrl"), prefix });
-  store = await aStore(inject("redisUrl"), { prefix });
-});
-
-afterEach(async () => {
-  for (const worker of workers) worker.signal("SIGTERM");
-  await Promise.all(workers.map((worker) => worker.ended));
-  workers = [];
-});
-
-afterAll(async () => {
-  await store.drop();
-  cli.remove();
-});
-
-/** A fleet worker that accepts steps. */
-async function aWorker(...options: string[]): Promise<Running> {
-  const running = cli.start("worker", "--grace", "5s", ...options);
-  workers.push(running);
-  await until("the worker to accept steps", () => running.stderr.includes("accepting steps"));
-  return running;
-}
+const { cli, prefix, store, aWorker } = await aFleet();
 
 describe("submit", () => {
   test("enqueues, says who is missing, and a worker then completes it", async () => {
@@ -55,7 +29,6 @@ describe("submit", () => {
 
     worker.signal("SIGTERM");
     expect((await worker.ended).code).toBe(0);
-    workers = [];
     expect(await cli.json("workers")).toEqual([]);
     expect((await cli.run("workers")).stderr).toBe("No workers.\n");
   });

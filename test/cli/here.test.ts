@@ -1,26 +1,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { Redis } from "ioredis";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startEmbedded } from "../../src/embedded/start-embedded.js";
+import { describe, expect, test } from "vitest";
 import { until } from "../support/until.js";
-import { aDocument, Cli } from "./a-cli.js";
+import { aDocument } from "./a-cli.js";
+import { anEmbeddedCli } from "./a-fleet.js";
 
-const cli = new Cli({ env: { WAYMARK_SECRET_TOKEN: "s3cret" } });
-let embedded: Awaited<ReturnType<typeof startEmbedded>>;
-let redis: Redis;
-
-beforeAll(async () => {
-  // Held open, so that not every command starts a server of its own.
-  embedded = await startEmbedded({ dataDir: join(cli.cwd, ".waymark") });
-  redis = new Redis(embedded.socketPath);
-});
-
-afterAll(async () => {
-  redis.disconnect();
-  await embedded.release();
-  cli.remove();
-});
+const { cli, redis } = await anEmbeddedCli({ env: { WAYMARK_SECRET_TOKEN: "s3cret" } });
 
 const exists = (name: string) => existsSync(join(cli.cwd, name));
 

@@ -1,42 +1,16 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
-import { aStore, type TestStore } from "../support/plans.js";
+import { describe, expect, inject, test } from "vitest";
+import { aStore } from "../support/plans.js";
 import { startPrivateRedis } from "../support/private-redis.js";
 import { aPrefix } from "../support/store.js";
 import { until } from "../support/until.js";
-import { aDocument, Cli, type Running } from "./a-cli.js";
+import { aDocument } from "./a-cli.js";
+import { aFleet } from "./a-fleet.js";
 
-const prefix = aPrefix();
 const library = new URL("../../src/index.ts", import.meta.url).href;
-let cli: Cli;
-let store: TestStore;
-let workers: Running[] = [];
-
-beforeAll(async () => {
-  cli = new Cli({ redisUrl: inject("redisUrl"), prefix });
-  store = await aStore(inject("redisUrl"), { prefix });
-  cli.file("noop.yaml", "plan: noop\nsteps: [{ uses: noop }]\n");
-});
-
-afterEach(async () => {
-  for (const worker of workers) worker.signal("SIGTERM");
-  await Promise.all(workers.map((worker) => worker.ended));
-  workers = [];
-});
-
-afterAll(async () => {
-  await store.drop();
-  cli.remove();
-});
-
-/** A fleet worker that accepts steps. */
-async function aWorker(...options: string[]): Promise<Running> {
-  const running = cli.start("worker", ...options);
-  await until("the worker to accept steps", () => running.stderr.includes("accepting steps"));
-  workers.push(running);
-  return running;
-}
+const { cli, store, aWorker } = await aFleet();
+cli.file("noop.yaml", "plan: noop\nsteps: [{ uses: noop }]\n");
 
 /** A plan that failed in its only step, and fails there until there is a file of its name. */
 async function aFailedPlan(id: string): Promise<void> {
@@ -113,7 +87,6 @@ describe("plan worker", () => {
   test("hands an active step back at the second signal, and with --debug tells what it does", async () => {
     cli.file("stuck.yaml", aDocument("stuck", { one: "touch stuck.started; sleep 60" }));
     const worker = await aWorker("--plans", "stuck.yaml", "--debug", "--grace", "10m");
-    workers = [];
     await cli.run("submit", "stuck.yaml", "--id", "stuck-1");
     await until("the step to run", () => existsSync(join(cli.cwd, "stuck.started")));
 
