@@ -28,6 +28,8 @@ export interface Config {
   readonly concurrency: number;
   readonly graceMs: number;
   readonly deadAfterMs: number;
+  /** Keys of payloads by id, the one that seals first; null where payloads stay as they are. */
+  readonly payloadKeys: Readonly<Record<string, string>> | null;
 }
 
 /** What flags and configuration files may set. Durations are written as people write them. */
@@ -41,6 +43,7 @@ export interface ConfigInput {
   readonly concurrency?: number | string | undefined;
   readonly grace?: number | string | undefined;
   readonly deadAfter?: number | string | undefined;
+  readonly payloadKeyFile?: string | undefined;
 }
 
 /** Where a Redis is. Several nodes are those of one cluster. */
@@ -75,10 +78,11 @@ const SETTINGS: Readonly<Record<Key, { readonly flag: string; readonly variables
   concurrency: { flag: "--concurrency", variables: ["WAYMARK_CONCURRENCY"] },
   grace: { flag: "--grace", variables: ["WAYMARK_GRACE"] },
   deadAfter: { flag: "--dead-after", variables: ["WAYMARK_DEAD_AFTER"] },
+  payloadKeyFile: { flag: "--payload-key-file", variables: ["WAYMARK_PAYLOAD_KEY_FILE"] },
 };
 
 /** Settings that stand for something else where they aren't given. */
-type Optional = "redisUrl" | "sandboxStore";
+type Optional = "redisUrl" | "sandboxStore" | "payloadKeyFile";
 
 const DEFAULTS: Readonly<Record<Exclude<Key, Optional>, string>> = {
   prefix: "waymark",
@@ -122,6 +126,7 @@ export async function readConfig(flags: ConfigInput, env: Environment, cwd: stri
     concurrency: read("concurrency", (found) => parseCount(found, MAX_CONCURRENCY)),
     graceMs: read("grace", (found) => parseMs(found, 0)),
     deadAfterMs: read("deadAfter", (found) => parseMs(found, MIN_DEAD_AFTER_MS)),
+    payloadKeys: readPayloadKeys(env.WAYMARK_PAYLOAD_KEY, find("payloadKeyFile"), cwd, faults),
   };
   if (faults.length > 0) {
     const count = faults.length === 1 ? "A setting is wrong" : `${faults.length} settings are wrong`;
@@ -230,6 +235,36 @@ function findValue(key: Key, flags: ConfigInput, env: Environment, file: ConfigF
   if (file !== null && Object.hasOwn(file.settings, key)) {
     return { value: file.settings[key], source: `${key} in ${file.name}` };
   }
+  return null;
+}
+
+/**
+ * `ID:KEY` of each key, between white space; in the environment also between commas. A fault never repeats what was
+ * given: it is a key, or nearly one.
+ */
+function readPayloadKeys(
+  variable: string | undefined,
+  file: Found | null,
+  cwd: string,
+  faults: string[],
+): Readonly<Record<string, string>> | null {
+  const source = variable ? "WAYMARK_PAYLOAD_KEY" : file?.source;
+  if (source === undefined) return null;
+  let text = variable ?? "";
+  if (!variable) {
+    try {
+      text = readFileSync(resolve(cwd, String(file?.value)), "utf8");
+    } catch (error) {
+      faults.push(`${source} names a file that can't be read: ${(error as Error).message}`);
+      return null;
+    }
+  }
+  const entries = text.split(/[\s,]+/).filter((entry) => entry !== "");
+  const keys = entries.map((entry) => /^([A-Za-z0-9._-]{1,32}):([A-Za-z0-9+/]{43}=)$/.exec(entry));
+  if (keys.length > 0 && keys.every((key) => key !== null)) {
+    return Object.fromEntries(keys.map(([, id, key]) => [id!, key!]));
+  }
+  faults.push(`${source} must hold ID:KEY, the key being 32 bytes in base64 (openssl rand -base64 32)`);
   return null;
 }
 

@@ -49,6 +49,7 @@ export {
 } from "./core/errors.js";
 export type { AppendedStep, AttemptMemory, Choice, Question } from "./core/handler.js";
 export type { Json, JsonObject } from "./core/json.js";
+export { aesPayloads, type PayloadCodec, type PayloadKey } from "./core/payload-codec.js";
 export type { PlanState } from "./core/plan.js";
 export type { LogChunk } from "./core/ports.js";
 export type { ResumeSummary } from "./core/resume-summary.js";

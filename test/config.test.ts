@@ -5,6 +5,8 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type ConfigInput, importFile, parseRedisUrl, readConfig } from "../src/config.js";
 
+const KEY = Buffer.alloc(32, 7).toString("base64");
+
 let cwd: string;
 
 beforeEach(() => {
@@ -25,7 +27,28 @@ test("without any setting there are defaults, and the embedded store", async () 
     concurrency: 10,
     graceMs: 25_000,
     deadAfterMs: 3_000,
+    payloadKeys: null,
   });
+});
+
+test("payload keys may stand in a file, one a line", async () => {
+  write("keys", `k1:${KEY}\n\nold:${KEY}\n`);
+
+  const config = await readConfig({}, { WAYMARK_PAYLOAD_KEY_FILE: "keys" }, cwd);
+
+  expect(config.payloadKeys).toEqual({ k1: KEY, old: KEY });
+});
+
+test.each([
+  [{ WAYMARK_PAYLOAD_KEY: "hunter2" }, "WAYMARK_PAYLOAD_KEY must hold ID:KEY, the key being 32 bytes in base64"],
+  [{ WAYMARK_PAYLOAD_KEY: `${KEY}` }, "WAYMARK_PAYLOAD_KEY must hold ID:KEY"],
+  [{ WAYMARK_PAYLOAD_KEY_FILE: "nowhere" }, "WAYMARK_PAYLOAD_KEY_FILE names a file that can't be read"],
+])("payload keys that are none are refused and not repeated: %j", async (env, message) => {
+  const refused = await readConfig({}, env, cwd).catch((error: Error) => error);
+
+  expect(refused).toMatchObject({ code: "USAGE", message: expect.stringContaining(message) as string });
+  expect((refused as Error).message).not.toContain("hunter2");
+  expect((refused as Error).message).not.toContain(KEY);
 });
 
 test("a flag wins over the environment, that over the file, that over the default", async () => {
@@ -51,6 +74,7 @@ test("every variable of the environment is read", async () => {
       WAYMARK_CONCURRENCY: "20",
       WAYMARK_GRACE: "1m",
       WAYMARK_DEAD_AFTER: "4500",
+      WAYMARK_PAYLOAD_KEY: `k2:${KEY},k1:${KEY}`,
       XDG_RUNTIME_DIR: "/run/user/7",
     },
     cwd,
@@ -67,6 +91,7 @@ test("every variable of the environment is read", async () => {
     concurrency: 20,
     graceMs: 60_000,
     deadAfterMs: 4_500,
+    payloadKeys: { k2: KEY, k1: KEY },
   });
 });
 

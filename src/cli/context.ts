@@ -81,13 +81,15 @@ export class CommandContext {
   }
 
   private async openStore(): Promise<RedisPlanStore> {
-    const { prefix, shards, deadAfterMs } = await this.config();
+    const { prefix, shards, deadAfterMs, payloadKeys } = await this.config();
     if (shards !== 1) {
       throw new StoreUnsuitableError(`This version keeps all plans in one shard; ${shards} are configured`, { shards });
     }
     const url = await this.storeUrl();
     const { openStore } = await import("../store/open-store.js");
-    return openStore({ url, prefix, deadAfterMs });
+    const { aesPayloads } = await import("../core/payload-codec.js");
+    const payloads = payloadKeys === null ? undefined : aesPayloads(payloadKeys);
+    return openStore({ url, prefix, deadAfterMs, payloads });
   }
 
   /** The plan that an argument names; `@latest` is the newest. */

@@ -1,5 +1,6 @@
 /** `createClient`: the library's way to plans. */
 import { Redis, type RedisOptions } from "ioredis";
+import type { PayloadCodec } from "../core/payload-codec.js";
 import { isProcessGone } from "../machine/process-identity.js";
 import { Keys } from "../store/keys.js";
 import { DEFAULT_DEAD_AFTER_MS, DEFAULT_PREFIX, openStore } from "../store/open-store.js";
@@ -20,6 +21,8 @@ export interface ClientOptions {
   readonly prefix?: string | undefined;
   /** Who does what this client does, for the history: user@host unless given. */
   readonly actor?: string | undefined;
+  /** What payloads go through on their way to Redis and back, such as `aesPayloads`; as they are unless given. */
+  readonly payloads?: PayloadCodec | undefined;
   /** Where files of plans with a sandbox are kept. */
   readonly sandboxes?: SandboxOptions | undefined;
 }
@@ -27,16 +30,20 @@ export interface ClientOptions {
 /** Connects at the first use. */
 export function createClient(options: ClientOptions = {}): Client {
   return new Client(
-    () => storeOf(options.redis ?? LOCAL_REDIS_URL, options.prefix),
+    () => storeOf(options.redis ?? LOCAL_REDIS_URL, options.prefix, options.payloads),
     options.actor ?? defaultActor(),
     sandboxesOf(options.sandboxes),
   );
 }
 
 /** The store at an address, with options, or on a client that is there already. */
-export async function storeOf(source: RedisSource, prefix: string = DEFAULT_PREFIX): Promise<RedisPlanStore> {
-  if (typeof source === "string") return openStore({ url: source, prefix });
-  if (isRedis(source)) return new BorrowedPlanStore(storeParts(source, prefix));
+export async function storeOf(
+  source: RedisSource,
+  prefix: string = DEFAULT_PREFIX,
+  payloads?: PayloadCodec,
+): Promise<RedisPlanStore> {
+  if (typeof source === "string") return openStore({ url: source, prefix, payloads });
+  if (isRedis(source)) return new BorrowedPlanStore({ ...storeParts(source, prefix), payloads });
   // A command fails while nothing answers, as it does with an address; ioredis alone would wait for minutes.
   const options: RedisOptions & { replyMapping?: "legacy" } = {
     maxRetriesPerRequest: 2,
@@ -46,7 +53,7 @@ export async function storeOf(source: RedisSource, prefix: string = DEFAULT_PREF
   const redis = new Redis(options);
   // Each command that fails says so; without a listener ioredis would print it as well.
   redis.on("error", () => {});
-  return new RedisPlanStore(storeParts(redis, prefix));
+  return new RedisPlanStore({ ...storeParts(redis, prefix), payloads });
 }
 
 /** The address of the same Redis, for connections that must be separate. */

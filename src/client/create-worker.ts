@@ -4,6 +4,7 @@ import { pid } from "node:process";
 import { DOCUMENT_QUEUE } from "../core/definition.js";
 import { type Duration, parseDurationMs } from "../core/duration.js";
 import { UsageError } from "../core/errors.js";
+import type { PayloadCodec } from "../core/payload-codec.js";
 import { type Handler, toStepHandler } from "../define/define-handler.js";
 import type { AnyPlan, PlanServices } from "../define/typed-plan.js";
 import { builtinHandlers } from "../handlers/index.js";
@@ -30,6 +31,8 @@ export interface WorkerOptions<D extends readonly AnyPlan[]> {
   readonly autorun?: boolean;
   /** What it logs to, such as a pino logger. It is quiet unless given. */
   readonly log?: WorkerLog;
+  /** What payloads go through, as for `createClient`. */
+  readonly payloads?: PayloadCodec | undefined;
   /** Values of `secrets.NAME`. */
   readonly secrets?: Readonly<Record<string, string>>;
   /** Answers /livez, /readyz and /metrics on this port; on loopback unless a `host` is given. */
@@ -91,7 +94,7 @@ export class FleetWorker {
   async #start(): Promise<StartedWorker> {
     const { options } = this;
     const source = options.redis ?? LOCAL_REDIS_URL;
-    const store = await storeOf(source, options.prefix);
+    const store = await storeOf(source, options.prefix, options.payloads);
     const watch = await watchWorker(options.health ?? null);
     const worker = new StepWorker({
       store,

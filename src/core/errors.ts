@@ -226,6 +226,17 @@ export class StoreUnsuitableError extends WaymarkError {
   }
 }
 
+/** A payload can't be opened with the keys that this process has. */
+export class PayloadKeyError extends WaymarkError {
+  /** @param what such as `The output of step build of plan web-42` */
+  constructor(
+    readonly what: string,
+    readonly why: string,
+  ) {
+    super("STORE_UNSUITABLE", `${what} ${why}`, { details: { what, why } });
+  }
+}
+
 /** A step has failed for good. */
 export class StepFailedError extends WaymarkError {
   constructor(

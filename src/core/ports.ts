@@ -212,20 +212,23 @@ export interface FetchReply {
     | { readonly kind: "none"; readonly limitMs: number; readonly dueAt: number };
 }
 
-/** What the store said to an attempt that goes on: `value` is what it has recorded, empty where nothing is. */
+/** What the store said to an attempt that goes on. */
 export interface Written {
   readonly verdict: Exclude<Verdict, "UNREGISTERED">;
-  readonly value: string;
 }
+
+/** `choice` is the recorded one, null where there is none. */
+export interface Decided extends Written {
+  readonly choice: string | null;
+}
+
+/** What an attempt decides under a key of its step. */
+export type MadeDecision = Pick<Decision, "question" | "options" | "choice" | "rationale" | "madeBy">;
 
 /** What an attempt does with the store before it ends. Everything here may be repeated. */
 export interface AttemptStore {
   /** Records a decision under a key of the step, or only looks it up. The recorded one counts, whoever made it. */
-  decide(
-    step: StartedStep,
-    key: string,
-    made: { readonly decision: string; readonly by: string } | null,
-  ): Promise<Written>;
+  decide(step: StartedStep, key: string, made: MadeDecision | null): Promise<Decided>;
   /** Keeps a cursor for the next attempt. */
   save(step: StartedStep, cursor: string): Promise<Written>;
   /** The cursor that the last attempt saved, or null. */

@@ -1,4 +1,5 @@
 /** The logger that a step's function is given, in pino's calling convention. */
+import { looksSecret } from "../core/look-alikes.js";
 
 export interface Log {
   debug: LogLine;
@@ -27,14 +28,15 @@ function describe(factsOrMessage: unknown, message: string | undefined): string 
 function describeFacts(facts: unknown): string {
   if (facts instanceof Error) return facts.stack ?? `${facts.name}: ${facts.message}`;
   try {
-    return JSON.stringify(facts, plainError) ?? String(facts);
+    return JSON.stringify(facts, shown) ?? String(facts);
   } catch (error) {
     // A line in the log must not fail the step that writes it.
     return `(facts that JSON can't hold: ${(error as Error).message})`;
   }
 }
 
-/** JSON shows an error inside facts as `{}`. */
-function plainError(_key: string, value: unknown): unknown {
+/** JSON shows an error inside facts as `{}`, and what is called a secret as it is. */
+function shown(key: string, value: unknown): unknown {
+  if (looksSecret(key)) return "***";
   return value instanceof Error ? { name: value.name, message: value.message } : value;
 }

@@ -1,29 +1,39 @@
 /** What an attempt writes before it ends. Each write is refused once the step is another's, as its result would be. */
 import type { Redis } from "ioredis";
-import type { AttemptStore, StartedStep, Written } from "../core/ports.js";
+import type { AttemptStore, Decided, MadeDecision, StartedStep, Written } from "../core/ports.js";
 import { oneField } from "./codec.js";
 import type { Keys } from "./keys.js";
+import type { Payloads } from "./payloads.js";
 import { runScript, type ScriptName } from "./scripts.js";
 
 export class RedisAttemptStore implements AttemptStore {
   constructor(
     private readonly redis: Redis,
     private readonly keys: Keys,
+    private readonly sealed: Payloads,
   ) {}
 
-  decide(step: StartedStep, key: string, made: { decision: string; by: string } | null): Promise<Written> {
-    return this.write("decide", step, [key, made?.decision ?? "", oneField(made?.by ?? "")]);
+  async decide(step: StartedStep, key: string, made: MadeDecision | null): Promise<Decided> {
+    const { planId, stepId } = step;
+    const text = made === null ? "" : this.sealed.sealDecision(planId, { step: stepId, key, ...made });
+    const { verdict, value } = await this.write("decide", step, [key, text, oneField(made?.madeBy ?? "")]);
+    return { verdict, choice: value === "" ? null : (this.sealed.openDecision(planId, value).choice as string) };
   }
 
   save(step: StartedStep, cursor: string): Promise<Written> {
-    return this.write("save", step, [cursor]);
+    return this.write("save", step, [this.sealed.sealCursor(step.planId, step.stepId, cursor)]);
   }
 
-  saved(step: StartedStep): Promise<string | null> {
-    return this.redis.hget(this.keys.planPart(step.planId, "saved"), step.stepId);
+  async saved({ planId, stepId }: StartedStep): Promise<string | null> {
+    const stored = await this.redis.hget(this.keys.planPart(planId, "saved"), stepId);
+    return stored === null ? null : this.sealed.openCursor(planId, stepId, stored);
   }
 
-  private async write(script: ScriptName, step: StartedStep, args: readonly string[]): Promise<Written> {
+  private async write(
+    script: ScriptName,
+    step: StartedStep,
+    args: readonly string[],
+  ): Promise<Written & { readonly value: string }> {
     const { planId, stepId, queue, epoch, token, attempt } = step;
     const [verdict, value = ""] = (await runScript(this.redis, script, this.keys.planKeys(planId), [
       this.keys.base,

@@ -1,5 +1,6 @@
 /** Opens the store that a configuration names. */
 
+import type { PayloadCodec } from "../core/payload-codec.js";
 import { isProcessGone } from "../machine/process-identity.js";
 import { connect } from "./connect.js";
 import { Keys } from "./keys.js";
@@ -14,6 +15,8 @@ export interface StoreOptions {
   readonly deadAfterMs?: number | undefined;
   /** True where commands wait out an outage instead of failing: in workers. */
   readonly patient?: boolean | undefined;
+  /** What payloads go through; as they are unless given. */
+  readonly payloads?: PayloadCodec | undefined;
 }
 
 /** @throws StoreUnavailableError within three seconds when nothing answers */
@@ -25,5 +28,6 @@ export async function openStore(options: StoreOptions): Promise<RedisPlanStore> 
     keys: new Keys(options.prefix ?? DEFAULT_PREFIX),
     deadAfterMs: options.deadAfterMs ?? DEFAULT_DEAD_AFTER_MS,
     isGone: isProcessGone,
+    payloads: options.payloads,
   });
 }

@@ -13,6 +13,7 @@ import { decisionId, decisionPlace, newPlanTag } from "../core/ids.js";
 import { digestOf, type Json } from "../core/json.js";
 import { Line } from "../core/line.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
+import { type PayloadCodec, PLAIN_PAYLOADS } from "../core/payload-codec.js";
 import {
   ANSWERED_WAITS,
   isTerminal,
@@ -59,6 +60,7 @@ import { describeUrl, requireSuitable } from "./connect.js";
 import { around, DefinitionStore } from "./definitions.js";
 import { followAll, followPlan, passOverMissing } from "./follow.js";
 import type { Keys } from "./keys.js";
+import { Payloads } from "./payloads.js";
 import { type QueueDepth, queueDepth } from "./queue-depth.js";
 import { readScript, runScript } from "./scripts.js";
 import { queueOf, successorArgs, successorsOf, traitsOf } from "./step-log.js";
@@ -77,6 +79,8 @@ export interface PlanStoreOptions {
   /** Silence after which a worker counts as dead. */
   readonly deadAfterMs: number;
   /** Whether a worker's process is known to be gone from this machine, whatever its last beat says. */
+  /** What payloads go through; as they are unless given. */
+  readonly payloads?: PayloadCodec | undefined;
   readonly isGone: (worker: { machine: string; pid: number; processStart: string }) => boolean;
 }
 
@@ -99,6 +103,7 @@ export class RedisPlanStore implements PlanStore {
   readonly redis: Redis;
   readonly keys: Keys;
   readonly definitions: DefinitionStore;
+  readonly sealed: Payloads;
   readonly deadAfterMs: number;
   private suitable: Promise<void> | null = null;
 
@@ -107,6 +112,7 @@ export class RedisPlanStore implements PlanStore {
     this.keys = options.keys;
     this.deadAfterMs = options.deadAfterMs;
     this.definitions = new DefinitionStore(this.redis, this.keys);
+    this.sealed = new Payloads(options.payloads ?? PLAIN_PAYLOADS);
   }
 
   /** Where it is, without a password. */
@@ -123,6 +129,7 @@ export class RedisPlanStore implements PlanStore {
   async submit(request: SubmitRequest): Promise<{ existing: boolean }> {
     await this.requireSuitable();
     const { compiled, planId, privateQueue } = request;
+    const input = this.sealed.sealInput(planId, request.input);
     const roots: string[] = [];
     const jobKeys = new Set<string>();
     for (const id of compiled.roots) {
@@ -153,9 +160,9 @@ export class RedisPlanStore implements PlanStore {
           compiled.digest,
           privateQueue ?? "",
           oneField(request.actor),
-          request.input,
+          input,
           request.workdir ?? "",
-          Buffer.byteLength(request.input) <= INLINE_INPUT_BYTES ? "1" : "0",
+          Buffer.byteLength(input) <= INLINE_INPUT_BYTES ? "1" : "0",
           newPlanTag(),
           compiled.steps.get(compiled.roots[0]!)!.phase,
           sandbox,
@@ -222,7 +229,7 @@ export class RedisPlanStore implements PlanStore {
     const snapshots = reply[11].map((text) => decodeSnapshot(planId, text));
     const { createdAt, tag } = meta;
     const events = reply[9].map((entry, i) => decodeEvent({ planId, createdAt, tag, snapshots }, i + 1, entry));
-    const decisions = depth === "line" ? decodeDecisions(meta, reply[10], events) : [];
+    const decisions = depth === "line" ? decodeDecisions(this.sealed, meta, reply[10], events) : [];
     return { view, compiled, doneSteps, records, workdir: reply[7] || null, events, decisions, snapshots };
   }
 
@@ -245,7 +252,7 @@ export class RedisPlanStore implements PlanStore {
       view.open.forEach((step, i) => {
         const [error, ask, waited] = values.slice(i * 3, i * 3 + 3);
         if (error) errors.set(step.stepId, decodeError(error));
-        if (ask) asks.set(step.stepId, JSON.parse(ask) as Ask);
+        if (ask) asks.set(step.stepId, this.sealed.openAsk(planId, step.stepId, ask));
         if (waited) {
           const [since, ...reason] = waited.split("|");
           unserved.set(step.stepId, { since: Number(since), reason: reason.join("|") });
@@ -275,11 +282,12 @@ export class RedisPlanStore implements PlanStore {
   async input(planId: string): Promise<string> {
     const value = await this.redis.hget(this.keys.planPart(planId, "out"), ":input");
     if (value === null) throw new PlanNotFoundError(planId);
-    return value;
+    return this.sealed.openInput(planId, value);
   }
 
   async output(planId: string, stepId: string): Promise<string> {
-    return (await this.redis.hget(this.keys.planPart(planId, "out"), stepId)) ?? "null";
+    const value = await this.redis.hget(this.keys.planPart(planId, "out"), stepId);
+    return this.sealed.openOutput(planId, stepId, value ?? "null");
   }
 
   /** Input, folder and outputs that a worker lacks, in one read. */
@@ -293,7 +301,16 @@ export class RedisPlanStore implements PlanStore {
       ":workdir",
       ...stepIds,
     );
-    return { input: input ?? "null", workdir: workdir ?? null, outputs: outputs.map((output) => output ?? "null") };
+    return {
+      input: this.sealed.openInput(planId, input ?? "null"),
+      workdir: workdir ?? null,
+      outputs: outputs.map((output, i) => this.sealed.openOutput(planId, stepIds[i]!, output ?? "null")),
+    };
+  }
+
+  /** An input that came with the start of a step. */
+  openInput(planId: string, stored: string): string {
+    return this.sealed.openInput(planId, stored);
   }
 
   /** Which of these plans never change again, or aren't there any more. */
@@ -371,7 +388,7 @@ export class RedisPlanStore implements PlanStore {
       this.redis.lrange(this.keys.planPart(planId, "decisions"), 0, -1),
       this.history(planId),
     ]);
-    return decodeDecisions({ ...base, name: name ?? "", actor: actor ?? "" }, stored, events);
+    return decodeDecisions(this.sealed, { ...base, name: name ?? "", actor: actor ?? "" }, stored, events);
   }
 
   async logs(planId: string, stepId?: string): Promise<LogChunk[]> {
@@ -450,7 +467,9 @@ export class RedisPlanStore implements PlanStore {
         madeBy: write.actor,
         at: view.now,
       };
-      acknowledged.push(ack.stepId, ack.said, ack.output, JSON.stringify(decision), String(args.length / 5), ...args);
+      const output = this.sealed.sealOutput(planId, ack.stepId, ack.output);
+      const text = this.sealed.sealDecision(planId, decision);
+      acknowledged.push(ack.stepId, ack.said, output, text, String(args.length / 5), ...args);
       for (const key of keys()) jobKeys.add(key);
     }
     const { rewound } = actions;
@@ -478,7 +497,7 @@ export class RedisPlanStore implements PlanStore {
         rewound?.lastCheckpointId ?? "",
         rewound ? String(decisionPlace(meta.createdAt, rewound.lastDecisionId)) : "",
         rewound?.sandboxPlace?.toString() ?? "",
-        ...takenAnewArgs(meta, actions.takenAnew, write),
+        ...takenAnewArgs(this.sealed, meta, actions.takenAnew, write),
         String(superseded.size),
         String(actions.recount.size),
         String(actions.acknowledged.length),
@@ -538,7 +557,7 @@ export class RedisPlanStore implements PlanStore {
       ...found,
       grown,
       wait: record?.kind === "waiting" ? record.wait : null,
-      ask: ask === null ? null : (JSON.parse(ask) as Ask),
+      ask: ask === null ? null : this.sealed.openAsk(planId, stepId, ask),
       now: Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000),
     };
   }
@@ -548,7 +567,8 @@ export class RedisPlanStore implements PlanStore {
     const stepId = step.id;
     const { args, jobKeys } = successorArgs(this.keys, to.next, to);
     const choice = answer.choice ?? signalled(stepId, answer.data);
-    const decision = JSON.stringify({ step: stepId, ...choice, madeBy: answer.actor, at: to.now });
+    const made = { step: stepId, ...choice, madeBy: answer.actor, at: to.now };
+    const decision = this.sealed.sealDecision(planId, made);
     const reply = String(
       await runScript(
         this.redis,
@@ -564,7 +584,7 @@ export class RedisPlanStore implements PlanStore {
           answer.cancels ? "cancel" : "",
           oneField(answer.actor),
           decision,
-          answer.data,
+          this.sealed.sealOutput(planId, stepId, answer.data),
           String(to.grown),
           ...args,
         ],
@@ -655,17 +675,18 @@ export class RedisPlanStore implements PlanStore {
 }
 
 /** A decision that a rewind takes anew, as resume.lua takes it. */
-function takenAnewArgs(meta: PlanMeta, taken: TakenAnew | null, write: ResumeWrite): string[] {
+function takenAnewArgs(sealed: Payloads, meta: PlanMeta, taken: TakenAnew | null, write: ResumeWrite): string[] {
   if (taken === null) return ["", "", "", "", "", ""];
   const { stepId, decisionId, set } = taken;
   const place = String(decisionPlace(meta.createdAt, decisionId));
   if (set === null) return [stepId, place, "", "", "", ""];
   const { key, question, options, choice, cancels } = set;
   const made = { step: stepId, question, options, choice, rationale: write.reason, madeBy: write.actor };
-  const decision = JSON.stringify({ ...made, ...(key !== null && { key }), at: write.view.now });
+  const decision = sealed.sealDecision(meta.planId, { ...made, ...(key !== null && { key }), at: write.view.now });
   // What a person chooses is an object, as in `signal`; what a signal brings is as it is.
   const output = JSON.stringify(options.length === 0 ? choice : { choice, by: write.actor });
-  return [stepId, place, decision, key ?? "", cancels ? "cancel" : "", output];
+  const stored = sealed.sealOutput(meta.planId, stepId, output);
+  return [stepId, place, decision, key ?? "", cancels ? "cancel" : "", stored];
 }
 
 /** A signal's data up to this size stands in its decision; more of it is the step's output only. */
@@ -679,7 +700,8 @@ function signalled(stepId: string, data: string): Pick<Decision, "question" | "o
 
 /** The root, and what stands in the list: place of the parent|JSON. */
 function decodeDecisions(
-  meta: Pick<PlanMeta, "tag" | "createdAt" | "name" | "actor">,
+  sealed: Payloads,
+  meta: Pick<PlanMeta, "planId" | "tag" | "createdAt" | "name" | "actor">,
   stored: readonly string[],
   events: readonly PlanEvent[],
 ): Decision[] {
@@ -700,15 +722,10 @@ function decodeDecisions(
   };
   const made = stored.map((text, i): Decision => {
     const bar = text.indexOf("|");
-    const { key = null, ...fields } = JSON.parse(text.slice(bar + 1)) as Omit<
-      Decision,
-      "decisionId" | "parent" | "key"
-    > & {
-      key?: string;
-    };
+    const fields = sealed.openDecision(meta.planId, text.slice(bar + 1));
     const parent = decisionId(tag, createdAt, Number(text.slice(0, bar)));
     const id = decisionId(tag, createdAt, i + 1);
-    return { ...fields, key, decisionId: id, parent, current: standing.has(id) };
+    return { ...fields, decisionId: id, parent, current: standing.has(id) };
   });
   return [root, ...made];
 }

@@ -13,6 +13,7 @@ import type { FetchReply, StartedStep, StepLog } from "../core/ports.js";
 import { decodeFetch, decodeSettle, WAIT_LETTERS } from "./codec.js";
 import { appendedText, type DefinitionStore } from "./definitions.js";
 import { bullQueueName, type Keys } from "./keys.js";
+import type { Payloads } from "./payloads.js";
 import { runScript, type ScriptName } from "./scripts.js";
 
 /** Locks are never renewed: liveness is the worker's beat. They only must outlive any attempt. */
@@ -37,6 +38,7 @@ export class RedisStepLog implements StepLog {
     private readonly keys: Keys,
     private readonly workerId: string,
     private readonly definitions: DefinitionStore,
+    private readonly sealed: Payloads,
   ) {
     this.own = keys.own(workerId);
   }
@@ -73,7 +75,7 @@ export class RedisStepLog implements StepLog {
       case "park": {
         const { args, jobKeys } = this.successors(await this.definitionOf(step), step);
         const due = outcome.dueInMs === null ? "" : String(Math.max(0, Math.round(outcome.dueInMs)));
-        const ask = outcome.ask === null ? "" : JSON.stringify(outcome.ask);
+        const ask = outcome.ask === null ? "" : this.sealed.sealAsk(step.planId, step.stepId, outcome.ask);
         const head = [WAIT_LETTERS[outcome.wait], due, ask, checkpointOf(step), String(step.grown)];
         const reply = await this.end("park", step, fetchNext, [...head, ...args], jobKeys);
         return decodeFetch(reply, step.token, step.queue);
@@ -112,7 +114,8 @@ export class RedisStepLog implements StepLog {
     const grown = step.grown === 0 ? "" : `g${step.grown}`;
     const rest = `${hasSaved ? "s" : ""}${grown}${sandbox === undefined ? "" : JSON.stringify(sandbox)}`;
     const isPlain = mayGoOn && rest === "" && !appended && canGoOn(step, compiled);
-    const head = [output, checkpointOf(step), isPlain ? "p" : `${mayGoOn ? "1" : "0"}${rest}`];
+    const sealed = this.sealed.sealOutput(step.planId, step.stepId, output);
+    const head = [sealed, checkpointOf(step), isPlain ? "p" : `${mayGoOn ? "1" : "0"}${rest}`];
     if (!appended) return this.end("complete", step, fetchNext, [...head, ...args], jobKeys);
     const steps = appended.flatMap((one, i) => this.appendedArgs(one, compiled.steps.size + i, step.privateQueue));
     const growth = [compiled.digest, String(STEP_LIMIT), String(args.length / 5)];

@@ -1,4 +1,5 @@
 /** What an attempt writes, collected and sent in pieces, so that a chatty step doesn't cost a round trip a line. */
+import { withoutLookAlikes } from "../core/look-alikes.js";
 import type { Redactor } from "./redactor.js";
 
 /** How long a line may wait before those who follow see it. */
@@ -44,7 +45,8 @@ export class AttemptLog {
   }
 
   private shown(): string {
-    return this.redactor === null ? this.pending : this.redactor.text(this.pending);
+    const text = withoutLookAlikes(this.pending);
+    return this.redactor === null ? text : this.redactor.text(text);
   }
 
   private queue(text: string): void {

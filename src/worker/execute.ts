@@ -5,10 +5,17 @@
 import { inspect } from "node:util";
 import type { CompiledDefinition, CompiledStep } from "../core/definition.js";
 import { formatDurationMs } from "../core/duration.js";
-import { InvalidChoiceError, NonRetryableError, RetryAfterError, WaymarkError } from "../core/errors.js";
+import {
+  InvalidChoiceError,
+  NonRetryableError,
+  PayloadKeyError,
+  RetryAfterError,
+  WaymarkError,
+} from "../core/errors.js";
 import { resolve, resolveTexts, stepReferences } from "../core/expression.js";
 import type { HandlerCall, HandlerResult, StepHandler } from "../core/handler.js";
 import { digestOf, type Json, type JsonObject, toStoredJson } from "../core/json.js";
+import { withoutLookAlikes } from "../core/look-alikes.js";
 import type { AttemptError, Outcome } from "../core/outcome.js";
 import type { AttemptStore, StartedStep } from "../core/ports.js";
 import { nextDelayMs } from "../core/retry.js";
@@ -87,6 +94,8 @@ export async function execute(
       ...(attempt.appended.length > 0 && { appended: attempt.appended }),
     };
   } catch (error) {
+    // Another worker may have the key.
+    if (error instanceof PayloadKeyError) return { kind: "defer", delayMs: DEFER_MS, reason: error.message };
     if (attempt.aborted === "timeout") return afterFailure(attempt, declared, timeoutError(declared));
     if (attempt.aborted) return stopped();
     return afterFailure(attempt, declared, error);
@@ -425,8 +434,9 @@ function timeoutError(declared: CompiledStep): Error {
 }
 
 function afterFailure({ step, hidden }: Attempt, declared: CompiledStep, thrown: unknown): Outcome {
-  const described = describeError(thrown);
-  const error = hidden === null ? described : { ...described, message: hidden.text(described.message) };
+  const { code, message } = describeError(thrown);
+  const shown = withoutLookAlikes(message);
+  const error = { code, message: hidden === null ? shown : hidden.text(shown) };
   // Whether an irreversible step that failed did half of its work, only a person can say.
   const isFinal = declared.effect === "irreversible" || isOurs(thrown) || thrown instanceof NonRetryableError;
   const policyDelay = isFinal ? null : nextDelayMs(declared.retry, step.failures + 1, Math.random);

@@ -3,7 +3,7 @@
  * lost its step is aborted here instead of at its end.
  */
 import { type CompiledDefinition, grow } from "../core/definition.js";
-import { InvalidChoiceError, UsageError } from "../core/errors.js";
+import { InvalidChoiceError, NonRetryableError, PayloadKeyError, UsageError } from "../core/errors.js";
 import type { AppendedStep, AttemptMemory, Choice, Question, StepHandler } from "../core/handler.js";
 import { isId } from "../core/ids.js";
 import { type Json, toStoredJson } from "../core/json.js";
@@ -65,33 +65,35 @@ export class StoredMemory implements AttemptMemory {
     const { step } = this.attempt;
     checkQuestion(step.stepId, key, question);
     const recorded = await this.write(() => this.store.decide(step, key, null));
-    if (recorded !== "") return choiceIn(recorded);
+    if (recorded.choice !== null) return recorded.choice;
     const answer = await chooser();
     const { choice, rationale, madeBy } = typeof answer === "object" && answer !== null ? answer : { choice: answer };
     if (!question.options.includes(choice)) {
       throw new InvalidChoiceError(`The decision ${key} of ${step.stepId}`, choice, question.options);
     }
-    const by = this.shown(madeBy ?? `step ${step.stepId}`);
-    const decision = {
-      step: step.stepId,
-      key,
+    const made = {
       question: this.shown(question.question),
       options: question.options,
       choice,
       rationale: rationale === undefined ? null : this.shown(rationale),
-      madeBy: by,
+      madeBy: this.shown(madeBy ?? `step ${step.stepId}`),
     };
-    const text = toStoredJson(decision, `The decision ${key} of ${step.stepId}`);
-    return choiceIn(await this.write(() => this.store.decide(step, key, { decision: text, by })));
+    toStoredJson(made, `The decision ${key} of ${step.stepId}`);
+    const { choice: first } = await this.write(() => this.store.decide(step, key, made));
+    return first!;
   }
 
   private shown(text: string): string {
     return this.attempt.hidden?.text(text) ?? text;
   }
 
-  private async write(call: () => Promise<Written>): Promise<string> {
-    const { verdict, value } = await insist(this.attempt, call);
-    if (verdict === "OK") return value;
+  private async write<T extends Written>(call: () => Promise<T>): Promise<T> {
+    const written = await insist(this.attempt, call).catch((error: unknown) => {
+      // Before the handler began, another worker could try; by now something may have happened.
+      if (error instanceof PayloadKeyError) throw new NonRetryableError(error.message, { cause: error });
+      throw error;
+    });
+    if (written.verdict === "OK") return written;
     this.attempt.abort("lost");
     throw new AttemptAbortedError("lost");
   }
@@ -106,8 +108,4 @@ function checkQuestion(stepId: string, key: string, { question, options }: Quest
   if (!Array.isArray(options) || options.length === 0 || !options.every((option) => typeof option === "string")) {
     throw refuse("its options are no list of texts");
   }
-}
-
-function choiceIn(decision: string): string {
-  return (JSON.parse(decision) as { choice: string }).choice;
 }

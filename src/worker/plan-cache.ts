@@ -6,6 +6,8 @@ import type { CompiledDefinition } from "../core/definition.js";
 import type { StartedStep } from "../core/ports.js";
 
 export interface PayloadSource {
+  /** An input that came with the start of a step. @throws PayloadKeyError */
+  openInput(planId: string, stored: string): string;
   payloads(
     planId: string,
     stepIds: readonly string[],
@@ -47,7 +49,7 @@ export class PlanCache {
     const missing =
       stepIds === "above" ? unknownAbove(entry, compiled, step.stepId) : stepIds.filter((id) => !entry.outputs.has(id));
     if (entry.input === null && step.input !== null) {
-      entry.input = step.input;
+      entry.input = this.source.openInput(step.planId, step.input);
       entry.workdir = step.workdir;
       this.grow(entry, step.input.length);
     }

@@ -293,7 +293,7 @@ export class StepWorker {
       secret: options.secret,
       cache: this.cache,
       sandboxes: (planId) => this.folders.open(planId),
-      attempts: new RedisAttemptStore(options.store.redis, options.store.keys),
+      attempts: new RedisAttemptStore(options.store.redis, options.store.keys, options.store.sealed),
       syncStore: () => this.syncStore(),
       onProgress: options.onProgress ?? (() => {}),
     };
@@ -425,7 +425,7 @@ class Incarnation {
   ) {
     const { store } = options;
     this.slots = new ProcessSlots(options.concurrency);
-    const log = new RedisStepLog(options.redis, store.keys, workerId, store.definitions);
+    const log = new RedisStepLog(options.redis, store.keys, workerId, store.definitions, store.sealed);
     this.queues = queueNames.map(
       (queue, i) =>
         new StepQueue({

@@ -198,6 +198,16 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
       try: "plan doctor",
     },
   },
+  PayloadKeyError: {
+    error: new errors.PayloadKeyError("The input of plan web-42", "is encrypted with key k1, and no key is given"),
+    document: {
+      code: "STORE_UNSUITABLE",
+      message: "The input of plan web-42 is encrypted with key k1, and no key is given",
+      details: { what: "The input of plan web-42", why: "is encrypted with key k1, and no key is given" },
+      try: null,
+    },
+    facts: { what: "The input of plan web-42" },
+  },
   StepFailedError: {
     error: new errors.StepFailedError("web-42", "push", "exit status 1"),
     document: {

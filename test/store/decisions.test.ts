@@ -16,7 +16,7 @@ let attempts: RedisAttemptStore;
 beforeEach(async () => {
   t = await aStore(inject("redisUrl"));
   worker = await t.worker();
-  attempts = new RedisAttemptStore(t.redis, t.keys);
+  attempts = new RedisAttemptStore(t.redis, t.keys, t.store.sealed);
 });
 
 afterEach(async () => {
@@ -33,8 +33,8 @@ describe("a decision", () => {
     const second = await decide(step, "how", "rewrite");
     await decide(step, "where", "here");
 
-    expect(unknown).toEqual({ verdict: "OK", value: "" });
-    expect(choice(first.value)).toBe("patch");
+    expect(unknown).toEqual({ verdict: "OK", choice: null });
+    expect(first).toEqual({ verdict: "OK", choice: "patch" });
     expect(second).toEqual(first);
     const decisions = await t.store.decisions(plan);
     expect(decisions.map(({ step, key, choice, madeBy }) => [step, key, choice, madeBy])).toEqual([
@@ -64,8 +64,8 @@ describe("a decision", () => {
     const plan = await t.submit(aChain(["choose", "fix"]));
     const first = await worker.take();
     const made = await decide(first, "how", "patch");
-    const found: string[] = [];
-    const look = async (step: StartedStep) => found.push((await attempts.decide(step, "how", null)).value);
+    const found: unknown[] = [];
+    const look = async (step: StartedStep) => found.push((await attempts.decide(step, "how", null)).choice);
 
     const other = await t.worker();
     await other.beat([worker.id]);
@@ -84,7 +84,7 @@ describe("a decision", () => {
     await resumePlan(t.store, plan, { actor: "tester" });
     await look(await other.take());
 
-    expect(found).toEqual(Array(4).fill(made.value));
+    expect(found).toEqual(Array(4).fill(made.choice));
     expect(await t.store.decisions(plan)).toHaveLength(2);
     expect(await checkInvariants(t.store, plan)).toEqual([]);
   });
@@ -102,7 +102,7 @@ describe("a decision", () => {
     const again = await worker.take();
 
     expect(again).toMatchObject({ stepId: "choose", attempt: 1 });
-    expect(await attempts.decide(again, "how", null)).toEqual({ verdict: "OK", value: "" });
+    expect(await attempts.decide(again, "how", null)).toEqual({ verdict: "OK", choice: null });
     expect(await attempts.saved(again)).toBeNull();
     expect(await t.redis.hkeys(t.keys.planPart(plan, "choices"))).toEqual(["scope/how"]);
     expect(await t.store.decisions(plan)).toHaveLength(3);
@@ -131,7 +131,7 @@ describe("a decision", () => {
     await worker.complete(step, null, false);
     const before = await t.dumpPlan(plan);
 
-    expect(await decide(step, "how", "late")).toEqual({ verdict: "DUP", value: "" });
+    expect(await decide(step, "how", "late")).toEqual({ verdict: "DUP", choice: null });
     expect(await t.dumpPlan(plan)).toEqual(before);
   });
 
@@ -144,8 +144,8 @@ describe("a decision", () => {
     await change(plan);
     const before = await t.dumpPlan(plan);
 
-    expect(await decide(step, "how", "late")).toEqual({ verdict: "FENCED", value: "" });
-    expect(await attempts.save(step, "1")).toEqual({ verdict: "FENCED", value: "" });
+    expect(await decide(step, "how", "late")).toEqual({ verdict: "FENCED", choice: null });
+    expect(await attempts.save(step, "1")).toMatchObject({ verdict: "FENCED" });
     expect(await t.dumpPlan(plan)).toEqual(before);
     expect((await worker.complete(step)).verdict).toBe("FENCED");
   });
@@ -156,7 +156,7 @@ describe("a decision", () => {
 
     const made = await Promise.all(["a", "b", "c"].map((option) => decide(step, "how", option)));
 
-    expect(new Set(made.map(({ value }) => value)).size).toBe(1);
+    expect(new Set(made.map(({ choice }) => choice)).size).toBe(1);
     expect(await t.store.decisions(plan)).toHaveLength(2);
   });
 });
@@ -205,10 +205,11 @@ describe("a saved cursor", () => {
 });
 
 function decide(step: StartedStep, key: string, choice: string) {
-  const decision = { step: step.stepId, key, question: "how?", options: ["patch"], choice, rationale: null };
-  return attempts.decide(step, key, { decision: JSON.stringify({ ...decision, madeBy: "a model" }), by: "a model" });
-}
-
-function choice(decision: string): unknown {
-  return (JSON.parse(decision) as { choice: unknown }).choice;
+  return attempts.decide(step, key, {
+    question: "how?",
+    options: ["patch"],
+    choice,
+    rationale: null,
+    madeBy: "a model",
+  });
 }

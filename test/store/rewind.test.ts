@@ -290,9 +290,8 @@ let held: StartedStep | null = null;
 async function decide(step: StartedStep, key: string, choice: string): Promise<string> {
   held = step;
   const made = { question: `${key}?`, options: key === "where" ? ["here", "there"] : [], choice, rationale: null };
-  const decision = JSON.stringify({ step: step.stepId, key, ...made, madeBy: "test" });
-  const { value } = await new RedisAttemptStore(t.redis, t.keys).decide(step, key, { decision, by: "test" });
-  return (JSON.parse(value) as { choice: string }).choice;
+  const attempts = new RedisAttemptStore(t.redis, t.keys, t.store.sealed);
+  return (await attempts.decide(step, key, { ...made, madeBy: "test" })).choice!;
 }
 
 /** The ids of the root and of three decisions that one step made; the step after it failed. */

@@ -180,7 +180,7 @@ export class HandWorker {
     private readonly test: TestStore,
     readonly queues: readonly string[],
   ) {
-    this.log = new RedisStepLog(test.redis, test.keys, this.id, test.store.definitions);
+    this.log = new RedisStepLog(test.redis, test.keys, this.id, test.store.definitions, test.store.sealed);
   }
 
   async register(facts: Readonly<Record<string, string>>): Promise<void> {

@@ -88,7 +88,7 @@ test("steps that were given out under the worker's name without its knowledge co
   const { workerId } = worker.worker;
   const plan = await t.submit(aDefinition([{ id: "a", queue: "elsewhere" }]), aPlanId());
   await until("the plan to complete", async () => (await t.state(plan)) === "completed");
-  const log = new RedisStepLog(t.redis, t.keys, workerId, t.store.definitions);
+  const log = new RedisStepLog(t.redis, t.keys, workerId, t.store.definitions, t.store.sealed);
   const lost = await t.submit(aChain(["b"]));
   expect((await log.fetch("work", `${workerId}.0:lost`)).next.kind).toBe("step");
 

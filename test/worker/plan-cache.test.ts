@@ -120,6 +120,7 @@ test("a plan that is larger than all that may be kept can still be used", async 
 function aCache(): { cache: PlanCache; reads: string[][] } {
   const reads: string[][] = [];
   const cache = new PlanCache({
+    openInput: (_planId, stored) => stored,
     async payloads(planId, stepIds) {
       reads.push([...stepIds]);
       return { input: '{"n":1}', workdir: null, outputs: stepIds.map((id) => JSON.stringify(`${id} of ${planId}`)) };
