@@ -217,10 +217,8 @@ export class RedisPlanStore implements PlanStore {
     if (full) {
       for (const [id, text] of pairs(reply[5])) records.set(id, decodeRecord(id, text, meta.createdAt));
       doneSteps = [...records.keys()];
-    } else if (small) {
-      doneSteps = reply[5];
     } else {
-      doneSteps = newestDone(reply[5], meta);
+      doneSteps = reply[5];
     }
     if (compiled) {
       const { steps } = compiled;
@@ -728,18 +726,6 @@ function decodeDecisions(
     return { ...fields, decisionId: id, parent, current: standing.has(id) };
   });
   return [root, ...made];
-}
-
-/** The newest completed steps, oldest first, from the end of a history. */
-function newestDone(entries: readonly string[], { planId, createdAt, tag }: PlanMeta): string[] {
-  const base: EventBase = { planId, createdAt, tag, snapshots: [] };
-  const done: string[] = [];
-  entries.forEach((entry, i) => {
-    if (!entry.startsWith("c|")) return;
-    const event = decodeEvent(base, i, entry);
-    if (event.type === "step.completed") done.push(event.step);
-  });
-  return done;
 }
 
 function globPattern(glob: string): RegExp {

@@ -55,6 +55,20 @@ export function runScript(
   return evaluate(redis, "evalsha", "eval", name, keys, args);
 }
 
+/**
+ * Runs a transition that what is sent next on the same connection must find done. By its text: a digest that the server
+ * doesn't know would have to be asked for again, behind the others.
+ */
+export async function runScriptInOrder(
+  redis: Redis,
+  name: ScriptName,
+  keys: readonly string[],
+  args: readonly string[],
+): Promise<unknown> {
+  const rest = [String(keys.length), ...keys, ...args];
+  return redis.sendCommand(new Command("eval", [load(name).text, ...rest], { replyEncoding: "utf8" }));
+}
+
 /** Runs a read so that no write command can be in it: a read-only user may call it, and nothing is loaded into the server. */
 export function readScript(
   redis: Redis,

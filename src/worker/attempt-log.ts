@@ -12,10 +12,10 @@ export class AttemptLog {
   /** Bytes written since the last piece, those that were dropped and hidden included. */
   private bytes = 0;
   private timer: NodeJS.Timeout | null = null;
-  private sending: Promise<void> = Promise.resolve();
 
   constructor(
-    private readonly send: (text: string, bytes: number) => Promise<void>,
+    /** Sends in order, so that what is sent after a piece comes after it. */
+    private readonly send: (text: string, bytes: number) => void,
     private readonly redactor: Redactor | null,
   ) {}
 
@@ -27,12 +27,11 @@ export class AttemptLog {
     this.timer ??= setTimeout(() => this.sendPiece(), FLUSH_MS);
   }
 
-  /** Resolves when all that was written so far is stored. */
-  flush(): Promise<void> {
+  /** Sends all that was written so far. */
+  flush(): void {
     if (this.timer) clearTimeout(this.timer);
     this.timer = null;
-    this.queue(this.shown());
-    return this.sending;
+    this.sendNow(this.shown());
   }
 
   /** What may be the beginning of a secret waits for what follows it. */
@@ -40,7 +39,7 @@ export class AttemptLog {
     this.timer = null;
     const text = this.shown();
     const kept = text.length - (this.redactor?.undecided(text) ?? 0);
-    this.queue(text.slice(0, kept));
+    this.sendNow(text.slice(0, kept));
     this.pending = text.slice(kept);
   }
 
@@ -49,11 +48,11 @@ export class AttemptLog {
     return this.redactor === null ? text : this.redactor.text(text);
   }
 
-  private queue(text: string): void {
+  private sendNow(text: string): void {
     if (text === "") return;
     const { bytes } = this;
     this.pending = "";
     this.bytes = 0;
-    this.sending = this.sending.then(() => this.send(text, bytes));
+    this.send(text, bytes);
   }
 }

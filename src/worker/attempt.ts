@@ -44,7 +44,7 @@ export class Attempt {
 
   constructor(
     readonly step: StartedStep,
-    private readonly sendLog: (text: string, bytes: number) => Promise<void>,
+    private readonly sendLog: (text: string, bytes: number) => void,
     readonly groups: GroupRegister,
   ) {}
 
@@ -65,9 +65,9 @@ export class Attempt {
     this.lines.write(text);
   }
 
-  /** Resolves when all that was written is stored; null where nothing was. */
-  flush(): Promise<void> | null {
-    return this.lines === null ? null : this.lines.flush();
+  /** Sends all that was written so far. */
+  flush(): void {
+    this.lines?.flush();
   }
 
   /** The outcome of `execution`, or the one that the attempt is ended with before, whatever its handler goes on to do. */

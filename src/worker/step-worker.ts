@@ -24,7 +24,7 @@ import { RedisAttemptStore } from "../store/attempt-store.js";
 import { connect } from "../store/connect.js";
 import { bullQueueName, privateQueueName } from "../store/keys.js";
 import type { RedisPlanStore } from "../store/redis-plan-store.js";
-import { runScript } from "../store/scripts.js";
+import { runScript, runScriptInOrder } from "../store/scripts.js";
 import { RedisStepLog } from "../store/step-log.js";
 import { type AbortReason, Attempt } from "./attempt.js";
 import type { InboxMessage } from "./beat.js";
@@ -264,8 +264,8 @@ export class StepWorker {
     signs.withdraw(watched);
     const outcome: Outcome =
       this.state === "draining" && isStopSignal(ended) ? { kind: "release", reason: "drain" } : ended;
-    const flushed = attempt.flush();
-    if (flushed !== null) await flushed;
+    // On the connection of the commit, which so comes after it: nobody sees a step's end before its last line.
+    attempt.flush();
     if (outcome.kind === "complete") {
       // Nothing below looks at the plan any more; if another branch does, it reads what it needs.
       if (compiled.steps.get(step.stepId)?.next.length === 0 && !outcome.appended) this.cache.drop(step.planId);
@@ -475,7 +475,11 @@ class Incarnation {
   }
 
   private async run(step: StartedStep): Promise<Outcome> {
-    const attempt = new Attempt(step, (text, bytes) => this.sendLog(step, text, bytes), this.options.keeper.groups);
+    const attempt = new Attempt(
+      step,
+      (text, bytes) => void this.sendLog(step, text, bytes),
+      this.options.keeper.groups,
+    );
     this.running.set(step.token, attempt);
     this.showActive();
     try {
@@ -526,7 +530,7 @@ class Incarnation {
   private async sendLog(step: StartedStep, text: string, bytes: number): Promise<void> {
     const { keys } = this.options.store;
     try {
-      await runScript(
+      await runScriptInOrder(
         this.options.redis,
         "log",
         [keys.planPart(step.planId, "logs"), keys.plan(step.planId)],

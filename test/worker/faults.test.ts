@@ -119,6 +119,20 @@ test("a log that can't be stored costs the log, and not the step", async () => {
   expect(await t.store.logs(plan)).toEqual([]);
 });
 
+test("the last line of a step is sent before its end, also where the store has forgotten the scripts", async () => {
+  await start(async (call) => {
+    await t.redis.script("FLUSH");
+    call.write("stdout", "the last line\n");
+    return null;
+  });
+  const plan = await t.submit(aChain(["a"]));
+  await completed(plan);
+
+  const logged = proxy.seen.findIndex(runs("log"));
+  expect(logged).toBeGreaterThan(0);
+  expect(logged).toBeLessThan(proxy.seen.findIndex(runs("complete")));
+});
+
 test("a new incarnation that the store refuses is asked for again", async () => {
   const worker = await start(() => null);
   const before = worker.worker.workerId;

@@ -12,7 +12,8 @@
   { now, HGETALL plan, open: step, record …, owners: { worker, beat, HGETALL info } …,
     servers: { queue, number alive, { worker, beat, HGETALL info } … } …, done, HGETALL definition, workdir,
     who stopped it|why, empty where nobody did, history, decisions, snapshots }
-  `done`: step ids, or HGETALL of records for "full" and "line", or the newest events where the plan is too large to list.
+  `done`: step ids, only the newest ones, oldest first, where the plan is too large to list; HGETALL of records for "full"
+  and "line"
 ]]
 local call = redis.call
 local P, T, what = KEYS[1], ARGV[1], ARGV[3]
@@ -67,8 +68,12 @@ local full = what == 'full' or what == 'line'
 local small = tonumber(field['total'] or '0') <= tonumber(ARGV[5])
 if full then
   done = call('HGETALL', P .. ':steps')
+elseif what == 'resume' and small then
+  done = call('HKEYS', P .. ':steps')
 elseif what == 'resume' then
-  done = small and call('HKEYS', P .. ':steps') or call('LRANGE', P .. ':history', '-50', '-1')
+  for _, event in ipairs(call('LRANGE', P .. ':history', '-50', '-1')) do
+    done[#done + 1] = string.match(event, '^c|%d+|%d+|([^|]+)|')
+  end
 end
 if (full or (what == 'resume' and small)) and field['definition'] ~= ARGV[4] then
   definition = call('HGETALL', T .. 'def:' .. (field['definition'] or ''))
