@@ -279,7 +279,9 @@ test("a plan in code runs from its first step to its last, with what the steps a
   await completed(id);
 
   expect(await t.store.output(id, "tell")).toBe('"41 true"');
-  expect(await t.store.logs(id)).toEqual([{ step: "push", attempt: 1, text: "info pushing\n", bytes: 13 }]);
+  expect(await t.store.logs(id)).toEqual([
+    { step: "push", attempt: 1, text: "info pushing\n", bytes: 13, superseded: null },
+  ]);
   // Redis before 7.2 can't say when it is on disk: the step ran all the same.
   const info = await t.redis.info("server");
   const [, major, minor] = /redis_version:(\d+)\.(\d+)/.exec(info)!;
