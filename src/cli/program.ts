@@ -287,6 +287,17 @@ const COMMANDS: readonly CommandSpec[] = [
     load: async () => (await import("./commands/worker.js")).worker,
   },
   {
+    name: "scheduler",
+    args: "",
+    does: "Resume interrupted plans whose definitions let it, until SIGTERM stops it; any number may run",
+    formats: [],
+    options: [],
+    examples: ["plan scheduler", "plan scheduler --actor night-shift"],
+    notes:
+      "It resumes what a live worker can take, at most ten times without a completed step in between. It leaves alone what is paused, waits, has failed, needs an acknowledgement, or says `resume: manual`.",
+    load: async () => (await import("./commands/scheduler.js")).scheduler,
+  },
+  {
     name: "workers",
     args: "",
     does: "Show who is alive, draining, doing what",
@@ -307,7 +318,7 @@ const COMMANDS: readonly CommandSpec[] = [
 ];
 
 /** Commands that the documentation announces. */
-const LATER = ["fork", "prune", "schedule", "scheduler", "schedules", "verify"];
+const LATER = ["fork", "prune", "schedule", "schedules", "verify"];
 
 /** Parses one command line. @throws UsageError with what was probably meant */
 export function parseCommandLine(argv: readonly string[], version: string): Parsed {

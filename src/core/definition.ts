@@ -52,6 +52,10 @@ export interface StepDefinition {
   readonly appendedBy?: string;
 }
 
+/** Whether schedulers may resume an interrupted plan, or a person does. */
+export type ResumePolicy = "auto" | "manual";
+export const RESUME_POLICIES: readonly ResumePolicy[] = ["auto", "manual"];
+
 export interface Definition {
   readonly name: string;
   readonly version: number;
@@ -64,6 +68,8 @@ export interface Definition {
   readonly failFast: boolean;
   /** Null where the plan has no files of its own. */
   readonly sandbox: SandboxDeclaration | null;
+  /** Only where it is declared. */
+  readonly resume?: ResumePolicy;
 }
 
 /** A definition ready to run: checked, digested, with its edges in both directions. */

@@ -2,18 +2,36 @@
  * Plan documents: YAML or JSON to a compiled definition, or every fault with its line and column. Nothing that a
  * document says is passed over: what this version doesn't know, or can't do yet, is a fault.
  */
-import { type CompiledDefinition, compile, DOCUMENT_QUEUE, STEP_LIMIT, type StepDefinition } from "./definition.js";
+import {
+  type CompiledDefinition,
+  compile,
+  DOCUMENT_QUEUE,
+  RESUME_POLICIES,
+  STEP_LIMIT,
+  type StepDefinition,
+} from "./definition.js";
 import { linkSteps } from "./document/graph.js";
 import { type Field, LocatedDocument } from "./document/located.js";
 import { checkReferences } from "./document/references.js";
 import { readSandbox } from "./document/sandbox.js";
-import { checkKeys, type DraftStep, readDefaults, readId, readStep } from "./document/step.js";
+import { checkKeys, type DraftStep, readChoice, readDefaults, readId, readStep } from "./document/step.js";
 import type { StepHandler } from "./handler.js";
 import { checkInputSchema } from "./input.js";
 import type { JsonObject } from "./json.js";
 
-const KEYS = ["plan", "version", "phases", "input", "defaults", "queue", "failFast", "sandbox", "steps"] as const;
-const KEYS_OF_LATER_VERSIONS = ["resume", "priority", "concurrency", "rate", "prepare", "onFailure", "env"] as const;
+const KEYS = [
+  "plan",
+  "version",
+  "phases",
+  "input",
+  "defaults",
+  "queue",
+  "failFast",
+  "resume",
+  "sandbox",
+  "steps",
+] as const;
+const KEYS_OF_LATER_VERSIONS = ["priority", "concurrency", "rate", "prepare", "onFailure", "env"] as const;
 
 /**
  * @param source what the document is called in faults, usually its path
@@ -43,6 +61,7 @@ export function parseDocument(
     hasSandbox: sandbox !== undefined,
   });
   const declaredSandbox = sandbox ? readSandbox(document, sandbox) : null;
+  const resume = readChoice(document, fields.get("resume"), RESUME_POLICIES);
   const listedPhases = readPhases(document, fields.get("phases"));
   const versionNumber = version ? document.count(version) : 1;
   const stopsAtFirstFailure = failFast ? document.boolean(failFast) : false;
@@ -69,6 +88,7 @@ export function parseDocument(
     inputSchema,
     failFast: stopsAtFirstFailure!,
     sandbox: declaredSandbox,
+    ...(resume && { resume }),
   });
 }
 

@@ -10,6 +10,8 @@ import {
   DOCUMENT_QUEUE,
   defaultPhase,
   impliedPhases,
+  RESUME_POLICIES,
+  type ResumePolicy,
   type RetryPolicy,
   type SandboxUse,
   STEP_LIMIT,
@@ -50,6 +52,11 @@ export interface PlanOptions<In extends StandardSchemaV1, P extends string, Svc>
   readonly queue?: string;
   /** After a step fails for good, nothing more is released and the active steps are aborted. */
   readonly failFast?: boolean;
+  /**
+   * Whether a scheduler resumes a plan that was interrupted. Unless given, it does, but for a plan that a person runs in a
+   * process of their own (`plan run`).
+   */
+  readonly resume?: ResumePolicy;
   /** The plan's own files, for steps that say `sandbox: "read"` or `"write"`. */
   readonly sandbox?: SandboxOptions;
 }
@@ -93,6 +100,7 @@ interface PlanHead {
   readonly phases: readonly string[] | null;
   readonly queue: string;
   readonly failFast: boolean;
+  readonly resume: ResumePolicy | undefined;
   readonly sandbox: SandboxDeclaration | null;
   readonly inputSchema: StandardSchemaV1;
 }
@@ -192,7 +200,7 @@ class PlanBuilder implements AnyPlan {
   }
 
   #compile(): CompiledDefinition {
-    const { name, version, phases, failFast, sandbox } = this.#head;
+    const { name, version, phases, failFast, resume, sandbox } = this.#head;
     const steps = this.#list.first(this.#size);
     if (steps.length === 0) throw new InvalidDefinitionError(`Plan ${JSON.stringify(name)}`, "has no steps");
     return compile({
@@ -204,6 +212,7 @@ class PlanBuilder implements AnyPlan {
       inputSchema: null,
       failFast,
       sandbox,
+      ...(resume && { resume }),
     });
   }
 
@@ -343,14 +352,14 @@ class StepList {
 export type Refuse = (fault: string) => InvalidDefinitionError;
 
 const NOT_AN_ID = "not an id: letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit";
-const PLAN_KEYS = ["input", "version", "phases", "services", "queue", "failFast", "sandbox"];
+const PLAN_KEYS = ["input", "version", "phases", "services", "queue", "failFast", "resume", "sandbox"];
 const SANDBOX_KEYS = ["from", "exclude", "ignore", "include", "prepare", "provider"];
 
 function planHead(name: string, options: Omit<PlanOptions<StandardSchemaV1, string, never>, "services">): PlanHead {
   const refuse: Refuse = (fault) => new InvalidDefinitionError(`Plan ${show(name)}`, fault);
   if (!isId(name)) throw refuse(`has a name that is ${NOT_AN_ID}`);
   refuseUnknownKeys(options, PLAN_KEYS, refuse);
-  const { input, version = 1, phases, queue = name, failFast = false } = options;
+  const { input, version = 1, phases, queue = name, failFast = false, resume } = options;
   if (!isStandardSchema(input)) throw refuse("has no Standard Schema in `input`");
   if (!Number.isSafeInteger(version) || version < 1) {
     throw refuse(`has the version ${show(version)}, which is not a whole number from 1`);
@@ -360,12 +369,16 @@ function planHead(name: string, options: Omit<PlanOptions<StandardSchemaV1, stri
   }
   if (!isId(queue)) throw refuse(`has the queue ${show(queue)}, which is ${NOT_AN_ID}`);
   if (typeof failFast !== "boolean") throw refuse(`has failFast ${show(failFast)}, which is neither true nor false`);
+  if (resume !== undefined && !RESUME_POLICIES.includes(resume)) {
+    throw refuse(`has resume ${show(resume)}, which is neither "auto" nor "manual"`);
+  }
   return {
     name,
     version,
     phases: planPhases(phases, refuse),
     queue,
     failFast,
+    resume,
     sandbox: options.sandbox === undefined ? null : planSandbox(options.sandbox, refuse),
     inputSchema: input,
   };

@@ -4,7 +4,18 @@
  * of our words gets a `~` behind it, which no id can hold.
  */
 
-const OWN_WORDS = new Set(["plan", "plans", "def", "workers", "worker", "serving", "machine", "events", "sweep"]);
+const OWN_WORDS = new Set([
+  "plan",
+  "plans",
+  "def",
+  "workers",
+  "worker",
+  "serving",
+  "machine",
+  "events",
+  "sweep",
+  "claims",
+]);
 
 export class Keys {
   /** The tag: BullMQ's `prefix`. */
@@ -18,6 +29,8 @@ export class Keys {
   readonly openPlans: string;
   readonly events: string;
   readonly sweep: string;
+  /** Plans that schedulers are resuming. */
+  readonly claims: string;
 
   constructor(
     readonly prefix: string,
@@ -31,6 +44,7 @@ export class Keys {
     this.openPlans = `${this.base}plans:open`;
     this.events = `${this.base}events`;
     this.sweep = `${this.base}sweep`;
+    this.claims = `${this.base}claims`;
   }
 
   plan(planId: string): string {

@@ -36,6 +36,7 @@ export type ScriptName =
   | "alone"
   | "beat"
   | "mend"
+  | "claim"
   | "strays"
   | "deregister"
   | "audit"

@@ -67,6 +67,13 @@ steps:
 `;
 
 describe("a plan document", () => {
+  test("says whether a scheduler may resume it, and is the same definition as before where it says nothing", () => {
+    const steps = "steps: [{ uses: noop }]";
+    expect(read(`plan: p\nresume: auto\n${steps}`).definition.resume).toBe("auto");
+    expect(read(`plan: p\n${steps}`).definition).not.toHaveProperty("resume");
+    expect(() => read(`plan: p\nresume: always\n${steps}`)).toThrow(/auto/);
+  });
+
   test("declares its sandbox, which commands write unless they say otherwise", () => {
     const { definition } = read(
       "plan: p\nsandbox: { from: ./project, exclude: [dist], ignore: [node_modules/], prepare: { run: npm ci } }\nsteps:\n- { id: a, run: a }\n- { id: b, run: b, sandbox: read }\n- { id: c, run: c, sandbox: none }\n- { id: d, uses: noop }\n- { id: e, uses: noop, sandbox: read }",

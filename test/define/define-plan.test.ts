@@ -432,6 +432,7 @@ describe("what can't be defined is refused where it is written", () => {
     ["a bad phase", () => loose("web", { input, phases: ["a", ""] }), 'has the phase "", which is not an id'],
     ["a phase twice", () => loose("web", { input, phases: ["a", "b", "a"] }), "has the phase a twice"],
     ["a bad queue", () => loose("web", { input, queue: "" }), 'has the queue "", which is not an id'],
+    ["a resume that nobody does", () => loose("web", { input, resume: "always" }), 'has resume "always"'],
     ["failFast in words", () => loose("web", { input, failFast: "yes" }), 'has failFast "yes"'],
     ["an unknown option", () => loose("web", { input, sandbx: { from: "." } }), 'has the unknown option "sandbx"'],
     [

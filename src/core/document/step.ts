@@ -219,7 +219,7 @@ function checkVariable(document: LocatedDocument, name: string, at: { offset: nu
   document.fault(at, `${JSON.stringify(name)} can't be a variable: letters, digits and underscores, no digit first`);
 }
 
-function readChoice<T extends string>(
+export function readChoice<T extends string>(
   document: LocatedDocument,
   at: Field | undefined,
   choices: readonly T[],

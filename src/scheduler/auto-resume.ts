@@ -1,0 +1,105 @@
+/**
+ * Resumes interrupted plans without a person, where their definition lets it. Any number of schedulers may run and none
+ * is needed: each plan is claimed by one, and its resume carries a request id made of plan and epoch, so that even two
+ * that act at once are one.
+ */
+import { resumePlan } from "../client/resume.js";
+import type { ResumePolicy } from "../core/definition.js";
+import { NotEligibleError } from "../core/errors.js";
+import type { PlanMeta } from "../core/plan.js";
+import { InterruptedPlans } from "../store/interrupted-plans.js";
+import type { RedisPlanStore } from "../store/redis-plan-store.js";
+
+export interface AutoResumeOptions {
+  readonly store: RedisPlanStore;
+  readonly actor: string;
+  readonly log: SchedulerLog;
+  /** The mean pause between two pages of plans. */
+  readonly everyMs?: number;
+}
+
+export interface SchedulerLog {
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+}
+
+const EVERY_MS = 1_000;
+
+export class AutoResume {
+  private readonly plans: InterruptedPlans;
+  private readonly spent = new Set<string>();
+  private timer: NodeJS.Timeout | null = null;
+  private round: Promise<void> = Promise.resolve();
+  private stopped = false;
+
+  constructor(private readonly options: AutoResumeOptions) {
+    this.plans = new InterruptedPlans(options.store.redis, options.store.keys);
+  }
+
+  start(): void {
+    if (this.timer === null && !this.stopped) this.schedule();
+  }
+
+  /** Resolves when nothing is under way. Safe before `start()` and twice. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    if (this.timer) clearTimeout(this.timer);
+    await this.round;
+  }
+
+  /** Half the pause more or less, so that many schedulers don't keep step. */
+  private schedule(): void {
+    const everyMs = this.options.everyMs ?? EVERY_MS;
+    this.timer = setTimeout(
+      () => {
+        this.round = this.nextPage().finally(() => {
+          if (!this.stopped) this.schedule();
+        });
+      },
+      everyMs * (0.5 + Math.random()),
+    );
+  }
+
+  private async nextPage(): Promise<void> {
+    try {
+      for (const planId of await this.plans.nextPage()) {
+        if (this.stopped) return;
+        await this.look(planId);
+      }
+    } catch (error) {
+      this.options.log.warn({ err: error }, "interrupted plans could not be looked for");
+    }
+  }
+
+  private async look(planId: string): Promise<void> {
+    const { store, actor, log } = this.options;
+    try {
+      const { summary } = await resumePlan(store, planId, { dryRun: true, actor });
+      // Without a worker that can take a step, a resume would only use up the budget.
+      if (!summary.eligible || summary.state !== "interrupted" || summary.workers === 0) return;
+      const { meta } = await store.view(planId);
+      if (policyOf(meta, (await store.definition(meta.definitionDigest)).definition.resume) !== "auto") return;
+      const claim = await this.plans.claim(planId, summary.epoch);
+      if (claim === "SPENT") this.saySpent(planId);
+      if (claim !== "OK") return;
+      const requestId = `auto/${summary.epoch}`;
+      const { summary: done } = await resumePlan(store, planId, { requestId, reason: summary.why, actor });
+      log.info({ plan: planId, epoch: done.nextEpoch, why: summary.why }, "resumed");
+    } catch (error) {
+      // Another was faster, or something happened to the plan since it was looked at.
+      if (error instanceof NotEligibleError) return;
+      log.warn({ err: error, plan: planId }, "a plan could not be resumed");
+    }
+  }
+
+  private saySpent(planId: string): void {
+    if (this.spent.has(planId)) return;
+    this.spent.add(planId);
+    this.options.log.warn({ plan: planId }, "resumed too often without a completed step: it waits for a person");
+  }
+}
+
+/** A plan that a person runs in a process of their own is theirs to resume, unless its definition says otherwise. */
+function policyOf(meta: PlanMeta, declared: ResumePolicy | undefined): ResumePolicy {
+  return declared ?? (meta.privateQueue === null ? "auto" : "manual");
+}
