@@ -76,6 +76,6 @@ for i = 1, #page[2], 2 do
     mended = mended + 1
   end
 end
-if p.backlog then backlog_drain(T, P, plan, p.epoch, cache) end
+if p.backlog then backlog_drain(T, P, plan, p, cache) end
 publish(T)
 return { page[1], mended }
