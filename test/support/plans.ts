@@ -52,8 +52,15 @@ export function aDefinition(steps: readonly StepSpec[], head: Partial<Definition
 }
 
 /** Each step needs the one before it. */
-export function aChain(ids: readonly string[], spec: Partial<StepDefinition> = {}): CompiledDefinition {
-  return aDefinition(ids.map((id, i) => ({ id, needs: i === 0 ? [] : [ids[i - 1]!], ...spec })));
+export function aChain(
+  ids: readonly string[],
+  spec: Partial<StepDefinition> = {},
+  head: Partial<Definition> = {},
+): CompiledDefinition {
+  return aDefinition(
+    ids.map((id, i) => ({ id, needs: i === 0 ? [] : [ids[i - 1]!], ...spec })),
+    head,
+  );
 }
 
 export interface TestStoreOptions {

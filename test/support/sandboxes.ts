@@ -6,6 +6,7 @@ import { onTestFinished } from "vitest";
 import { firstSnapshot, sandboxesOf } from "../../src/client/sandboxes.js";
 import type { CompiledDefinition } from "../../src/core/definition.js";
 import { aPlanId, type TestStore } from "./plans.js";
+import type { Act } from "./step-workers.js";
 
 /** A directory that is gone after the test. */
 export function aFolder(): string {
@@ -46,6 +47,24 @@ export async function submitWithFiles(
   const request = { planId, compiled, input: "{}", actor: "tester", privateQueue: null, workdir: null };
   await t.store.submit({ ...request, sandbox: files });
   return planId;
+}
+
+/**
+ * Steps that write a file of their name and the file `last`, and remove one of two files that were there at first. They
+ * note each run in a list of the test.
+ */
+export function changeFiles(t: TestStore, atPoint: (point: "begun" | "half" | "ended") => void = () => {}): Act {
+  return async ({ stepId, sandbox }) => {
+    atPoint("begun");
+    await t.redis.rpush(`${t.prefix}:ledger`, stepId);
+    const path = (name: string) => join(sandbox!.path, name);
+    mkdirSync(path(`of-${stepId}`));
+    writeFileSync(path(`of-${stepId}/${stepId}`), stepId);
+    rmSync(path(stepId === "s1" ? "first" : "second"), { force: true });
+    atPoint("half");
+    writeFileSync(path("last"), stepId);
+    atPoint("ended");
+  };
 }
 
 /** The files of each checkpoint of a plan, by step. */

@@ -9,14 +9,17 @@ const MAIN = fileURLToPath(new URL("./worker-process.ts", import.meta.url));
 
 /** Resolves when it accepts steps. */
 export async function spawnWorker(options: WorkerProcessOptions): Promise<WorkerProcess> {
-  const child = spawn(process.execPath, ["--import", "tsx", MAIN, JSON.stringify(options)], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const worker = new WorkerProcess(child);
+  const worker = spawnMain(MAIN, options);
   await until("a worker process to be ready", () => worker.ready, 20_000).catch((error: Error) => {
     throw new Error(`${error.message}: ${worker.errors}`);
   });
   return worker;
+}
+
+/** A process that says what it does, line by line. */
+export function spawnMain(main: string, options: object): WorkerProcess {
+  const args = ["--import", "tsx", main, JSON.stringify(options)];
+  return new WorkerProcess(spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] }));
 }
 
 export class WorkerProcess {
