@@ -1,4 +1,6 @@
 /** What there is before somebody does something. */
+import { chmodSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { Given } from "@cucumber/cucumber";
 import { ACT_RUN } from "../../test/support/cli.js";
 import { until } from "../../test/support/until.js";
@@ -35,7 +37,22 @@ Given(
 );
 
 Given(/^the file "([\w./-]+)":$/, function (this: PlanWorld, name: string, content: string) {
-  this.place.write(name, content.replaceAll("act:", `run: ${ACT_RUN}`));
+  const text = content.replaceAll("act:", `run: ${ACT_RUN}`).replaceAll("{here}", this.place.directory);
+  this.place.write(name, `${text}\n`);
+});
+
+Given("the snapshots are gone", function (this: PlanWorld) {
+  rmSync(join(this.place.dataDir, "sandboxes", "store", "manifests"), { recursive: true });
+});
+
+Given("somebody has written to what the snapshots consist of", function (this: PlanWorld) {
+  const blobs = join(this.place.dataDir, "sandboxes", "store", "blobs");
+  for (const name of readdirSync(blobs, { recursive: true, encoding: "utf8" })) {
+    const path = join(blobs, name);
+    if (!statSync(path).isFile()) continue;
+    chmodSync(path, 0o600);
+    writeFileSync(path, "damaged");
+  }
 });
 
 Given("a Redis that several machines share", async function (this: PlanWorld) {

@@ -1,5 +1,7 @@
 /** What can be seen afterwards. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { type DataTable, Then } from "@cucumber/cucumber";
 import { until } from "../../test/support/until.js";
 import { PLAN_ID, type PlanWorld } from "../support/world.js";
@@ -65,6 +67,15 @@ Then(
 Then("nothing in Redis has changed", async function (this: PlanWorld) {
   assert.ok(this.before !== null, "no dry-run came before");
   assert.deepEqual(await this.place.dump(), this.before);
+});
+
+Then("no file of a sandbox was touched", function (this: PlanWorld) {
+  assert.ok(this.filesBefore !== null, "no dry-run came before");
+  assert.deepEqual(this.place.sandboxFiles(), this.filesBefore);
+});
+
+Then(/^the file "([\w./-]+)" is "([^"]*)"$/, function (this: PlanWorld, name: string, content: string) {
+  assert.equal(readFileSync(join(this.place.directory, name), "utf8").trimEnd(), content);
 });
 
 Then(/^the plan is (\w+)$/, async function (this: PlanWorld, state: string) {

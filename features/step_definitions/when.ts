@@ -1,12 +1,15 @@
 /** What people, machines and accidents do. */
-import { renameSync } from "node:fs";
+import { readdirSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { When } from "@cucumber/cucumber";
 import { until } from "../../test/support/until.js";
 import { PLAN_ID, type PlanWorld } from "../support/world.js";
 
 When(/^I run `([^`]+)`$/, { timeout: 60_000 }, async function (this: PlanWorld, command: string) {
-  if (command.includes("--dry-run")) this.before = await this.place.dump();
+  if (command.includes("--dry-run")) {
+    this.before = await this.place.dump();
+    this.filesBefore = this.place.sandboxFiles();
+  }
   this.last = await this.place.plan(...this.args(command));
 });
 
@@ -100,6 +103,15 @@ When(/^that worker gets a SIGTERM$/, function (this: PlanWorld) {
 When(/^that worker ends$/, async function (this: PlanWorld) {
   this.last = await this.workers.at(-1)!.finished;
 });
+
+When(
+  /^somebody writes "([^"]*)" to "([\w.-]+)" of the sandbox$/,
+  function (this: PlanWorld, text: string, name: string) {
+    const work = join(this.place.dataDir, "sandboxes", "work");
+    const found = readdirSync(work, { recursive: true, encoding: "utf8" }).find((path) => path.endsWith(`/${name}`));
+    writeFileSync(join(work, found!), text);
+  },
+);
 
 When(/^I note its token$/, function (this: PlanWorld) {
   const token = /^Token\s+(\S+)$/m.exec(this.last.stdout)?.[1];

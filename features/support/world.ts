@@ -36,6 +36,8 @@ export class PlanWorld extends World {
   readonly words = new Map<string, string>([["plan", PLAN_ID]]);
   /** What a request was answered. */
   answer = "";
+  /** Every file of a sandbox as it was before the last dry-run. */
+  filesBefore: ReadonlyMap<string, string> | null = null;
   /** Every key as it was before the last dry-run. */
   before: ReadonlyMap<string, string> | null = null;
 

@@ -38,7 +38,7 @@ import {
 } from "./documents.js";
 import { followPlan, type PlanStanding, type PlanUpdate, planStanding } from "./follow-plan.js";
 import { type ExecutesHere, type ResumeOptions, type ResumeOutcome, resumePlan } from "./resume.js";
-import type { OpenSandboxes } from "./sandboxes.js";
+import { firstSnapshot, type OpenSandboxes, sandboxesByDefault } from "./sandboxes.js";
 
 export interface SubmitOptions {
   /** Makes the submit idempotent. Made from name and time unless given. */
@@ -100,10 +100,10 @@ export class Client {
   constructor(
     open: () => Promise<PlanStore>,
     readonly actor: string,
-    openSandboxes?: OpenSandboxes,
+    openSandboxes: OpenSandboxes = sandboxesByDefault,
   ) {
     this.#open = open;
-    this.#openSandboxes = openSandboxes ?? (async () => (await import("./sandboxes.js")).sandboxesOf()());
+    this.#openSandboxes = openSandboxes;
   }
 
   /**
@@ -250,7 +250,7 @@ export class Client {
   /** The same for a process that executes what it resumes, and where it matters who won. */
   async resumeOn(planId: string, options: ResumeOptions, here: ExecutesHere | null): Promise<ResumeOutcome> {
     const store = await this.storeFor(planId);
-    return resumePlan(store, planId, { ...options, actor: options.actor ?? this.actor }, here);
+    return resumePlan(store, planId, { ...options, actor: options.actor ?? this.actor }, here, this.#openSandboxes);
   }
 
   /** Stops a plan until it is resumed. Active steps are aborted, or with `afterStep` finish first. */
@@ -388,7 +388,6 @@ export class Client {
   }
 
   async #firstSnapshot(compiled: CompiledDefinition, { folder = "." }: SubmitPlacement): Promise<SandboxSnapshot> {
-    const { firstSnapshot } = await import("./sandboxes.js");
     return firstSnapshot(compiled, folder === null ? null : resolve(folder), this.#openSandboxes);
   }
 

@@ -19,6 +19,7 @@ import {
   type WorkerView,
 } from "../core/plan.js";
 import type { ListedPlan, PlanDetail } from "../core/ports.js";
+import type { SandboxSnapshot } from "../core/sandbox.js";
 import { type WaitingStep, waitCommand } from "../core/state-sentences.js";
 
 /** A plan in a list, and the head of `get`. */
@@ -48,6 +49,8 @@ export interface PlanSummary {
 export interface PlanDocument extends PlanSummary {
   readonly definitionDigest: string;
   readonly workdir: string | null;
+  /** The plan's files as they are: the snapshot in force. */
+  readonly sandbox: SandboxSnapshot | null;
   readonly steps: readonly StepDocument[];
   readonly decisions: readonly DecisionDocument[];
   /** The command that brings it forward, where a person can. */
@@ -142,6 +145,7 @@ export function planDocument(detail: PlanDetail, decisions: readonly Decision[])
     ...planSummary({ meta: view.meta, state, why: whyUnserved(detail) ?? why }),
     definitionDigest: view.meta.definitionDigest,
     workdir: view.meta.workdir,
+    sandbox: detail.sandbox,
     steps: [...compiled.steps.values()].map((step) => stepDocument(step, detail, open.get(step.id))),
     decisions: decisions.map(dated),
     try: nextCommand(view, state),

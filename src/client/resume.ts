@@ -9,6 +9,8 @@ import type { PlanStore, Preview } from "../core/ports.js";
 import type { Acknowledgement } from "../core/resume-request.js";
 import type { ResumeSummary } from "../core/resume-summary.js";
 import type { ResumePoint } from "../core/rewind.js";
+import { FilesHere } from "./files-here.js";
+import { type OpenSandboxes, sandboxesByDefault } from "./sandboxes.js";
 
 export interface ResumeOptions {
   readonly dryRun?: boolean;
@@ -61,11 +63,13 @@ export async function resumePlan(
   planId: string,
   options: ResumeOptions & { readonly actor: string },
   here: ExecutesHere | null = null,
+  openSandboxes: OpenSandboxes = sandboxesByDefault,
 ): Promise<ResumeOutcome> {
+  const files = new FilesHere(store, openSandboxes, here !== null);
   for (let reads = 1; reads <= MOST_READS; reads++) {
-    const found = await decide(store, planId, options, here);
+    const found = await decide(store, planId, options, here, files);
     if (options.dryRun) return { summary: found.decision.summary, repeated: false };
-    const answer = await carryOut(store, planId, found, options, here);
+    const answer = await carryOut(store, planId, found, options, here, files);
     if (answer !== "stale") return answer;
   }
   throw new WaymarkError("FENCED", `Plan ${planId} changed ${MOST_READS} times while it was being resumed`, {
@@ -79,6 +83,7 @@ async function decide(
   planId: string,
   options: ResumeOptions,
   here: ExecutesHere | null,
+  files: FilesHere,
 ): Promise<FoundDecision> {
   const request = {
     from: pointOf(options),
@@ -87,8 +92,12 @@ async function decide(
     reason: options.reason ?? null,
   };
   const read = await store.preview(planId, request.from.kind === "frontier" ? "frontier" : "line");
-  const facts = { ...read, missingWorkdir: here === null ? null : await here.missingWorkdir(read) };
-  const decision = assess(facts, request);
+  const facts = { ...read, files: null, missingWorkdir: here === null ? null : await here.missingWorkdir(read) };
+  let decision = assess(facts, request);
+  if (!decision.summary.eligible) return { read, decision };
+  // Only now it is known which files it goes back to.
+  const found = await files.find(read, decision);
+  if (found !== null) decision = assess({ ...facts, files: found }, request);
   if (!decision.summary.eligible) return { read, decision };
   const workers = here === null ? await countWorkers(store, read, decision) : decision.summary.workers;
   return { read, decision: expected({ ...decision, summary: { ...decision.summary, workers } }, options.expect) };
@@ -156,6 +165,7 @@ async function carryOut(
   { read, decision }: FoundDecision,
   options: ResumeOptions & { readonly actor: string },
   here: ExecutesHere | null,
+  files: FilesHere,
 ): Promise<ResumeOutcome | "stale"> {
   if (decision.actions === null) {
     // A refused request may be the repetition of one that won: the plan is active because of it.
@@ -164,6 +174,10 @@ async function carryOut(
     throw notEligible(decision);
   }
   const summary: ResumeSummary = { ...decision.summary, dryRun: false };
+  const discarded = summary.sandbox?.discardedSnapshot ?? null;
+  const kept = discarded === null ? null : await files.keep(read);
+  // The files changed since they were looked at.
+  if (discarded !== null && kept?.digest !== discarded) return "stale";
   const answer = await store.resume({
     decision: { ...decision, summary },
     view: read.view,
@@ -173,6 +187,7 @@ async function carryOut(
     reason: options.reason ?? null,
     privateQueue: here?.privateQueue ?? null,
     workdir: options.workdir ?? null,
+    kept,
   });
   switch (answer.kind) {
     case "resumed":

@@ -29,6 +29,9 @@ export function sandboxesOf(options: SandboxOptions = {}): OpenSandboxes {
   };
 }
 
+/** With nothing said about it. */
+export const sandboxesByDefault: OpenSandboxes = sandboxesOf();
+
 async function open({ store, dataDir = ".waymark", providers = [] }: SandboxOptions): Promise<Sandboxes> {
   const { Sandboxes } = await import("../sandbox/sandboxes.js");
   const place = store === undefined || store.startsWith("s3://") ? store : resolve(store);
@@ -47,7 +50,7 @@ export async function firstSnapshot(
 ): Promise<SandboxSnapshot> {
   const rules = definition.sandbox!;
   const sandboxes = await openSandboxes();
-  const provider = sandboxes.provider(rules.provider);
+  const provider = sandboxes.keeper(rules.provider);
   sandboxes.begin();
   if (rules.from === null) return sandboxes.snapshotOfNothing(provider);
   const from = await findDirectory(definition.name, rules.from, folder);

@@ -75,6 +75,8 @@ export type PlanEvent = EventFacts &
       }
     /** Written with `plan.resumed`, at most 500 steps in one: they have left the current line. */
     | { readonly type: "steps.superseded"; readonly steps: readonly string[] }
+    /** Written with `plan.resumed`: the snapshot of what an attempt had left in the files, which the resume discarded. */
+    | { readonly type: "sandbox.kept"; readonly sandbox: string | null }
     | { readonly type: "plan.completed" }
   );
 

@@ -29,6 +29,8 @@ export interface ResumeWrite {
   readonly reason: string | null;
   readonly privateQueue: string | null;
   readonly workdir: string | null;
+  /** What was in the plan's files and is discarded by it: named in the history, and kept while the plan is. */
+  readonly kept?: SandboxSnapshot | null;
 }
 
 export type ResumeAnswer =
@@ -47,6 +49,8 @@ export interface PlanDetail {
   readonly records: ReadonlyMap<string, StepRecord>;
   readonly errors: ReadonlyMap<string, AttemptError>;
   readonly asks: ReadonlyMap<string, Ask>;
+  /** The snapshot in force; null where the plan has no sandbox. */
+  readonly sandbox: SandboxSnapshot | null;
   /** Steps that every worker which fetched them had to hand back: since when, and what was lacking. */
   readonly unserved: ReadonlyMap<string, { readonly since: number; readonly reason: string }>;
 }
@@ -131,6 +135,8 @@ export interface Preview {
   readonly decisions: readonly Decision[];
   /** Of the sandbox, the one it started from first; none but for "line". */
   readonly snapshots: readonly SandboxSnapshot[];
+  /** The one in force; null where the plan has no sandbox. */
+  readonly inForce: SandboxSnapshot | null;
 }
 
 /** A step that somebody may answer. */

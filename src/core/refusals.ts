@@ -27,6 +27,7 @@ export function refuse(situation: Situation): ErrorDocument | null {
     refuseWaiting(situation) ??
     refuseSilence(situation) ??
     refuseAcks(situation) ??
+    situation.files?.fault ??
     refuseWorkdir(situation)
   );
 }

@@ -7,6 +7,7 @@ import { Line } from "./line.js";
 import { type OpenStep, type PlanState, type PlanView, planState } from "./plan.js";
 import { type ResumePoint, type Rewind, rewindTo } from "./rewind.js";
 import type { SandboxSnapshot } from "./sandbox.js";
+import type { SandboxFacts } from "./sandbox-facts.js";
 
 /** What a person says of an irreversible step that started and has no record, or that a rewind would run again. */
 export type Acknowledgement =
@@ -35,6 +36,10 @@ export interface ResumeFacts {
   readonly decisions: readonly Decision[];
   /** Every snapshot of the plan's sandbox, the one it started from first, where an earlier point is asked for. */
   readonly snapshots: readonly SandboxSnapshot[];
+  /** The snapshot in force; null where the plan has no sandbox. */
+  readonly inForce: SandboxSnapshot | null;
+  /** Null where nobody has looked, or nothing can be said from here. */
+  readonly files: SandboxFacts | null;
   /** Whether the document's folder is needed and missing on this machine. */
   readonly missingWorkdir: string | null;
 }

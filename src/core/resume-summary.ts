@@ -5,6 +5,7 @@ import type { OpenStep, PlanState } from "./plan.js";
 import type { ResumeActions } from "./resume-actions.js";
 import { repeatedSteps, restarts, type Situation, uncertainSteps } from "./resume-request.js";
 import { describePoint } from "./rewind.js";
+import { type SandboxSummary, summarizeFiles } from "./sandbox-facts.js";
 import { explainState } from "./state-sentences.js";
 
 /** Names are listed in full up to this many steps; beyond, the nearest `LISTED_STEPS` and exact counts. */
@@ -28,7 +29,7 @@ export interface ResumeSummary {
   readonly decisionId: string;
   readonly lastCompletedStep: string | null;
   readonly lastCheckpointId: string | null;
-  readonly sandbox: null;
+  readonly sandbox: SandboxSummary | null;
   readonly epoch: number;
   readonly nextEpoch: number;
   readonly reuse: readonly string[];
@@ -81,7 +82,7 @@ export function summarize(
     decisionId: standing.lastDecisionId,
     lastCompletedStep: standing.lastCompletedStep,
     lastCheckpointId: standing.lastCheckpointId,
-    sandbox: null,
+    sandbox: summarizeFiles(situation, actions, standing.lastCheckpointId),
     epoch: meta.epoch,
     nextEpoch: refusal ? meta.epoch : meta.epoch + 1,
     reuse: compiled ? reuse : reuse.slice(-LISTED_STEPS),
@@ -105,7 +106,7 @@ export function summarize(
  * Stands for what was done and begun, and for what resume makes of it. Not for the revision: the process that resumes may
  * itself be the first to see that a worker is dead, and give its steps back before it decides.
  */
-function tokenOf({ view, request }: Situation, actions: ResumeActions | null): string {
+function tokenOf({ view, request, files }: Situation, actions: ResumeActions | null): string {
   const { meta } = view;
   const shape = {
     planId: meta.planId,
@@ -121,6 +122,7 @@ function tokenOf({ view, request }: Situation, actions: ResumeActions | null): s
     acks: [...request.acks].sort(([a], [b]) => (a < b ? -1 : 1)),
     superseded: actions?.superseded ?? [],
     rewound: { ...actions?.rewound },
+    left: files?.left?.digest ?? null,
   };
   return `wmk1.${digestOf(shape).slice(0, 24)}`;
 }

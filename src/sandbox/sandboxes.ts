@@ -1,12 +1,15 @@
 /** Where one process keeps files of plans: who keeps the snapshots, and the directories in which steps work. */
+import { existsSync } from "node:fs";
 import { mkdtemp, realpath, rmdir } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { SandboxUnavailableError } from "../core/errors.js";
-import type { SandboxProvider, SandboxSnapshot } from "../core/sandbox.js";
+import { DEFAULT_SANDBOX_PROVIDER, type SandboxProvider, type SandboxSnapshot } from "../core/sandbox.js";
 import { ensureDataDir } from "../machine/data-directory.js";
 import { thisProcess } from "../machine/process-identity.js";
+import { ContentProvider } from "./content-provider.js";
 import { createDirectoryProvider } from "./directory-provider.js";
+import { S3Store } from "./s3-store.js";
 import { Workspaces } from "./workspaces.js";
 
 export interface SandboxesOptions {
@@ -23,16 +26,28 @@ export class Sandboxes {
   /** Directories of this machine that hold nothing of a plan's own. */
   readonly places: readonly string[];
   private readonly dataDir: string;
+  private readonly storeDir: string;
+  /** Who keeps the snapshots of plans that name nobody. */
+  private readonly usual: SandboxProvider;
   private isBegun = false;
   private readonly providers: ReadonlyMap<string, SandboxProvider>;
 
   constructor({ dataDir, store, providers }: SandboxesOptions) {
+    const bucket = store?.startsWith("s3://") ? new URL(store) : null;
     this.dataDir = dataDir;
-    this.places = store === null ? [dataDir] : [dataDir, store];
-    const builtIn = createDirectoryProvider({ dataDir, ...(store !== null && { storeDir: store }) });
-    this.providers = new Map([builtIn, ...providers].map((provider) => [provider.name, provider]));
+    this.places = store === null || bucket !== null ? [dataDir] : [dataDir, store];
+    this.storeDir = store === null || bucket !== null ? join(dataDir, "sandboxes", "store") : store;
+    const builtIn: SandboxProvider[] = [createDirectoryProvider({ dataDir, storeDir: this.storeDir })];
+    if (bucket !== null) builtIn.unshift(createS3Provider(bucket, dataDir));
+    this.usual = builtIn[0]!;
+    this.providers = new Map([...builtIn, ...providers].map((provider) => [provider.name, provider]));
     const provider = (name: string) => this.provider(name);
     this.workspaces = new Workspaces({ dataDir, workerId: `${hostname()}:${thisProcess().pid}`, provider });
+  }
+
+  /** Whether anything could be found here that the provider keeps. */
+  keeps(name: string): boolean {
+    return name === DEFAULT_SANDBOX_PROVIDER ? existsSync(this.storeDir) : this.providers.has(name);
   }
 
   /** Makes the data directory. Must come before the first write; who only reads leaves no trace. */
@@ -51,6 +66,12 @@ export class Sandboxes {
     }
   }
 
+  /** Who takes the snapshots of a plan that declares this name. @throws SandboxUnavailableError where nobody here does */
+  keeper(declared: string): SandboxProvider {
+    const named = this.provider(declared);
+    return declared === DEFAULT_SANDBOX_PROVIDER ? this.usual : named;
+  }
+
   /** Who keeps the snapshots of this name. @throws SandboxUnavailableError where nobody here does */
   provider(name: string): SandboxProvider {
     const found = this.providers.get(name);
@@ -58,4 +79,13 @@ export class Sandboxes {
     const known = [...this.providers.keys()].join(", ");
     throw new SandboxUnavailableError(name, `this process has no such provider; it has ${known}`);
   }
+}
+
+function createS3Provider({ hostname: bucket, pathname }: URL, dataDir: string): SandboxProvider {
+  const prefix = pathname.replace(/^\/|\/$/g, "");
+  return new ContentProvider({
+    name: "s3",
+    store: new S3Store({ bucket, ...(prefix !== "" && { prefix: `${prefix}/` }) }),
+    cacheFolder: join(dataDir, "sandboxes", "seen"),
+  });
 }

@@ -241,6 +241,8 @@ export function decodeEvent({ planId, createdAt, tag, snapshots }: EventBase, se
       };
     case "U":
       return { ...facts, type: "steps.superseded", steps: step.split(" ") };
+    case "K":
+      return { ...facts, type: "sandbox.kept", sandbox: snapshots[int(3) - 1]?.digest ?? null };
     case "z": {
       const type = SETTLED_EVENTS[step];
       if (!type) throw bad();
@@ -265,7 +267,7 @@ export function decodeError(text: string): AttemptError {
 /** How many snapshots an event of a plan speaks of: its base must know as many. */
 export function snapshotsNamed(event: string): number {
   const f = event.split("|");
-  return f[0] === "c" && f[8] !== undefined ? Number(f[8]) : 0;
+  return Number((f[0] === "c" ? f[8] : f[0] === "K" ? f[3] : undefined) ?? 0);
 }
 
 export function decodeSnapshot(planId: string, text: string): SandboxSnapshot {

@@ -224,11 +224,14 @@ export class RedisPlanStore implements PlanStore {
       const { steps } = compiled;
       doneSteps = [...doneSteps].sort((a, b) => (steps.get(a)?.index ?? 0) - (steps.get(b)?.index ?? 0));
     }
-    const snapshots = reply[11].map((text) => decodeSnapshot(planId, text));
+    const named = reply[11].map((text) => decodeSnapshot(planId, text));
+    const snapshots = depth === "line" ? named : [];
+    const place = depth === "line" ? meta.sandboxPlace : 1;
+    const inForce = place === null ? null : (named[place - 1] ?? null);
     const { createdAt, tag } = meta;
     const events = reply[9].map((entry, i) => decodeEvent({ planId, createdAt, tag, snapshots }, i + 1, entry));
     const decisions = depth === "line" ? decodeDecisions(this.sealed, meta, reply[10], events) : [];
-    return { view, compiled, doneSteps, records, workdir: reply[7] || null, events, decisions, snapshots };
+    return { view, compiled, doneSteps, records, workdir: reply[7] || null, events, decisions, snapshots, inForce };
   }
 
   private lastDefinition: string | null = null;
@@ -263,6 +266,7 @@ export class RedisPlanStore implements PlanStore {
       why: explainState(view, state),
       compiled: preview.compiled!,
       records,
+      sandbox: preview.inForce,
       errors,
       asks,
       unserved,
@@ -496,6 +500,7 @@ export class RedisPlanStore implements PlanStore {
         rewound ? String(decisionPlace(meta.createdAt, rewound.lastDecisionId)) : "",
         rewound?.sandboxPlace?.toString() ?? "",
         ...takenAnewArgs(this.sealed, meta, actions.takenAnew, write),
+        write.kept ? JSON.stringify(write.kept) : "",
         String(superseded.size),
         String(actions.recount.size),
         String(actions.acknowledged.length),

@@ -49,7 +49,7 @@ export class AttemptFiles {
     if (this.mode === "read") return undefined;
     const before = this.attempt.step.sandbox!;
     const taken = await this.sandboxes
-      .provider(this.rules.provider)
+      .keeper(this.rules.provider)
       .snapshot(this.workspace.path, this.rules, this.attempt.signal);
     this.workspace.keep(taken);
     return taken.digest === before.digest ? undefined : taken;

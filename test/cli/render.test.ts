@@ -165,6 +165,24 @@ describe("the resume summary", () => {
     error: null,
   };
 
+  test("says which files are put back, and what becomes of what was done to them since", () => {
+    const digest = `sha256:9f2c41d7${"0".repeat(56)}`;
+    const paths = { changed: ["a", "b"], added: ["c"], removed: [] };
+    const counts = { changedCount: 2, addedCount: 1, removedCount: 0 };
+    const sandbox = { checkpoint: "ckp_01J", digest, files: 212, bytes: 1, ...paths, ...counts };
+    const shown = (changes: object) => {
+      const s = { ...summary, sandbox: { ...sandbox, discardedSnapshot: null, ...changes } };
+      return renderResumeSummary(s, { choice: "patch" }, plain).split("\n")[5];
+    };
+
+    const kept = `sha256:77ab90c1${"0".repeat(56)}`;
+    expect(shown({ discardedSnapshot: kept })).toBe(
+      "Sandbox    sha256:9f2c41d7… 212 files   2 changed, 1 added since: restored (kept as sha256:77ab90c1…)",
+    );
+    expect(shown({})).toBe("Sandbox    sha256:9f2c41d7… 212 files   2 changed, 1 added since: restored");
+    expect(shown({ changedCount: 0, addedCount: 0, files: 1 })).toBe("Sandbox    sha256:9f2c41d7… 1 file");
+  });
+
   test("has the shape of the contract", () => {
     expect(renderResumeSummary(summary, { choice: "patch" }, plain).split("\n")).toEqual([
       "Plan       web-42  refactor v3          state  interrupted  (epoch 1 → 2)",

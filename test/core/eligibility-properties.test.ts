@@ -452,7 +452,9 @@ function factsOf({ compiled, ids, life, done, open, storedState }: Situation): R
     files: 1,
     bytes: 1,
   }));
-  return { view, compiled, doneSteps, events: life.history.events, decisions: [], snapshots, missingWorkdir: null };
+  const inForce = life.place === null ? null : snapshots[life.place - 1]!;
+  const { events } = life.history;
+  return { view, compiled, doneSteps, events, decisions: [], snapshots, inForce, files: null, missingWorkdir: null };
 }
 
 function digestOf(place: number | null): string | null {

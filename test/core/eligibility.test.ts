@@ -39,6 +39,8 @@ function someFacts({ open = CUT_OFF, served = [], meta = {}, ...read }: FactsSpe
     events: new AHistory().did(...doneSteps).events,
     decisions: [],
     snapshots: [],
+    inForce: null,
+    files: null,
     missingWorkdir: null,
     ...read,
     compiled,

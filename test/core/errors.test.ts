@@ -279,7 +279,17 @@ test("a refused resume throws what its dry-run would have shown", () => {
   const compiled = aDefinition([{ id: "a" }]);
   const view = aView({ meta: { storedState: "cancelled", total: 1, done: 0 } });
   const { summary } = assess(
-    { view, compiled, doneSteps: [], events: [], decisions: [], snapshots: [], missingWorkdir: null },
+    {
+      view,
+      compiled,
+      doneSteps: [],
+      events: [],
+      decisions: [],
+      snapshots: [],
+      inForce: null,
+      files: null,
+      missingWorkdir: null,
+    },
     { from: { kind: "frontier" }, choose: null, acks: new Map(), reason: null },
   );
   const refused = { ...summary, error: summary.error! };

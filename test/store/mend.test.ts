@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import { runScript } from "../../src/store/scripts.js";
 import { LOCK_MS } from "../../src/store/step-log.js";
 import { checkInvariants } from "../support/invariants.js";
-import { aChain, aDefinition, aStore, type HandWorker, stepOf, type TestStore } from "../support/plans.js";
+import { A_SANDBOX, aChain, aDefinition, aStore, type HandWorker, stepOf, type TestStore } from "../support/plans.js";
 import { type RunningWorker, runWorker } from "../support/step-workers.js";
 import { until } from "../support/until.js";
 
@@ -90,6 +90,19 @@ test("a backlog that no commit drains goes on", async () => {
   await t.redis.hset(t.keys.plan(forgotten), "backlog", "");
   expect(await mend(forgotten)).toBe(50);
   expect(await checkInvariants(t.store, forgotten)).toEqual([]);
+});
+
+test("steps that wait for a sandbox which nobody has take their turns", async () => {
+  const steps = ["a", "b", "c"].map((id) => ({ id, sandbox: "write" as const }));
+  const plan = await t.submit(aDefinition(steps, { sandbox: A_SANDBOX }));
+  expect(await mend(plan), "a has it").toBe(0);
+  await worker.complete(stepOf(await worker.fetch()), null, false);
+  await t.redis.hset(t.keys.plan(plan), "holder", "");
+  await t.redis.hset(t.keys.planPart(plan, "open"), "b", "h|0|0|0|1||||||execute||w");
+
+  await mend(plan);
+
+  expect((await t.store.view(plan)).open.map(({ stepId, kind }) => [stepId, kind])).toContainEqual(["c", "queued"]);
 });
 
 describe("a running step", () => {

@@ -848,7 +848,17 @@ describe("resume", () => {
     const { view } = await t.store.preview(plan, "frontier");
     const { assess } = await import("../../src/core/eligibility.js");
     const decision = assess(
-      { view, compiled: null, doneSteps: [], events: [], decisions: [], snapshots: [], missingWorkdir: null },
+      {
+        view,
+        compiled: null,
+        doneSteps: [],
+        events: [],
+        decisions: [],
+        snapshots: [],
+        inForce: null,
+        files: null,
+        missingWorkdir: null,
+      },
       { from: { kind: "frontier" }, choose: null, reason: null, acks: new Map() },
     );
     expect(decision.actions).not.toBeNull();

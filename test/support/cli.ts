@@ -4,7 +4,17 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -107,6 +117,20 @@ export class Workplace {
       const [step, attempt, pid, what] = line.split(" ");
       return { step: step!, attempt: Number(attempt), pid: Number(pid), what: what as LedgerLine["what"] };
     });
+  }
+
+  /** All that is kept of sandboxes: content, mode and time of each file, by path. */
+  sandboxFiles(): Map<string, string> {
+    const folder = join(this.dataDir, "sandboxes");
+    if (!existsSync(folder)) return new Map();
+    const paths = readdirSync(folder, { recursive: true, encoding: "utf8" }).sort();
+    return new Map(
+      paths.map((path) => {
+        const stat = lstatSync(join(folder, path));
+        const content = stat.isFile() ? readFileSync(join(folder, path), "base64") : "";
+        return [path, `${stat.mode} ${stat.mtimeMs} ${content}`];
+      }),
+    );
   }
 
   /** How often the ledger shows that a step did something. */

@@ -43,6 +43,8 @@ function describeEvent(event: EventDocument): string {
       const again = event.superseded === 0 ? "" : `, ${event.superseded} superseded`;
       return `epoch ${event.epoch}${from} by ${printable(event.actor)}${because(event.reason)}${again}`;
     }
+    case "sandbox.kept":
+      return event.sandbox ?? "";
     case "steps.superseded":
       return event.steps.map(printable).join(", ");
     case "plan.paused":

@@ -3,6 +3,7 @@ import type { DecisionDocument, PlanDocument, StepDocument, StepState } from "..
 import { formatDurationMs } from "../../core/duration.js";
 import { ago, localTime, stateWord, stepMark } from "./marks.js";
 import { printable } from "./printable.js";
+import { snapshotLine } from "./snapshot-line.js";
 import type { Colors } from "./terminal.js";
 
 /** Plans up to this many steps are shown in full. */
@@ -41,6 +42,7 @@ function head(plan: PlanDocument, now: number, c: Colors): string[] {
   if (plan.lastCheckpointId !== null) {
     lines.push(row("Checkpoint", `${printable(plan.lastCheckpointId)} after ${printable(plan.lastCompletedStep)}`));
   }
+  if (plan.sandbox !== null) lines.push(row("Sandbox", snapshotLine(plan.sandbox)));
   if (plan.try !== null) lines.push(row("Try", printable(plan.try)));
   return lines;
 }

@@ -1,7 +1,9 @@
 /** The resume summary: what resume would do, or did. The same words for the dry-run and for the real one. */
 import type { ResumeSummary } from "../../core/resume-summary.js";
+import type { SandboxSummary } from "../../core/sandbox-facts.js";
 import { stateWord } from "./marks.js";
 import { printable } from "./printable.js";
+import { shortDigest, snapshotLine } from "./snapshot-line.js";
 import type { Colors } from "./terminal.js";
 
 /** A line of more names than this is shortened. */
@@ -27,10 +29,11 @@ export function renderResumeSummary(summary: ResumeSummary, notes: SummaryNotes,
     ],
     ["Step", step(s), pair(c, "last completed", printable(s.lastCompletedStep ?? "none"))],
     ["Checkpoint", checkpoint(s), pair(c, "decision", decision(s, notes))],
+    ["Sandbox", ...files(s.sandbox)],
   ];
   const width = Math.max(LEAST_LEFT_WIDTH, ...pairs.map(([, left]) => left.length));
-  const [plan, stepRow, checkpointRow] = pairs.map(([label, left, right]) =>
-    row(c, label, `${left.padEnd(width)}  ${right}`),
+  const [plan, stepRow, checkpointRow, sandboxRow] = pairs.map(([label, left, right]) =>
+    row(c, label, `${left.padEnd(width)}  ${right}`.trimEnd()),
   );
   const lines = [
     plan,
@@ -38,7 +41,7 @@ export function renderResumeSummary(summary: ResumeSummary, notes: SummaryNotes,
     row(c, "Phase", printable(s.phase)),
     stepRow,
     checkpointRow,
-    row(c, "Sandbox", "none"),
+    sandboxRow,
     row(c, "Reuse", names(s.reuse, s.reuseCount)),
     row(c, "Run", names(s.run, s.runCount)),
     row(c, "Ask", ask(s)),
@@ -74,6 +77,21 @@ function decision(s: ResumeSummary, notes: SummaryNotes): string {
   return notes.choice === undefined
     ? `${id} (submission)`
     : `${id} ${printable(JSON.stringify(notes.choice))}  will not be asked again`;
+}
+
+/** What the files go back to, and what becomes of what was done to them since. */
+function files(sandbox: SandboxSummary | null): [left: string, right: string] {
+  if (sandbox === null) return ["none", ""];
+  const left = snapshotLine(sandbox);
+  const counts = [
+    [sandbox.changedCount, "changed"],
+    [sandbox.addedCount, "added"],
+    [sandbox.removedCount, "removed"],
+  ] as const;
+  const since = counts.filter(([count]) => count > 0).map(([count, how]) => `${count} ${how}`);
+  if (since.length === 0) return [left, ""];
+  const kept = sandbox.discardedSnapshot === null ? "" : ` (kept as ${shortDigest(sandbox.discardedSnapshot)})`;
+  return [left, `${since.join(", ")} since: restored${kept}`];
 }
 
 function ask(s: ResumeSummary): string {

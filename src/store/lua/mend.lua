@@ -77,5 +77,11 @@ for i = 1, #page[2], 2 do
   end
 end
 if p.backlog then backlog_drain(T, P, plan, p, cache) end
+-- Steps that wait for the sandbox, and nobody has it.
+if p.sandbox and call('LLEN', P .. ':exclusive') > 0
+  and call('HEXISTS', P .. ':open', call('HGET', P, 'holder') or '') == 0 then
+  exclusive_pass_on(T, P, plan, p, cache)
+  mended = mended + 1
+end
 publish(T)
 return { page[1], mended }

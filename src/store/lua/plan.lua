@@ -173,14 +173,19 @@ local function step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
   end
 end
 
--- The step `r` has ended, or nobody but a person can go on with it: the next one that waits for the sandbox has it.
-local function exclusive_leave(T, P, plan, p, step, r, cache)
-  if not string.find(r.traits, 'w', 1, true) or call('HGET', P, 'holder') ~= step then return end
+-- The next one that waits for the sandbox has it.
+local function exclusive_pass_on(T, P, plan, p, cache)
   local following = call('LPOP', P .. ':exclusive')
   call('HSET', P, 'holder', following or '')
   if following then
     step_enqueue(T, P, plan, following, p.epoch, open_decode(call('HGET', P .. ':open', following)), cache)
   end
+end
+
+-- The step `r` has ended, or nobody but a person can go on with it.
+local function exclusive_leave(T, P, plan, p, step, r, cache)
+  if not string.find(r.traits, 'w', 1, true) or call('HGET', P, 'holder') ~= step then return end
+  exclusive_pass_on(T, P, plan, p, cache)
 end
 
 -- A step whose needs are all done. While the plan is pausing it is held.

@@ -13,7 +13,8 @@
   ARGV[18] place of the sandbox in force   ARGV[19] step whose decision is taken anew   ARGV[20] place of that decision
   ARGV[21] what it is set to (a decision, JSON), or empty   ARGV[22] its key, or empty where it answers what the step waits for
   ARGV[23] effect of that answer: empty or cancel   ARGV[24] output of that answer (JSON)
-  ARGV[25] number of superseded steps   ARGV[26] number of recounted steps   ARGV[27] number of acknowledged steps, then
+  ARGV[25] snapshot of the files that it discards (JSON), or empty
+  ARGV[26] number of superseded steps   ARGV[27] number of recounted steps   ARGV[28] number of acknowledged steps, then
   superseded: step …   recounted: step, done needs …
   acknowledged: step, done or redo, output (JSON), decision (JSON), number of successors, successors as in complete.lua …
   frontier: step, queue, phase, traits …
@@ -68,7 +69,7 @@ local function keep_aside(hash, field, aside)
 end
 
 local epoch = str(tonumber(p.epoch) + 1)
-local superseded_count, recounted_count, acked_count = tonumber(ARGV[25]), tonumber(ARGV[26]), tonumber(ARGV[27])
+local superseded_count, recounted_count, acked_count = tonumber(ARGV[26]), tonumber(ARGV[27]), tonumber(ARGV[28])
 local at, line, cache = now - p.created, p.line, {}
 local waiting = 0
 
@@ -96,7 +97,7 @@ for q in pairs(old_queues) do queue_drop_if_empty(q) end
 
 if superseded_count > 0 then line = epoch end
 local superseded = {}
-for i = 28, 27 + superseded_count do
+for i = 29, 28 + superseded_count do
   local step = ARGV[i]
   superseded[step] = true
   local record = call('HGET', P .. ':steps', step)
@@ -114,7 +115,7 @@ for i = 28, 27 + superseded_count do
 end
 if superseded_count > 0 then steps_forget(P, superseded, ARGV[19], tonumber(ARGV[20])) end
 if superseded_count > 0 and p.grown ~= '0' then growth_undo(P, p, superseded) end
-local frontier = 28 + superseded_count
+local frontier = 29 + superseded_count
 for _ = 1, recounted_count do
   if ARGV[frontier + 1] == '0' then
     call('HDEL', P .. ':needs', ARGV[frontier])
@@ -132,9 +133,12 @@ if p.sandbox then exclusive_clear(P) end
 backlog_set(P, p, false)
 call('HSET', P, 'pausing', '')
 plan_record(P, plan, 'R|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[7] .. '|' .. ARGV[9] .. '|' .. superseded_count .. '|' .. ARGV[8])
-for from = 28, 27 + superseded_count, MOST_NAMED do
-  local named = table.concat(ARGV, ' ', from, math.min(from + MOST_NAMED - 1, 27 + superseded_count))
+for from = 29, 28 + superseded_count, MOST_NAMED do
+  local named = table.concat(ARGV, ' ', from, math.min(from + MOST_NAMED - 1, 28 + superseded_count))
   plan_record(P, plan, 'U|' .. str(at) .. '|' .. epoch .. '|' .. named)
+end
+if ARGV[25] ~= '' then
+  plan_record(P, plan, 'K|' .. str(at) .. '|' .. epoch .. '|' .. str(call('RPUSH', P .. ':sandboxes', ARGV[25])))
 end
 if superseded_count > 0 then
   p.decision, p.sandbox = ARGV[17], ARGV[18] ~= '' and ARGV[18]

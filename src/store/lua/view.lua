@@ -12,6 +12,7 @@
   { now, HGETALL plan, open: step, record …, owners: { worker, beat, HGETALL info } …,
     servers: { queue, number alive, { worker, beat, HGETALL info } … } …, done, HGETALL definition, workdir,
     who stopped it|why, empty where nobody did, history, decisions, snapshots }
+  `snapshots`: all for "line", else the one in force.
   `done`: step ids, only the newest ones, oldest first, where the plan is too large to list; HGETALL of records for "full"
   and "line"
 ]]
@@ -88,5 +89,7 @@ local history, decisions, snapshots = {}, {}, {}
 if what == 'line' then
   history, decisions = call('LRANGE', P .. ':history', '0', '-1'), call('LRANGE', P .. ':decisions', '0', '-1')
   snapshots = call('LRANGE', P .. ':sandboxes', '0', '-1')
+elseif (full or what == 'resume') and (field['sandbox'] or '') ~= '' then
+  snapshots = { call('LINDEX', P .. ':sandboxes', tonumber(field['sandbox']) - 1) }
 end
 return { string.format('%d', now), meta, open, owners, queues, done, definition, workdir, stop, history, decisions, snapshots }
