@@ -13,6 +13,7 @@ import { memory } from "./memory.js";
 import { recovery } from "./recovery.js";
 import { resume } from "./resume.js";
 import { roundTrips } from "./round-trips.js";
+import { sandbox } from "./sandbox.js";
 import { type Figure, meetsBar } from "./support/figure.js";
 import type { Scenario, Size } from "./support/scenario.js";
 import { throughput } from "./throughput.js";
@@ -26,6 +27,7 @@ const SCENARIOS: readonly Scenario[] = [
   memory,
   recovery,
   large,
+  sandbox,
 ];
 
 const { positionals, values } = parseArgs({

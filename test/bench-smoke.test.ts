@@ -140,6 +140,16 @@ describe("the scenarios run, and their figures are sane:", () => {
     },
     RUN_DEADLINE_MS,
   );
+
+  test(
+    "sandbox",
+    async () => {
+      const figures = await tiny("sandbox");
+      expect(valueIn(figures, "checkpoint over git's")).toBeGreaterThan(0);
+      expect(valueIn(figures, "restore over git's")).toBeGreaterThan(0);
+    },
+    RUN_DEADLINE_MS,
+  );
 });
 
 test("a scenario that doesn't exist is refused with the list of those that do", async () => {

@@ -50,7 +50,7 @@ export async function readOnce(
     const before = fstatSync(fd);
     if (!before.isFile()) return "changed";
     const inMemory = sink === undefined && before.size <= SMALL_BYTES;
-    const read = inMemory ? readWhole(fd, before.size) : await readChunks(fd, slices, sink);
+    const read = inMemory ? readWhole(fd, before.size) : await readChunks(fd, before.size, slices, sink);
     const after = fstatSync(fd);
     if (read.bytes !== before.size || !isSame(before, after)) return "changed";
     return { digest: read.hash.digest("hex"), stat: after, content: read.content };
@@ -76,22 +76,25 @@ function readWhole(fd: number, size: number): Read {
   return { bytes, hash: createHash("sha256").update(content), content };
 }
 
+/** Ends, too, where there is more than there should be: a file may grow as fast as it is read. */
 async function readChunks(
   fd: number,
+  size: number,
   slices: TimeSlices,
   sink: ((chunk: Buffer) => void | Promise<void>) | undefined,
 ): Promise<Read> {
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   const hash = createHash("sha256");
   let bytes = 0;
-  for (;;) {
+  while (bytes <= size) {
     if (slices.isOver) await slices.next();
     const count = readSync(fd, buffer, 0, CHUNK_BYTES, null);
-    if (count === 0) return { bytes, hash, content: null };
+    if (count === 0) break;
     bytes += count;
     hash.update(buffer.subarray(0, count));
     await sink?.(buffer.subarray(0, count));
   }
+  return { bytes, hash, content: null };
 }
 
 function openFile(beneath: Beneath, path: BytePath): number | null {
