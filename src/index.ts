@@ -24,6 +24,7 @@ export type {
 } from "./client/documents.js";
 export type { PlanStanding, PlanUpdate } from "./client/follow-plan.js";
 export type { Ack, ResumeOptions } from "./client/resume.js";
+export type { SandboxOptions } from "./client/sandboxes.js";
 export type { Duration } from "./core/duration.js";
 export {
   type ErrorCode,
@@ -53,6 +54,13 @@ export { aesPayloads, type PayloadCodec, type PayloadKey } from "./core/payload-
 export type { PlanState } from "./core/plan.js";
 export type { LogChunk } from "./core/ports.js";
 export type { ResumeSummary } from "./core/resume-summary.js";
+export type {
+  SandboxAccess,
+  SandboxChanges,
+  SandboxProvider,
+  SandboxRules,
+  SandboxSnapshot,
+} from "./core/sandbox.js";
 export { expression } from "./define/append.js";
 export type { Context, Seen } from "./define/context.js";
 export { defineHandler, type Handler, type HandlerContext } from "./define/define-handler.js";

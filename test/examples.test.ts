@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { execa } from "execa";
 import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
+import { createDirectoryProvider } from "../src/sandbox/directory-provider.js";
 import { aDefinition, aStore } from "./support/plans.js";
 import { aPrefix } from "./support/store.js";
 import { until } from "./support/until.js";
@@ -73,6 +74,80 @@ describe("bull-board", { timeout: RUN_DEADLINE_MS }, () => {
 
 interface Board {
   readonly queues: readonly { readonly name: string; readonly jobs: readonly { readonly id: string }[] }[];
+}
+
+describe("agent-refactor", { timeout: 2 * RUN_DEADLINE_MS }, () => {
+  test("killed half-way through its edits, it goes on with the files of the checkpoint, and takes the other way from there", async () => {
+    const hold = join(folder, "hold");
+    writeFileSync(hold, "");
+    const dataDir = join(folder, "data");
+    const command = (...args: string[]) =>
+      execa("node", [BIN, "--data-dir", dataDir, ...args], {
+        cwd: "examples/agent-refactor",
+        env: { AGENT_HOLD: hold, WAYMARK_REDIS_URL: "", REDIS_URL: "" },
+        reject: false,
+      });
+    const json = async (...args: string[]) => JSON.parse((await command(...args, "-o", "json")).stdout);
+    const running: ReturnType<typeof command>[] = [];
+    const started = (...args: string[]) => {
+      const child = command(...args);
+      running.push(child);
+      return child;
+    };
+    const waiting = () => until("it to ask", async () => (await json("get", "agent")).state === "waiting", 40_000);
+    try {
+      const killed = started("run", "plan.ts", "--id", "agent");
+      await until("an edited file", () => editedIn(dataDir), 40_000);
+      killed.kill("SIGKILL");
+      await killed;
+
+      const preview = await json("resume", "agent", "--dry-run");
+      expect(preview.sandbox).toMatchObject({ changed: ["src/cart.js"], added: [], removed: [] });
+      rmSync(hold);
+      const resumed = started("resume", "agent");
+      await waiting();
+      resumed.kill("SIGINT");
+      expect((await resumed).exitCode).toBe(130);
+
+      const [decision] = (await json("decisions", "agent")).filter((made: { key: string }) => made.key === "how");
+      expect(decision).toMatchObject({ choice: "patch", made_by: "agent" });
+      const rewound = started("resume", "agent", "--from-decision", decision.decision_id, "--choose", "rewrite");
+      await until("the new epoch", async () => (await json("get", "agent")).epoch === 3, 40_000);
+      await waiting();
+      expect((await command("approve", "agent", "sign-off")).exitCode).toBe(0);
+      expect((await rewound).exitCode).toBe(0);
+
+      const trees = await Promise.all(
+        (await json("checkpoints", "agent"))
+          .filter((point: { step: string }) => point.step === "edit" || point.step === "choose")
+          .map((point: { sandbox: string }) => cartAt(dataDir, point.sandbox)),
+      );
+      const [before, patched, again, rewritten] = trees;
+      expect(before).toContain("var sum");
+      expect(patched).toContain("let sum");
+      expect(again).toBe(before);
+      expect(rewritten).toContain("reduce");
+    } finally {
+      for (const child of running) child.kill("SIGKILL");
+      await Promise.all(running);
+    }
+  });
+});
+
+/** Whether an attempt that works in this data directory has changed its first file. */
+function editedIn(dataDir: string): boolean {
+  const work = join(dataDir, "sandboxes", "work");
+  if (!existsSync(work)) return false;
+  return findFiles(work, (name) => name === "cart.js").some((path) => readFileSync(path, "utf8").includes("let sum"));
+}
+
+/** The file in a snapshot. */
+async function cartAt(dataDir: string, digest: string): Promise<string> {
+  const target = mkdtempSync(join(folder, "tree-"));
+  const rules = { exclude: [], ignore: [], include: [] };
+  const snapshot = { provider: "directory", digest, files: 0, bytes: 0 };
+  await createDirectoryProvider({ dataDir }).restore(snapshot, target, rules);
+  return readFileSync(join(target, "src/cart.js"), "utf8");
 }
 
 describe("release", { timeout: RUN_DEADLINE_MS }, () => {
