@@ -1,4 +1,5 @@
 /** Definitions as the command line names them: a document, a module with `definePlan` plans, or a name in the store. */
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, extname, resolve } from "node:path";
@@ -6,12 +7,19 @@ import { importFile } from "../config.js";
 import type { CompiledDefinition, StepDefinition } from "../core/definition.js";
 import { UsageError, WaymarkError } from "../core/errors.js";
 import type { StepHandler } from "../core/handler.js";
+import type { DocumentFile } from "../core/ports.js";
 import type { AnyPlan } from "../define/typed-plan.js";
 import { builtinHandlers } from "../handlers/index.js";
 import type { CommandContext } from "./context.js";
 
 export type LoadedDefinition =
-  | { readonly kind: "document"; readonly compiled: CompiledDefinition; readonly path: string }
+  | {
+      readonly kind: "document";
+      readonly compiled: CompiledDefinition;
+      readonly path: string;
+      /** Of its text. */
+      readonly digest: string;
+    }
   | {
       readonly kind: "code";
       readonly compiled: CompiledDefinition;
@@ -43,12 +51,13 @@ export async function loadDefinition(context: CommandContext, target: string): P
       try: "plan run --help",
     });
   }
-  return { kind: "stored", ...(await context.client.definition(newest.planId)) };
+  const { compiled, workdir } = await context.client.definition(newest.planId);
+  return { kind: "stored", compiled, workdir };
 }
 
 /** A document or a module. @throws InvalidPlanError, UsageError */
 export async function loadFile(path: string, shown: string): Promise<LoadedDefinition> {
-  if (MODULES.has(extname(path))) {
+  if (isModule(path)) {
     const module = await loadModule(path, shown);
     const [plan, another] = module.plans;
     if (plan === undefined) throw new UsageError(`${shown} exports no plan made with definePlan`);
@@ -60,7 +69,25 @@ export async function loadFile(path: string, shown: string): Promise<LoadedDefin
   }
   const text = await readDocument(path, shown);
   const { parseDocument } = await import("../core/document.js");
-  return { kind: "document", compiled: parseDocument(text, shown, builtinHandlers()), path };
+  return {
+    kind: "document",
+    compiled: parseDocument(text, shown, builtinHandlers()),
+    path,
+    digest: digestOfText(text),
+  };
+}
+
+export function isModule(path: string): boolean {
+  return MODULES.has(extname(path));
+}
+
+export function digestOfText(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/** What a plan remembers of the file that it was submitted from. */
+export function fileOf(loaded: LoadedDefinition): { file?: DocumentFile } {
+  return loaded.kind === "document" ? { file: { path: loaded.path, digest: loaded.digest } } : {};
 }
 
 /** Everything that a module exports for workers. */

@@ -97,6 +97,10 @@ const COMMANDS: readonly CommandSpec[] = [
       new Option("--from-checkpoint <id>", "keep the step of this checkpoint, and run what needs it again"),
       new Option("--from-decision <id>", "take this decision anew, and run what needs it again"),
       new Option("--choose <choice>", "with --from-decision: what it is set to, instead of being asked again"),
+      new Option(
+        "--on-drift <policy>",
+        "where the definition changed: refuse, keep what is recorded, or rerun from the first changed step",
+      ),
       repeatable(
         "--ack <step=done|redo>",
         "say whether an irreversible step happened; =done:@output.json gives its output",
@@ -119,7 +123,6 @@ const COMMANDS: readonly CommandSpec[] = [
       new Option("--since <duration>", "with --all: submitted within this time, such as 24h"),
       new Option("--yes", "with --all: don't ask"),
       // Not built yet: parsed, so that the refusal can say so.
-      new Option("--on-drift <policy>").hideHelp(),
     ],
     examples: [
       "plan resume web-42 --dry-run",

@@ -9,6 +9,7 @@ import { printSummary, type ResumeFlags } from "./commands/resume.js";
 import type { CommandContext } from "./context.js";
 import { executeHere, reportInterruption } from "./execute-here.js";
 import { type LoadedDefinition, loadFile, needsFolder, type PlanModule } from "./load-definition.js";
+import { offerFrom } from "./offered-definition.js";
 import { reportEnd } from "./outcome.js";
 import { printable } from "./render/printable.js";
 import { planCommand } from "./shell-words.js";
@@ -22,11 +23,15 @@ export async function resumeHere(
   emit: (document: object) => void,
 ): Promise<number> {
   const { client, terminal } = context;
-  const { compiled, workdir } = await client.definition(planId);
+  const { compiled: stored, workdir, read } = await client.definition(planId);
+  const offer = offerFrom(context, flags, true);
+  const adopts = flags.onDrift === "keep" || flags.onDrift === "rerun";
+  const compiled = (adopts ? await offer(read) : null) ?? stored;
   const files = await Promise.all((flags.plans ?? []).map((file) => loadFile(resolve(context.io.cwd, file), file)));
   const trust = await trustIn(context, {
     allowShell: flags.allowShell === true,
-    local: files.map((file) => file.compiled),
+    // What is adopted is a file of this machine.
+    local: [...files.map((file) => file.compiled), ...(compiled === stored ? [] : [compiled])],
   });
   requireTrust(compiled, trust, "plan resume --here", planCommand("resume", planId, "--here", "--allow-shell"));
   const module = await moduleOf(context, compiled, files, options.workdir ?? workdir);
@@ -35,7 +40,7 @@ export async function resumeHere(
     module,
     trust,
     async begin(privateQueue) {
-      const answer = await client.resumeOn(planId, options, hereFor(privateQueue, flags));
+      const answer = await client.resumeOn(planId, options, hereFor(privateQueue, flags), offer);
       summary = answer.summary;
       await printSummary(context, summary);
       if (!answer.repeated) return { planId, epoch: summary.nextEpoch };

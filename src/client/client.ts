@@ -19,7 +19,7 @@ import { isId, newPlanId } from "../core/ids.js";
 import { type JsonObject, toStoredJson } from "../core/json.js";
 import type { Ask } from "../core/outcome.js";
 import { ANSWERED_WAITS, PLAN_STATES, type PlanState, WAIT_WORDS } from "../core/plan.js";
-import type { Answerable, LogChunk, PlanStore } from "../core/ports.js";
+import type { Answerable, DocumentFile, LogChunk, PlanStore, Preview } from "../core/ports.js";
 import type { ResumeSummary } from "../core/resume-summary.js";
 import type { SandboxSnapshot } from "../core/sandbox.js";
 import { waitCommand } from "../core/state-sentences.js";
@@ -37,7 +37,13 @@ import {
   workerDocument,
 } from "./documents.js";
 import { followPlan, type PlanStanding, type PlanUpdate, planStanding } from "./follow-plan.js";
-import { type ExecutesHere, type ResumeOptions, type ResumeOutcome, resumePlan } from "./resume.js";
+import {
+  type ExecutesHere,
+  type OfferDefinition,
+  type ResumeOptions,
+  type ResumeOutcome,
+  resumePlan,
+} from "./resume.js";
 import { firstSnapshot, type OpenSandboxes, sandboxesByDefault } from "./sandboxes.js";
 
 export interface SubmitOptions {
@@ -50,6 +56,8 @@ export interface SubmitOptions {
 export interface SubmitPlacement {
   readonly privateQueue?: string;
   readonly workdir?: string;
+  /** The plan's document. */
+  readonly file?: DocumentFile;
   /** What the sandbox's `from` is relative to: the working directory unless given, null where nobody named the plan's file. */
   readonly folder?: string | null;
 }
@@ -142,6 +150,7 @@ export class Client {
       actor: options.actor ?? this.actor,
       privateQueue: options.privateQueue ?? null,
       workdir: options.workdir ?? null,
+      ...(options.file && { file: options.file }),
       ...(compiled.definition.sandbox !== null && { sandbox: () => this.#firstSnapshot(compiled, options) }),
     });
     return { planId, existing };
@@ -228,10 +237,10 @@ export class Client {
   }
 
   /** The definition that a plan was submitted with, and where on the submitting machine its document or module lies. */
-  async definition(planId: string): Promise<{ compiled: CompiledDefinition; workdir: string | null }> {
+  async definition(planId: string): Promise<{ compiled: CompiledDefinition; workdir: string | null; read: Preview }> {
     const store = await this.storeFor(planId);
-    const { view, workdir } = await store.preview(planId, "frontier");
-    return { compiled: await store.definition(view.meta.definitionDigest), workdir };
+    const read = await store.preview(planId, "frontier");
+    return { compiled: await store.definition(read.view.meta.definitionDigest), workdir: read.workdir, read };
   }
 
   /** What a step recorded. */
@@ -248,9 +257,15 @@ export class Client {
   }
 
   /** The same for a process that executes what it resumes, and where it matters who won. */
-  async resumeOn(planId: string, options: ResumeOptions, here: ExecutesHere | null): Promise<ResumeOutcome> {
+  async resumeOn(
+    planId: string,
+    options: ResumeOptions,
+    here: ExecutesHere | null,
+    offer?: OfferDefinition,
+  ): Promise<ResumeOutcome> {
     const store = await this.storeFor(planId);
-    return resumePlan(store, planId, { ...options, actor: options.actor ?? this.actor }, here, this.#openSandboxes);
+    const by = { ...options, actor: options.actor ?? this.actor };
+    return resumePlan(store, planId, by, here, this.#openSandboxes, offer);
   }
 
   /** Stops a plan until it is resumed. Active steps are aborted, or with `afterStep` finish first. */

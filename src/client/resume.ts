@@ -2,6 +2,9 @@
  * Resume, for library and command line alike: read, decide, and carry out exactly what was decided. A dry-run stops
  * before the write and is otherwise the same path.
  */
+
+import type { CompiledDefinition } from "../core/definition.js";
+import type { DriftPolicy } from "../core/drift.js";
 import { assess, type ResumeDecision } from "../core/eligibility.js";
 import { type ErrorDocument, NotEligibleError, UsageError, WaymarkError } from "../core/errors.js";
 import { type Json, toStoredJson } from "../core/json.js";
@@ -29,6 +32,13 @@ export interface ResumeOptions {
   readonly choose?: unknown;
   /** What a person says of irreversible steps that started and have no record, by step id. */
   readonly acks?: Readonly<Record<string, Ack>>;
+  /** The definition as it is now, such as a plan made with `definePlan`: compared with the one that the plan runs under. */
+  readonly definition?: { readonly compiled: CompiledDefinition };
+  /**
+   * What becomes of a difference: refuse, keep what is recorded and go on under the new definition, or rerun under it from
+   * the first changed step. Unless given, code refuses and a document that changed is only reported.
+   */
+  readonly onDrift?: Exclude<DriftPolicy, "report">;
   /** The document's folder on the machine that will execute. */
   readonly workdir?: string;
   readonly actor?: string;
@@ -44,6 +54,9 @@ export interface ExecutesHere {
   /** What a step needs on this machine and isn't there: a folder, or the module of a plan in code. */
   missingWorkdir(read: Preview): Promise<string | null>;
 }
+
+/** Finds the definition as it is now, or null where there is none at hand. */
+export type OfferDefinition = (read: Preview) => Promise<CompiledDefinition | null>;
 
 export interface ResumeOutcome {
   readonly summary: ResumeSummary;
@@ -64,10 +77,11 @@ export async function resumePlan(
   options: ResumeOptions & { readonly actor: string },
   here: ExecutesHere | null = null,
   openSandboxes: OpenSandboxes = sandboxesByDefault,
+  offer: OfferDefinition = async () => options.definition?.compiled ?? null,
 ): Promise<ResumeOutcome> {
   const files = new FilesHere(store, openSandboxes, here !== null);
   for (let reads = 1; reads <= MOST_READS; reads++) {
-    const found = await decide(store, planId, options, here, files);
+    const found = await decide(store, planId, options, here, files, offer);
     if (options.dryRun) return { summary: found.decision.summary, repeated: false };
     const answer = await carryOut(store, planId, found, options, here, files);
     if (answer !== "stale") return answer;
@@ -84,23 +98,47 @@ async function decide(
   options: ResumeOptions,
   here: ExecutesHere | null,
   files: FilesHere,
+  offer: OfferDefinition,
 ): Promise<FoundDecision> {
+  const { read, offered, onDrift } = await readWith(store, planId, options, offer);
   const request = {
+    onDrift,
     from: pointOf(options),
     choose: choiceOf(options),
     acks: acknowledgements(options.acks ?? {}),
     reason: options.reason ?? null,
   };
-  const read = await store.preview(planId, request.from.kind === "frontier" ? "frontier" : "line");
-  const facts = { ...read, files: null, missingWorkdir: here === null ? null : await here.missingWorkdir(read) };
+  const missingWorkdir = here === null ? null : await here.missingWorkdir(read);
+  const facts = { ...read, offered, files: null, missingWorkdir };
   let decision = assess(facts, request);
   if (!decision.summary.eligible) return { read, decision };
   // Only now it is known which files it goes back to.
   const found = await files.find(read, decision);
   if (found !== null) decision = assess({ ...facts, files: found }, request);
   if (!decision.summary.eligible) return { read, decision };
+  if (decision.actions!.adopts !== null) await checkInput(store, planId, decision.actions!.adopts);
   const workers = here === null ? await countWorkers(store, read, decision) : decision.summary.workers;
   return { read, decision: expected({ ...decision, summary: { ...decision.summary, workers } }, options.expect) };
+}
+
+/** The plan, and the definition that is offered where it is another than the plan's. */
+async function readWith(store: PlanStore, planId: string, options: ResumeOptions, offer: OfferDefinition) {
+  const depth = pointOf(options).kind === "frontier" ? "frontier" : "line";
+  const read = await store.preview(planId, depth);
+  const found = await offer(read);
+  const offered = found?.digest === read.view.meta.definitionDigest ? null : found;
+  const onDrift: DriftPolicy = options.onDrift ?? (offered?.definition.source === "code" ? "refuse" : "report");
+  if (offered === null || depth === "line" || (onDrift === "report" && read.compiled !== null)) {
+    return { read, offered, onDrift };
+  }
+  return { read: await store.preview(planId, onDrift === "report" ? "full" : "line"), offered, onDrift };
+}
+
+/** @throws InvalidInputError where the plan's input doesn't fit the definition that it is to go on under */
+async function checkInput(store: PlanStore, planId: string, { definition }: CompiledDefinition): Promise<void> {
+  if (definition.inputSchema === null) return;
+  const { validateInput } = await import("../core/input.js");
+  await validateInput(definition.inputSchema, JSON.parse(await store.input(planId)));
 }
 
 /**
@@ -109,7 +147,7 @@ async function decide(
  */
 async function countWorkers(store: PlanStore, { view, compiled }: Preview, decision: ResumeDecision): Promise<number> {
   if (view.meta.privateQueue === null) return decision.summary.workers;
-  const { steps } = compiled ?? (await store.planDefinition(view.meta));
+  const { steps } = decision.actions!.adopts ?? compiled ?? (await store.planDefinition(view.meta));
   const queues = new Set(decision.actions!.restart.map((stepId) => steps.get(stepId)!.queue));
   const workers = await store.workers();
   return workers.filter((worker) => worker.alive && worker.queues.some((queue) => queues.has(queue))).length;

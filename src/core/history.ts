@@ -73,6 +73,8 @@ export type PlanEvent = EventFacts &
         /** How many done steps a rewind superseded. */
         readonly superseded: number;
       }
+    /** Written with `plan.resumed`: from here on the plan runs under this definition. */
+    | { readonly type: "plan.redefined"; readonly version: number; readonly definitionDigest: string }
     /** Written with `plan.resumed`, at most 500 steps in one: they have left the current line. */
     | { readonly type: "steps.superseded"; readonly steps: readonly string[] }
     /** Written with `plan.resumed`: the snapshot of what an attempt had left in the files, which the resume discarded. */

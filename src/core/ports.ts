@@ -15,8 +15,15 @@ export interface SubmitRequest {
   /** Steps go to this queue instead of their own: the process that submits executes the plan alone. */
   readonly privateQueue: string | null;
   readonly workdir: string | null;
+  /** Where the plan document lies, and the SHA-256 of its text: what a later resume compares the file with. */
+  readonly file?: DocumentFile;
   /** Takes what the sandbox starts from, where the plan has one. Called only for a plan that isn't there yet. */
   readonly sandbox?: () => Promise<SandboxSnapshot>;
+}
+
+export interface DocumentFile {
+  readonly path: string;
+  readonly digest: string;
 }
 
 export interface ResumeWrite {
@@ -129,6 +136,8 @@ export interface Preview {
   /** Records of done steps; none for "frontier". */
   readonly records: ReadonlyMap<string, StepRecord>;
   readonly workdir: string | null;
+  /** The document that was submitted, where it was a file. */
+  readonly file: DocumentFile | null;
   /** Oldest first; none but for "line". */
   readonly events: readonly PlanEvent[];
   /** The root first; none but for "line". */

@@ -1,4 +1,5 @@
 /** Why a plan can't be resumed as asked: a code, a sentence with the facts, and the command to try next. */
+import { describeDrift } from "./drift.js";
 import { formatDurationMs } from "./duration.js";
 import type { ErrorDocument } from "./errors.js";
 import { canProgress, isTerminal, type OpenStep, type PlanView } from "./plan.js";
@@ -24,6 +25,7 @@ export function refuse(situation: Situation): ErrorDocument | null {
   return (
     refusePoint(situation) ??
     refuseChoice(situation) ??
+    refuseDrift(situation) ??
     refuseWaiting(situation) ??
     refuseSilence(situation) ??
     refuseAcks(situation) ??
@@ -117,7 +119,7 @@ function notInLine(planId: string, what: string, id: string, supersededIn: numbe
 
 function refuseStep(situation: Situation, stepId: string): ErrorDocument | null {
   const { planId } = situation.view.meta;
-  const steps = situation.compiled?.steps;
+  const steps = situation.next?.steps;
   if (steps && !steps.has(stepId)) {
     const some = [...steps.keys()].slice(0, 20).join(", ");
     return {
@@ -136,10 +138,36 @@ function refuseStep(situation: Situation, stepId: string): ErrorDocument | null 
   };
 }
 
+/** A definition that differs where it matters is run or adopted only where somebody says so. */
+function refuseDrift({ view, drift, offered, compiled, request }: Situation): ErrorDocument | null {
+  if (drift === null || request.onDrift === "report") return null;
+  const { planId, name, version } = view.meta;
+  const steps = describeDrift(drift);
+  const { definition } = offered!;
+  const details = { plan_id: planId, drift: steps, version, offered: definition.version };
+  const other = definition.name !== name ? `is of plan ${definition.name}` : null;
+  const files = (definition.sandbox === null) !== (compiled!.definition.sandbox === null);
+  const grown =
+    view.meta.grown > 0 && request.onDrift !== "refuse" ? "doesn't have the steps that were appended since" : null;
+  const reason = other ?? (files ? "has a sandbox where the other has none, or none where it has one" : grown);
+  if (reason !== null) {
+    const message = `The definition that is offered can't take the place of the one that plan ${planId} runs under: it ${reason}`;
+    return { code: "DEFINITION_DRIFT", message, details, try: `plan get ${planId}` };
+  }
+  // What was added would run only under the offered definition.
+  if (request.onDrift !== "refuse" || drift.changed.length + drift.removed.length === 0) return null;
+  return {
+    code: "DEFINITION_DRIFT",
+    message: `Plan ${planId} runs under ${name} v${version}, and the definition that is offered differs: ${steps.join(", ")}`,
+    details,
+    try: `plan resume ${planId} --on-drift keep`,
+  };
+}
+
 /** A plan that waits goes on by itself, unless a rewind takes it to where it didn't wait yet. */
 function refuseWaiting(situation: Situation): ErrorDocument | null {
-  const { view, state, below } = situation;
-  if (state !== "waiting" || [...below].some((id) => isReached(situation, id))) return null;
+  const { view, state, leaving } = situation;
+  if (state !== "waiting" || leaving.size > 0) return null;
   const { planId } = view.meta;
   const waiting = view.open.filter((step) => step.kind === "waiting");
   const step = waiting.find(({ wait }) => wait !== "timer") ?? waiting[0]!;

@@ -1,9 +1,10 @@
 /** What the one write of a resume has to do. */
-import type { CompiledStep } from "./definition.js";
+import type { CompiledDefinition, CompiledStep } from "./definition.js";
 import type { Decision } from "./history.js";
 import type { Json } from "./json.js";
 import { ANSWERED_WAITS } from "./plan.js";
-import { isReached, repeatedSteps, restarts, type Situation, uncertainSteps } from "./resume-request.js";
+import { repeatedSteps, restarts, type Situation, uncertainSteps } from "./resume-request.js";
+import { keptOf } from "./rewind.js";
 
 /** Steps by id. `superseded` lose their records, `restart` get a new job. `acknowledged` are recorded first. */
 export interface ResumeActions {
@@ -22,6 +23,8 @@ export interface ResumeActions {
   readonly rewound: Rewound | null;
   /** The decision that is taken anew, where that is the point: what its step decided before it stays. */
   readonly takenAnew: TakenAnew | null;
+  /** The definition that the plan goes on under, where it is another than before. */
+  readonly adopts: CompiledDefinition | null;
 }
 
 export interface Rewound {
@@ -52,28 +55,32 @@ export function isSettable({ compiled }: Situation, decision: Decision): boolean
 }
 
 export function plannedActions(situation: Situation): ResumeActions {
-  const { view, compiled, done, below, request } = situation;
+  const { view, next, compiled, leaving, below, request } = situation;
   const acknowledged = [...uncertainSteps(situation), ...repeatedSteps(situation)].map((stepId) => {
     const ack = request.acks.get(stepId)!;
     return { stepId, said: ack.said, output: ack.said === "done" ? ack.output : "null" };
   });
   const settled = new Set(acknowledged.filter((ack) => ack.said === "done").map((ack) => ack.stepId));
   const restart = view.open
-    .filter((step) => restarts(step) && !below.has(step.stepId) && !settled.has(step.stepId))
+    .filter((step) => restarts(step) && !leaving.has(step.stepId) && !settled.has(step.stepId))
     .map((step) => step.stepId);
-  // Only what has been reached can be superseded; the rest runs anyway, when its turn comes.
-  const superseded = [...below].filter((id) => isReached(situation, id));
-  const removed = appendedBy(situation, new Set(superseded));
+  const removed = appendedBy(situation, leaving);
   const recount = new Map<string, number>();
-  for (const id of below) {
+  const adopts = next !== compiled ? next : null;
+  const isKept = (id: string) => situation.done.has(id) && !leaving.has(id);
+  // Under another definition everything that isn't done may need something else.
+  const open = new Set(view.open.map((step) => step.stepId).filter((id) => !leaving.has(id)));
+  const uncounted = adopts ? [...adopts.steps.keys()].filter((id) => !isKept(id) && !open.has(id)) : below;
+  for (const id of uncounted) {
     if (removed.has(id)) continue;
-    const { needs } = compiled!.steps.get(id)!;
-    const stillDone = needs.filter((need) => done.has(need) && !below.has(need)).length;
-    if (stillDone === needs.length) restart.push(id);
-    else recount.set(id, stillDone);
+    const { needs } = next!.steps.get(id)!;
+    const done = needs.filter(isKept).length;
+    if (done === needs.length) restart.push(id);
+    else recount.set(id, done);
   }
+  const superseded = [...leaving];
   const rewound = superseded.length > 0 ? rewoundTo(situation) : null;
-  return { superseded, removed, restart, recount, acknowledged, rewound, takenAnew: takenAnew(situation) };
+  return { superseded, removed, restart, recount, acknowledged, rewound, takenAnew: takenAnew(situation), adopts };
 }
 
 function appendedBy({ compiled, view }: Situation, superseded: ReadonlySet<string>): Set<string> {
@@ -83,15 +90,16 @@ function appendedBy({ compiled, view }: Situation, superseded: ReadonlySet<strin
 }
 
 /** What stood at the point, as far as it is kept. */
-function rewoundTo({ rewind, rootDecisionId, snapshots }: Situation): Rewound {
-  const { last, decisionId, sandbox } = rewind!;
+function rewoundTo({ rewind, line, next, leaving, rootDecisionId, snapshots, view }: Situation): Rewound {
+  const { last, decisionId, sandbox } = keptOf(next!, line, leaving, rewind?.takenAnew ?? null);
   // The first snapshot is the one that the sandbox started from.
   const place = sandbox === null ? 1 : 1 + snapshots.findLastIndex((snapshot) => snapshot.digest === sandbox);
   return {
     lastCompletedStep: last?.step ?? null,
     lastCheckpointId: last?.checkpointId ?? null,
     lastDecisionId: decisionId ?? rootDecisionId,
-    sandboxPlace: snapshots.length === 0 ? null : place,
+    // Where nothing is gone back to, its files stay as they are.
+    sandboxPlace: snapshots.length === 0 ? null : rewind === null ? view.meta.sandboxPlace : place,
   };
 }
 

@@ -1,5 +1,6 @@
 /** What a resume is asked for, what is read to decide it, and what both together mean. */
-import type { CompiledDefinition } from "./definition.js";
+import { type CompiledDefinition, descendants } from "./definition.js";
+import { type Drift, type DriftPolicy, driftBetween } from "./drift.js";
 import type { Decision, PlanEvent } from "./history.js";
 import { decisionId } from "./ids.js";
 import type { Json } from "./json.js";
@@ -21,13 +22,17 @@ export interface ResumeRequest {
   /** By step id. */
   readonly acks: ReadonlyMap<string, Acknowledgement>;
   readonly reason: string | null;
+  /** What becomes of a difference between the stored definition and the one that is offered. */
+  readonly onDrift: DriftPolicy;
 }
 
 /** What the caller read for the decision, in one consistent moment. */
 export interface ResumeFacts {
   readonly view: PlanView;
-  /** Null where the plan is too large to list in full. */
+  /** What the plan runs under. Null where the plan is too large to list in full. */
   readonly compiled: CompiledDefinition | null;
+  /** The definition as it is now where the caller has it, and differs; then `compiled` is there. */
+  readonly offered: CompiledDefinition | null;
   /** Ids of done steps: all of them where `compiled` is there, else the newest. */
   readonly doneSteps: readonly string[];
   /** The whole history, oldest first, where an earlier point is asked for. */
@@ -49,31 +54,70 @@ export interface Situation extends ResumeFacts {
   readonly state: PlanState;
   readonly done: ReadonlySet<string>;
   readonly line: Line;
-  /** Null for a plain resume, and where the line has no such point. */
+  readonly drift: Drift | null;
+  /** What the plan goes on with: `compiled`, or what is offered where that is adopted. */
+  readonly next: CompiledDefinition | null;
+  /** Null where nothing earlier is gone back to, and where the line has no such point. */
   readonly rewind: Rewind | null;
   /** Steps that the rewind runs again or for the first time. */
   readonly below: ReadonlySet<string>;
+  /** Reached steps that leave the line: those of the rewind, and what has no place in the definition that is adopted. */
+  readonly leaving: ReadonlySet<string>;
   readonly rootDecisionId: string;
 }
 
 export function situate(facts: ResumeFacts, request: ResumeRequest): Situation {
-  const { view, compiled } = facts;
+  const { view, compiled, offered, doneSteps } = facts;
   const line = Line.of(facts.events);
   const rootDecisionId = decisionId(view.meta.tag, view.meta.createdAt, 0);
+  const drift = compiled === null || offered === null ? null : driftBetween(compiled, offered);
+  const adopts = drift !== null && (request.onDrift === "keep" || request.onDrift === "rerun");
+  const next = adopts ? offered : compiled;
+  const reached = new Set([...doneSteps, ...view.open.map((step) => step.stepId)]);
+  const redone = adopts && request.onDrift === "rerun" ? outdated(drift, new Set(doneSteps)) : [];
   const rewind =
-    request.from.kind === "frontier" || compiled === null
+    next === null || (request.from.kind === "frontier" && redone.length === 0)
       ? null
-      : rewindTo(compiled, line, request.from, rootDecisionId);
+      : rewindTo(next, line, { point: request.from, redone, rootDecisionId });
+  const below = new Set(rewind?.below);
+  const leaving = new Set([...below].filter((id) => reached.has(id)));
+  if (adopts) for (const id of misplaced(next!, reached, doneSteps, below)) leaving.add(id);
   return {
     ...facts,
     request,
     state: planState(view),
-    done: new Set(facts.doneSteps),
+    done: new Set(doneSteps),
     line,
+    drift,
+    next,
     rewind,
-    below: new Set(rewind?.below),
+    below,
+    leaving,
     rootDecisionId,
   };
+}
+
+/** Done steps that would not be done the same way again. */
+function outdated({ changed, removed }: Drift, done: ReadonlySet<string>): string[] {
+  return [...changed, ...removed].filter((id) => done.has(id));
+}
+
+/** Reached steps that an adopted definition doesn't have, or has behind a step that is not done. */
+function misplaced(
+  next: CompiledDefinition,
+  reached: ReadonlySet<string>,
+  done: readonly string[],
+  below: ReadonlySet<string>,
+): string[] {
+  const kept = new Set(done.filter((id) => next.steps.has(id) && !below.has(id)));
+  const undone = [...next.steps.keys()].filter((id) => !kept.has(id));
+  const behind = new Set(
+    descendants(
+      next,
+      undone.flatMap((id) => next.steps.get(id)!.next),
+    ),
+  );
+  return [...reached].filter((id) => !next.steps.has(id) || behind.has(id));
 }
 
 export function isReached({ done, view }: Situation, stepId: string): boolean {
@@ -81,17 +125,17 @@ export function isReached({ done, view }: Situation, stepId: string): boolean {
 }
 
 /** Irreversible steps that started and have no record: a person says whether they happened, or that they shall run again. */
-export function uncertainSteps({ view, below }: Situation): string[] {
-  return view.open.filter((step) => mayHaveHappened(step) && !below.has(step.stepId)).map((step) => step.stepId);
+export function uncertainSteps({ view, leaving }: Situation): string[] {
+  return view.open.filter((step) => mayHaveHappened(step) && !leaving.has(step.stepId)).map((step) => step.stepId);
 }
 
 /** Irreversible steps that happened, or may have, and that the rewind would run again: a person says that they shall. */
-export function repeatedSteps({ view, compiled, done, rewind }: Situation): string[] {
-  if (rewind === null) return [];
+export function repeatedSteps({ view, next, done, leaving }: Situation): string[] {
+  if (leaving.size === 0) return [];
   const started = new Set(view.open.filter(mayHaveHappened).map((step) => step.stepId));
-  return rewind.below.filter(
-    (id) => started.has(id) || (done.has(id) && compiled!.steps.get(id)!.effect === "irreversible"),
-  );
+  return [...next!.steps.values()]
+    .filter(({ id, effect }) => leaving.has(id) && (started.has(id) || (done.has(id) && effect === "irreversible")))
+    .map((step) => step.id);
 }
 
 function mayHaveHappened(step: OpenStep): boolean {

@@ -1,4 +1,5 @@
 /** What resume would do, or did, for people and programs: shown by a dry-run, and given out by a real one. */
+import { describeDrift } from "./drift.js";
 import type { ErrorDocument } from "./errors.js";
 import { digestOf } from "./json.js";
 import type { OpenStep, PlanState } from "./plan.js";
@@ -41,6 +42,7 @@ export interface ResumeSummary {
   /** Those among them that happened, or may have, and that a rewind would run again. */
   readonly repeated: readonly string[];
   readonly newKey: readonly string[];
+  /** How the definition that is offered now differs from the one that the plan runs under, such as `build changed`. */
   readonly drift: readonly string[];
   readonly from: string | null;
   readonly reason: string | null;
@@ -57,21 +59,21 @@ export function summarize(
   actions: ResumeActions | null,
   refusal: ErrorDocument | null,
 ): ResumeSummary {
-  const { view, state, request, compiled } = situation;
+  const { view, state, request, compiled, next, drift } = situation;
   const { meta } = view;
   const superseded = new Set(actions?.superseded);
   const reuse = situation.doneSteps.filter((id) => !superseded.has(id));
   const reuseCount = meta.done - [...superseded].filter((id) => situation.done.has(id)).length;
   const settled = (actions?.acknowledged ?? []).filter((ack) => ack.said === "done").map((ack) => ack.stepId);
   const kept = new Set([...reuse, ...settled]);
-  const total = meta.total - (actions?.removed.size ?? 0);
+  const total = actions?.adopts?.steps.size ?? meta.total - (actions?.removed.size ?? 0);
   const run = actions ? stepsToRun(situation, actions, kept) : [];
   const first = actions ? firstToRun(situation, actions, run, kept) : firstOpen(situation);
   const standing = actions?.rewound ?? meta;
   return {
     planId: meta.planId,
     name: meta.name,
-    version: meta.version,
+    version: actions?.adopts?.definition.version ?? meta.version,
     state,
     why: explainState(view, state),
     eligible: refusal === null,
@@ -91,8 +93,10 @@ export function summarize(
     runCount: actions ? total - reuseCount - settled.length : 0,
     ackRequired: [...uncertainSteps(situation), ...repeatedSteps(situation)],
     repeated: repeatedSteps(situation),
-    newKey: actions ? actions.superseded.filter((id) => !actions.removed.has(id)) : [],
-    drift: [],
+    newKey: actions
+      ? actions.superseded.filter((id) => !actions.removed.has(id) && (next === null || next.steps.has(id)))
+      : [],
+    drift: drift === null ? [] : describeDrift(drift),
     from: describePoint(request.from),
     reason: request.reason,
     workers: view.liveWorkers,
@@ -106,7 +110,7 @@ export function summarize(
  * Stands for what was done and begun, and for what resume makes of it. Not for the revision: the process that resumes may
  * itself be the first to see that a worker is dead, and give its steps back before it decides.
  */
-function tokenOf({ view, request, files }: Situation, actions: ResumeActions | null): string {
+function tokenOf({ view, request, files, drift }: Situation, actions: ResumeActions | null): string {
   const { meta } = view;
   const shape = {
     planId: meta.planId,
@@ -117,6 +121,8 @@ function tokenOf({ view, request, files }: Situation, actions: ResumeActions | n
     decision: meta.lastDecisionId,
     sandbox: meta.sandboxPlace,
     definition: meta.definitionDigest,
+    adopts: actions?.adopts?.digest ?? null,
+    drift: drift === null ? [] : describeDrift(drift),
     from: describePoint(request.from),
     choose: request.choose,
     acks: [...request.acks].sort(([a], [b]) => (a < b ? -1 : 1)),
@@ -129,15 +135,15 @@ function tokenOf({ view, request, files }: Situation, actions: ResumeActions | n
 
 /** All that is not kept, in listed order; of a plan that is too large to list, only what can start. */
 function stepsToRun(situation: Situation, actions: ResumeActions, kept: ReadonlySet<string>): string[] {
-  if (situation.compiled) {
-    return [...situation.compiled.steps.keys()].filter((id) => !kept.has(id) && !actions.removed.has(id));
+  if (situation.next) {
+    return [...situation.next.steps.keys()].filter((id) => !kept.has(id) && !actions.removed.has(id));
   }
   return [...actions.restart, ...situation.view.open.filter((step) => !restarts(step)).map((step) => step.stepId)];
 }
 
 /** The first that can start at once; where nothing can, the first that goes on waiting. */
 function firstToRun(
-  { view, compiled }: Situation,
+  { view, next: compiled }: Situation,
   actions: ResumeActions,
   run: readonly string[],
   kept: ReadonlySet<string>,
@@ -150,16 +156,16 @@ function firstToRun(
   return free.find((id) => !waiting.has(id)) ?? free[0] ?? null;
 }
 
-function firstOpen({ view, compiled }: Situation): string | null {
+function firstOpen({ view, next: compiled }: Situation): string | null {
   const place = (step: OpenStep) => compiled?.steps.get(step.stepId)?.index ?? 0;
   return [...view.open].sort((a, b) => place(a) - place(b))[0]?.stepId ?? null;
 }
 
-function phaseOf({ view, compiled }: Situation, id: string): string | undefined {
+function phaseOf({ view, next: compiled }: Situation, id: string): string | undefined {
   return (compiled?.steps.get(id) ?? view.open.find((step) => step.stepId === id))?.phase;
 }
 
 function stepNumber(situation: Situation, id: string): number | null {
-  const index = situation.compiled?.steps.get(id)?.index;
+  const index = situation.next?.steps.get(id)?.index;
   return index === undefined ? null : index + 1;
 }

@@ -21,38 +21,57 @@ export type EarlierPoint = Exclude<ResumePoint, { readonly kind: "frontier" }>;
 export interface Rewind {
   /** Steps that run again or for the first time because of it, reached or not, in listed order. */
   readonly below: readonly string[];
-  /** The newest commit that is kept, if any is. */
-  readonly last: CompletedEvent | null;
-  /** The newest decision that stands, or null for the root. */
-  readonly decisionId: string | null;
-  /** Digest of the snapshot that the newest kept writer of the sandbox left; null where none wrote it. */
-  readonly sandbox: string | null;
   /** The decision that is taken anew, where that is the point. */
   readonly takenAnew: DecidedEvent | null;
 }
 
+export interface WhereTo {
+  readonly point: ResumePoint;
+  /** Done steps that are to be done anew although the point is not theirs: their definition has changed or dropped them. */
+  readonly redone: readonly string[];
+  readonly rootDecisionId: string;
+}
+
 /** @returns null where the current line has no such point. A step that was never reached is one: nothing is superseded. */
-export function rewindTo(
+export function rewindTo(compiled: CompiledDefinition, line: Line, to: WhereTo): Rewind | null {
+  const { point, redone, rootDecisionId } = to;
+  const found = point.kind === "frontier" ? END : locate(compiled, line, point, rootDecisionId);
+  if (found === null) return null;
+  let { after } = found;
+  for (const id of redone) after = Math.min(after, line.firstStarts.get(id) ?? after);
+  const lost = [...line.done.values()].filter((done) => done.seq > after && writesSandbox(compiled, done.step));
+  const from = [...found.steps, ...redone, ...lost.map((done) => done.step)];
+  const below = descendants(
+    compiled,
+    from.filter((id) => compiled.steps.has(id)),
+  );
+  return { below, takenAnew: found.takenAnew };
+}
+
+export interface Kept {
+  /** The newest commit, if any is kept. */
+  readonly last: CompletedEvent | null;
+  /** The newest decision that stands, or null for the root. */
+  readonly decisionId: string | null;
+  /** Digest of the snapshot that the newest writer of the sandbox left; null where none wrote it. */
+  readonly sandbox: string | null;
+}
+
+/** What is left of a line once some steps have left it. */
+export function keptOf(
   compiled: CompiledDefinition,
   line: Line,
-  point: EarlierPoint,
-  rootDecisionId: string,
-): Rewind | null {
-  const found = locate(compiled, line, point, rootDecisionId);
-  if (found === null) return null;
-  const lost = [...line.done.values()].filter((done) => done.seq > found.after && writesSandbox(compiled, done.step));
-  const below = descendants(compiled, [...found.steps, ...lost.map((done) => done.step)]);
-  const again = new Set(below);
-  const kept = [...line.done.values()].filter((done) => !again.has(done.step));
+  leaving: ReadonlySet<string>,
+  takenAnew: DecidedEvent | null,
+): Kept {
+  const kept = [...line.done.values()].filter((done) => !leaving.has(done.step));
   const standing = [...line.decisions.values()].filter(
-    (decided) => !again.has(decided.step) || standsBefore(decided, found.takenAnew),
+    (decided) => !leaving.has(decided.step) || standsBefore(decided, takenAnew),
   );
   return {
-    below,
     last: kept.at(-1) ?? null,
     decisionId: standing.at(-1)?.decisionId ?? null,
     sandbox: kept.findLast((done) => writesSandbox(compiled, done.step))?.sandbox ?? null,
-    takenAnew: found.takenAnew,
   };
 }
 
@@ -63,6 +82,8 @@ interface Location {
   readonly after: number;
   readonly takenAnew: DecidedEvent | null;
 }
+
+const END: Location = { steps: [], after: Number.POSITIVE_INFINITY, takenAnew: null };
 
 function locate(
   compiled: CompiledDefinition,

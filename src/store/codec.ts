@@ -239,6 +239,8 @@ export function decodeEvent({ planId, createdAt, tag, snapshots }: EventBase, se
         superseded: int(5),
         reason: rest(6) || null,
       };
+    case "V":
+      return { ...facts, type: "plan.redefined", version: int(3), definitionDigest: field(4) };
     case "U":
       return { ...facts, type: "steps.superseded", steps: step.split(" ") };
     case "K":

@@ -9,7 +9,7 @@ import {
   WaymarkError,
 } from "../core/errors.js";
 import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
-import { decisionId, decisionPlace, newPlanTag } from "../core/ids.js";
+import { decisionId, newPlanTag } from "../core/ids.js";
 import { digestOf, type Json } from "../core/json.js";
 import { Line } from "../core/line.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
@@ -38,7 +38,6 @@ import type {
   SignalAnswer,
   SubmitRequest,
 } from "../core/ports.js";
-import type { TakenAnew } from "../core/resume-actions.js";
 import { FULL_LIST_LIMIT } from "../core/resume-summary.js";
 import { explainState } from "../core/state-sentences.js";
 import {
@@ -62,8 +61,9 @@ import { followAll, followPlan, passOverMissing } from "./follow.js";
 import type { Keys } from "./keys.js";
 import { Payloads } from "./payloads.js";
 import { type QueueDepth, queueDepth } from "./queue-depth.js";
+import { resumeCall } from "./resume-call.js";
 import { readScript, runScript } from "./scripts.js";
-import { queueOf, successorArgs, successorsOf, traitsOf } from "./step-log.js";
+import { queueOf, successorArgs, traitsOf } from "./step-log.js";
 
 /** An input up to this size comes with the start of every step; a larger one is read when it is needed. */
 const INLINE_INPUT_BYTES = 4_096;
@@ -97,6 +97,7 @@ type ViewReply = [
   history: string[],
   decisions: string[],
   snapshots: string[],
+  file: string,
 ];
 
 export class RedisPlanStore implements PlanStore {
@@ -166,6 +167,7 @@ export class RedisPlanStore implements PlanStore {
           newPlanTag(),
           compiled.steps.get(compiled.roots[0]!)!.phase,
           sandbox,
+          request.file === undefined ? "" : `${request.file.digest} ${request.file.path}`,
           ...roots,
         ],
       );
@@ -231,7 +233,10 @@ export class RedisPlanStore implements PlanStore {
     const { createdAt, tag } = meta;
     const events = reply[9].map((entry, i) => decodeEvent({ planId, createdAt, tag, snapshots }, i + 1, entry));
     const decisions = depth === "line" ? decodeDecisions(this.sealed, meta, reply[10], events) : [];
-    return { view, compiled, doneSteps, records, workdir: reply[7] || null, events, decisions, snapshots, inForce };
+    const [digest, ...path] = reply[12].split(" ");
+    const file = reply[12] === "" ? null : { digest: digest!, path: path.join(" ") };
+    const places = { workdir: reply[7] || null, file };
+    return { view, compiled, doneSteps, records, ...places, events, decisions, snapshots, inForce };
   }
 
   private lastDefinition: string | null = null;
@@ -437,82 +442,23 @@ export class RedisPlanStore implements PlanStore {
 
   async resume(write: ResumeWrite): Promise<ResumeAnswer> {
     await this.requireSuitable();
-    const { view, decision } = write;
-    const actions = decision.actions!;
-    const { meta } = view;
-    const { planId } = meta;
-    const compiled = await this.planDefinition(meta);
-    const frontier: string[] = [];
-    const jobKeys = new Set<string>();
-    const superseded = new Set(actions.superseded);
-    const waiting = view.open
-      .filter((step) => step.kind === "waiting" && !superseded.has(step.stepId))
-      .map((step) => step.stepId);
-    for (const id of new Set([...actions.restart, ...waiting])) {
-      const step = compiled.steps.get(id)!;
-      const queue = queueOf(step, write.privateQueue);
-      frontier.push(id, queue, step.phase, traitsOf(step));
-      jobKeys.add(this.keys.job(queue, planId, id, meta.epoch + 1));
-      for (const key of this.keys.queueKeys(queue)) jobKeys.add(key);
+    const { meta } = write.view;
+    const compiled = write.decision.actions!.adopts ?? (await this.planDefinition(meta));
+    const call = resumeCall(this.keys, write, {
+      compiled,
+      sealed: this.sealed,
+      deadAfterMs: this.deadAfterMs,
+      gone: this.goneWorkers(write.view),
+    });
+    const send = () => runScript(this.redis, "resume", call.keys, call.args);
+    let answer = await send();
+    if (answer === "NODEFINITION") {
+      await this.definitions.upload(compiled);
+      answer = await send();
     }
-    const acknowledged: string[] = [];
-    for (const ack of actions.acknowledged) {
-      const again = superseded.has(ack.stepId);
-      const next = { planId, epoch: meta.epoch + 1, privateQueue: write.privateQueue };
-      const { args, jobKeys: keys } = successorArgs(this.keys, successorsOf(compiled, ack.stepId), next);
-      const decision = {
-        step: ack.stepId,
-        question: again ? `Shall ${ack.stepId} happen again?` : `Did ${ack.stepId} happen?`,
-        options: again ? ["redo"] : ["done", "redo"],
-        choice: ack.said,
-        rationale: write.reason,
-        madeBy: write.actor,
-        at: view.now,
-      };
-      const output = this.sealed.sealOutput(planId, ack.stepId, ack.output);
-      const text = this.sealed.sealDecision(planId, decision);
-      acknowledged.push(ack.stepId, ack.said, output, text, String(args.length / 5), ...args);
-      for (const key of keys()) jobKeys.add(key);
-    }
-    const { rewound } = actions;
-    const gone = this.goneWorkers(view);
-    const answer = await runScript(
-      this.redis,
-      "resume",
-      [this.keys.plan(planId), this.keys.workers, ...this.keys.planKeys(planId), ...jobKeys],
-      [
-        this.keys.base,
-        planId,
-        String(meta.revision),
-        String(meta.epoch),
-        write.requestId ?? "",
-        write.answer,
-        oneField(write.actor),
-        write.reason ?? "",
-        oneField(decision.summary.from ?? ""),
-        write.privateQueue ?? "",
-        write.workdir ?? "",
-        String(this.deadAfterMs),
-        gone.map((id) => `${id} `).join(""),
-        decision.summary.phase,
-        rewound?.lastCompletedStep ?? "",
-        rewound?.lastCheckpointId ?? "",
-        rewound ? String(decisionPlace(meta.createdAt, rewound.lastDecisionId)) : "",
-        rewound?.sandboxPlace?.toString() ?? "",
-        ...takenAnewArgs(this.sealed, meta, actions.takenAnew, write),
-        write.kept ? JSON.stringify(write.kept) : "",
-        String(superseded.size),
-        String(actions.recount.size),
-        String(actions.acknowledged.length),
-        ...superseded,
-        ...[...actions.recount].flatMap(([id, count]) => [id, String(count)]),
-        ...acknowledged,
-        ...frontier,
-      ],
-    );
     if (answer === "OK") return { kind: "resumed", epoch: meta.epoch + 1 };
     if (answer === "STALE") return { kind: "stale" };
-    if (answer === "NOPLAN") throw new PlanNotFoundError(planId);
+    if (answer === "NOPLAN") throw new PlanNotFoundError(meta.planId);
     if (typeof answer === "string" && answer.startsWith("REPEATED ")) {
       return { kind: "repeated", summary: answer.slice("REPEATED ".length) };
     }
@@ -675,21 +621,6 @@ export class RedisPlanStore implements PlanStore {
     }
     throw unexpected(verb, reply);
   }
-}
-
-/** A decision that a rewind takes anew, as resume.lua takes it. */
-function takenAnewArgs(sealed: Payloads, meta: PlanMeta, taken: TakenAnew | null, write: ResumeWrite): string[] {
-  if (taken === null) return ["", "", "", "", "", ""];
-  const { stepId, decisionId, set } = taken;
-  const place = String(decisionPlace(meta.createdAt, decisionId));
-  if (set === null) return [stepId, place, "", "", "", ""];
-  const { key, question, options, choice, cancels } = set;
-  const made = { step: stepId, question, options, choice, rationale: write.reason, madeBy: write.actor };
-  const decision = sealed.sealDecision(meta.planId, { ...made, ...(key !== null && { key }), at: write.view.now });
-  // What a person chooses is an object, as in `signal`; what a signal brings is as it is.
-  const output = JSON.stringify(options.length === 0 ? choice : { choice, by: write.actor });
-  const stored = sealed.sealOutput(meta.planId, stepId, output);
-  return [stepId, place, decision, key ?? "", cancels ? "cancel" : "", stored];
 }
 
 /** A signal's data up to this size stands in its decision; more of it is the step's output only. */

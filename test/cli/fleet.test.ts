@@ -192,7 +192,7 @@ describe("resume on a given Redis", () => {
     [["resume", "x", "--state", "failed"], "for --all"],
     [["resume", "x", "y", "--from-step", "a"], "is for one plan"],
     [["resume", "x", "--allow-shell"], "goes with --here"],
-    [["resume", "x", "--on-drift", "keep"], "--on-drift is not supported by this version"],
+    [["resume", "x", "--on-drift", "maybe"], "--on-drift is refuse, keep or rerun"],
     [["resume", "x", "--choose", "a"], "A choice is for a decision: name it with --from-decision"],
     [["resume", "x", "--ack", "pay=maybe"], "--ack takes STEP=done"],
   ])("%j is refused", async (argv, sentence) => {

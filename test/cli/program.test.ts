@@ -32,12 +32,6 @@ describe("commands", () => {
     expect((parseCommandLine(["help", "get"], "1.0.0") as { text: string }).text).toContain("Usage: plan get");
   });
 
-  test("options that are not built are not shown", () => {
-    const { text } = parseCommandLine(["resume", "--help"], "1.0.0") as { text: string };
-
-    expect(text).not.toMatch(/--on-drift/);
-  });
-
   test("the version is that of the package", () => {
     const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
 

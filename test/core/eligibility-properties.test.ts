@@ -104,6 +104,59 @@ test("carried out, the actions run every step of `run` exactly once, in an order
   expect(eligible).toBeGreaterThan(500);
 });
 
+test("under a changed definition a plan completes as well: what is kept stays, and all that is left runs exactly once", () => {
+  const seen = new Map<string, number>();
+  const policies = fc.constantFrom("keep" as const, "rerun" as const);
+  fc.assert(
+    fc.property(
+      situations(),
+      dice(),
+      policies,
+      fc.array(fc.nat(), { maxLength: 40 }),
+      (situation, random, policy, turns) => {
+        const offered = changed(situation, random);
+        const facts = { ...factsOf(situation), offered };
+        const request = { ...situation.request, onDrift: policy };
+        // Whatever is asked is said, so that nothing else stands in the way.
+        const { summary: asked } = assess(facts, request);
+        const acks = new Map(asked.ackRequired.map((id): [string, Acknowledgement] => [id, { said: "redo" }]));
+        const { summary, actions } = assess(facts, { ...request, acks });
+        if (actions === null) return;
+        const digestOf = (id: string, of: CompiledDefinition) => of.steps.get(id)?.digest;
+        const outdated = [...situation.done].filter((id) => digestOf(id, situation.compiled) !== digestOf(id, offered));
+
+        const execution = new TinyExecution({
+          compiled: offered,
+          ids: [...offered.steps.keys()],
+          done: situation.done,
+        });
+        execution.forgetCounters();
+        execution.park(waitingOf(situation.open));
+        execution.resume(actions, null);
+        const ran = execution.run(turns, Infinity);
+
+        expect([...ran].sort()).toEqual([...summary.run].sort());
+        expect([...ran, ...summary.reuse].sort()).toEqual([...offered.steps.keys()].sort());
+        expect(execution.isComplete).toBe(true);
+        expect(summary).toMatchObject({ total: offered.steps.size, version: 9 });
+        if (policy === "rerun") expect(summary.reuse.filter((id) => outdated.includes(id))).toEqual([]);
+        else if (request.from.kind === "frontier") {
+          // Kept is every done step that is still there and needs nothing that isn't done.
+          const kept = new Set([...situation.done].filter((id) => offered.steps.has(id)));
+          for (let size = -1; size !== kept.size; ) {
+            size = kept.size;
+            for (const id of kept) if (offered.steps.get(id)!.needs.some((need) => !kept.has(need))) kept.delete(id);
+          }
+          expect(new Set(summary.reuse)).toEqual(kept);
+        }
+        count(seen, policy);
+      },
+    ),
+    { numRuns: CASES },
+  );
+  for (const policy of ["keep", "rerun"]) expect(seen.get(policy), policy).toBeGreaterThan(100);
+});
+
 test("however often a plan is cut off and resumed, from wherever, no recorded step runs again unasked, and it completes", () => {
   const rounds = fc.array(fc.tuple(dice(), fc.nat(MOST_STEPS), fc.array(fc.nat(), { maxLength: 20 })), {
     maxLength: 6,
@@ -370,7 +423,13 @@ function situate(graph: Graph, life: Life, random: Dice): Situation {
     .map(({ step }) => step);
   const from = point(life, [...done, ...open.map((step) => step.stepId)], random);
   const storedState = isDone ? "completed" : random(5) === 1 ? "paused" : "running";
-  const request = { from, choose: null, acks: said(graph, life, open, from, random), reason: null };
+  const request: ResumeRequest = {
+    from,
+    onDrift: "report",
+    choose: null,
+    acks: said(graph, life, open, from, random),
+    reason: null,
+  };
   return { compiled, ids, life, done, open, storedState, request };
 }
 
@@ -452,13 +511,41 @@ function factsOf({ compiled, ids, life, done, open, storedState }: Situation): R
     files: 1,
     bytes: 1,
   }));
-  const inForce = life.place === null ? null : snapshots[life.place - 1]!;
-  const { events } = life.history;
-  return { view, compiled, doneSteps, events, decisions: [], snapshots, inForce, files: null, missingWorkdir: null };
+  return {
+    view,
+    compiled,
+    doneSteps,
+    events: life.history.events,
+    decisions: [],
+    snapshots,
+    inForce: life.place === null ? null : snapshots[life.place - 1]!,
+    offered: null,
+    files: null,
+    missingWorkdir: null,
+  };
 }
 
 function digestOf(place: number | null): string | null {
   return place === null ? null : `sha256:${place}`;
+}
+
+/** Steps changed, removed, added, and needing something else. */
+function changed({ compiled, ids }: Graph, random: Dice): CompiledDefinition {
+  const removed = new Set(ids.filter(() => random(8) === 0));
+  const number = (id: string) => Number(id.slice(1));
+  const left = [...ids].sort((a, b) => number(a) - number(b)).filter((id) => !removed.has(id));
+  const added = Array.from({ length: random(3) }, (_, i) => ({ id: `n${i}`, at: random(left.length + 1) }));
+  const order = [...left];
+  for (const { id, at } of added) order.splice(at, 0, id);
+  const steps = order.map((id, i) => {
+    const old = compiled.steps.get(id);
+    const needs = (old?.needs ?? []).filter((need) => !removed.has(need));
+    if (i > 0 && (old === undefined || random(6) === 0)) needs.push(order[random(i)]!);
+    const { effect = "idempotent", sandbox = "none" } = old ?? {};
+    return { id, needs: [...new Set(needs)], effect, sandbox, rev: random(6) === 0 ? "2" : null };
+  });
+  if (steps.length === 0) steps.push({ id: "n9", needs: [], effect: "idempotent", sandbox: "none", rev: null });
+  return aDefinition(steps, { version: 9, name: aView().meta.name });
 }
 
 // ---- The model
@@ -582,6 +669,11 @@ class TinyExecution {
 
   get isComplete(): boolean {
     return this.done.size === this.compiled.steps.size;
+  }
+
+  /** As if every counter were that of another definition. */
+  forgetCounters(): void {
+    for (const id of this.compiled.steps.keys()) this.counters.set(id, -1_000);
   }
 
   /** What waits for a person or a signal, the workers being dead. */

@@ -40,6 +40,7 @@ function someFacts({ open = CUT_OFF, served = [], meta = {}, ...read }: FactsSpe
     decisions: [],
     snapshots: [],
     inForce: null,
+    offered: null,
     files: null,
     missingWorkdir: null,
     ...read,
@@ -49,7 +50,7 @@ function someFacts({ open = CUT_OFF, served = [], meta = {}, ...read }: FactsSpe
 }
 
 function aRequest(from: ResumePoint = { kind: "frontier" }, acks: Record<string, Acknowledgement> = {}): ResumeRequest {
-  return { from, choose: null, acks: new Map(Object.entries(acks)), reason: null };
+  return { from, onDrift: "report", choose: null, acks: new Map(Object.entries(acks)), reason: null };
 }
 
 const fromStep = (stepId: string): ResumePoint => ({ kind: "step", stepId });
@@ -106,6 +107,7 @@ describe("the summary of an interrupted plan", () => {
       acknowledged: [],
       rewound: null,
       takenAnew: null,
+      adopts: null,
     });
   });
 });

@@ -287,10 +287,11 @@ test("a refused resume throws what its dry-run would have shown", () => {
       decisions: [],
       snapshots: [],
       inForce: null,
+      offered: null,
       files: null,
       missingWorkdir: null,
     },
-    { from: { kind: "frontier" }, choose: null, acks: new Map(), reason: null },
+    { from: { kind: "frontier" }, onDrift: "report", choose: null, acks: new Map(), reason: null },
   );
   const refused = { ...summary, error: summary.error! };
 

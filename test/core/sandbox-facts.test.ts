@@ -7,7 +7,13 @@ import { A_SANDBOX, aDefinition, aSnapshot } from "../support/plans.js";
 import { AHistory, anOpenStep, aView } from "./a-view.js";
 
 const LEFT = { changed: ["a"], added: ["b"], removed: ["c", "d"], digest: aSnapshot(9).digest };
-const FROM_HERE: ResumeRequest = { from: { kind: "frontier" }, choose: null, acks: new Map(), reason: null };
+const FROM_HERE: ResumeRequest = {
+  from: { kind: "frontier" },
+  onDrift: "report",
+  choose: null,
+  acks: new Map(),
+  reason: null,
+};
 
 /** A plan that started from snapshot 1, and whose step `edit` left snapshot 2. */
 function facts(files: SandboxFacts | null, changes: Partial<ResumeFacts> = {}): ResumeFacts {
@@ -24,6 +30,7 @@ function facts(files: SandboxFacts | null, changes: Partial<ResumeFacts> = {}): 
     decisions: [],
     snapshots: [],
     inForce: aSnapshot(2),
+    offered: null,
     files,
     missingWorkdir: null,
     ...changes,

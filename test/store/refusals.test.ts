@@ -46,8 +46,14 @@ test("a plan that was removed between the look and the resume is PLAN_NOT_FOUND"
   const plan = await t.submit(aChain(["a", "b"]));
   await t.store.pause(plan, "ada", null, false);
   const preview = await t.store.preview(plan, "frontier");
-  const request = { from: { kind: "frontier" as const }, choose: null, acks: new Map(), reason: null };
-  const decision = assess({ ...preview, files: null, missingWorkdir: null }, request);
+  const request = {
+    from: { kind: "frontier" as const },
+    onDrift: "report" as const,
+    choose: null,
+    acks: new Map(),
+    reason: null,
+  };
+  const decision = assess({ ...preview, offered: null, files: null, missingWorkdir: null }, request);
   expect(decision.summary.eligible).toBe(true);
   await t.redis.del(t.keys.plan(plan));
 

@@ -856,10 +856,11 @@ describe("resume", () => {
         decisions: [],
         snapshots: [],
         inForce: null,
+        offered: null,
         files: null,
         missingWorkdir: null,
       },
-      { from: { kind: "frontier" }, choose: null, reason: null, acks: new Map() },
+      { from: { kind: "frontier" }, onDrift: "report", choose: null, reason: null, acks: new Map() },
     );
     expect(decision.actions).not.toBeNull();
     await t.worker();

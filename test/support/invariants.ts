@@ -131,6 +131,7 @@ interface Fold {
 
 function foldHistory(events: readonly PlanEvent[], compiled: CompiledDefinition): Fold {
   const fold: Fold = { violations: [], done: new Map(), starts: new Map(), terminal: null, lastFence: 0, lastEpoch: 0 };
+  const redefined = events.findLastIndex((event) => event.type === "plan.redefined");
   events.forEach((event, i) => {
     const say = (sentence: string) => fold.violations.push(`event ${event.seq}, ${event.type}: ${sentence}`);
     if (fold.terminal !== null) say(`follows ${fold.terminal}`);
@@ -140,8 +141,8 @@ function foldHistory(events: readonly PlanEvent[], compiled: CompiledDefinition)
     switch (event.type) {
       case "step.started":
         if (fold.done.has(event.step)) say(`${event.step} is done`);
-        // A step that was appended by one that a rewind superseded is none of the plan's any more.
-        for (const need of compiled.steps.get(event.step)?.needs ?? [])
+        // What came before stood under another definition; a step that was appended by one that a rewind superseded is gone.
+        for (const need of i < redefined ? [] : (compiled.steps.get(event.step)?.needs ?? []))
           if (!fold.done.has(need)) say(`${event.step} needs ${need}`);
         if (event.fence <= fold.lastFence) say(`fence ${event.fence} after ${fold.lastFence}`);
         fold.lastFence = event.fence;

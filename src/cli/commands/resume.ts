@@ -2,12 +2,14 @@
 import { resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import type { Ack, ResumeOptions } from "../../client/resume.js";
+import type { DriftPolicy } from "../../core/drift.js";
 import { EXIT_CODES, NotEligibleError, UsageError } from "../../core/errors.js";
 import type { ResumeSummary } from "../../core/resume-summary.js";
 import { confirm } from "../confirm.js";
 import type { CommandContext } from "../context.js";
 import { jsonValue } from "../input-values.js";
 import { listQuery, type Selection } from "../list-query.js";
+import { offerFrom } from "../offered-definition.js";
 import { waitForEnd } from "../outcome.js";
 import { printable } from "../render/printable.js";
 import { renderResumeSummary } from "../render/resume-summary.js";
@@ -21,6 +23,7 @@ export interface ResumeFlags extends Selection {
   readonly fromDecision?: string;
   readonly choose?: string;
   readonly ack?: readonly string[];
+  readonly onDrift?: string;
   readonly expect?: string;
   readonly requestId?: string;
   readonly reason?: string;
@@ -38,7 +41,6 @@ export interface ResumeFlags extends Selection {
 type Emit = (document: object) => void;
 
 const MOST_PLANS = 10_000;
-const UNSUPPORTED = ["onDrift"];
 
 export async function resume(context: CommandContext, args: readonly string[], flags: ResumeFlags): Promise<number> {
   const ids = flags.all ? [] : await named(context, args);
@@ -95,11 +97,12 @@ async function resumeOne(context: CommandContext, id: string, flags: ResumeFlags
   const executes = !flags.detach && (flags.here === true || (await context.usesEmbeddedStore()));
   try {
     const here = executes ? hereFor(null, flags) : null;
-    const preview = await context.client.resumeOn(planId, { ...options, dryRun: true }, here);
+    const offer = offerFrom(context, flags, executes);
+    const preview = await context.client.resumeOn(planId, { ...options, dryRun: true }, here, offer);
     if (flags.dryRun) return await reportDryRun(context, preview.summary, emit);
     // A refused request may repeat one that was granted: only the real resume knows.
     if (executes && preview.summary.eligible) return await resumeHere(context, planId, options, flags, emit);
-    const { summary, repeated } = await context.client.resumeOn(planId, options, here);
+    const { summary, repeated } = await context.client.resumeOn(planId, options, here, offer);
     return await reportEnqueued(context, summary, repeated, flags, emit);
   } catch (error) {
     if (!(error instanceof NotEligibleError)) throw error;
@@ -160,6 +163,7 @@ async function resumeOptions(context: CommandContext, flags: ResumeFlags): Promi
     ...(flags.fromCheckpoint !== undefined && { fromCheckpoint: flags.fromCheckpoint }),
     ...(flags.fromDecision !== undefined && { fromDecision: flags.fromDecision }),
     ...(flags.choose !== undefined && { choose: await chosenValue(context, flags.choose) }),
+    ...(flags.onDrift !== undefined && { onDrift: driftPolicy(flags.onDrift) }),
     ...(flags.ack !== undefined && { acks: await acknowledgements(context, flags.ack) }),
     ...(flags.fromStep !== undefined && { fromStep: flags.fromStep }),
     ...(flags.expect !== undefined && { expect: flags.expect }),
@@ -167,6 +171,11 @@ async function resumeOptions(context: CommandContext, flags: ResumeFlags): Promi
     ...(flags.reason !== undefined && { reason: flags.reason }),
     ...(flags.workdir !== undefined && { workdir: resolve(context.io.cwd, flags.workdir) }),
   };
+}
+
+function driftPolicy(given: string): Exclude<DriftPolicy, "report"> {
+  if (given === "refuse" || given === "keep" || given === "rerun") return given;
+  throw new UsageError(`--on-drift is refuse, keep or rerun, not ${printable(given)}`, { try: "plan resume --help" });
 }
 
 /** JSON or `@file` where it is that, else the text itself: the name of an option needs no quotes. */
@@ -213,14 +222,6 @@ async function selected({ client }: CommandContext, flags: ResumeFlags): Promise
 }
 
 function checkFlags(args: readonly string[], ids: readonly string[], flags: ResumeFlags): void {
-  for (const key of UNSUPPORTED) {
-    if (!(key in flags)) continue;
-    const option = `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-    throw new UsageError(`${option} is not supported by this version`, {
-      details: { option },
-      try: "plan resume --help",
-    });
-  }
   const usage = (message: string) => new UsageError(message, { try: "plan resume --help" });
   if (flags.all && args.length > 0) throw usage("plan resume takes ids or --all, not both");
   if (!flags.all && args.length === 0) throw usage("plan resume takes the id of a plan, - for ids on stdin, or --all");

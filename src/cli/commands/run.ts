@@ -3,7 +3,7 @@ import { WaymarkError } from "../../core/errors.js";
 import type { CommandContext } from "../context.js";
 import { executeHere, reportInterruption } from "../execute-here.js";
 import { planInput } from "../input-values.js";
-import { folderOf, type LoadedDefinition, loadDefinition, workdirOf } from "../load-definition.js";
+import { fileOf, folderOf, type LoadedDefinition, loadDefinition, workdirOf } from "../load-definition.js";
 import { reportEnd } from "../outcome.js";
 import { planArguments } from "../plan-arguments.js";
 import { printable } from "../render/printable.js";
@@ -35,6 +35,7 @@ export async function run(context: CommandContext, args: readonly string[], opti
         privateQueue,
         ...(options.id !== undefined && { planId: options.id }),
         ...(workdir !== null && { workdir }),
+        ...fileOf(loaded),
         folder: folderOf(loaded, context.io.cwd),
       });
       existing = submitted.existing;

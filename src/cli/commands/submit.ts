@@ -1,7 +1,7 @@
 /** `plan submit`: enqueues a plan for a fleet. */
 import type { CommandContext } from "../context.js";
 import { planInput } from "../input-values.js";
-import { folderOf, loadDefinition, workdirOf } from "../load-definition.js";
+import { fileOf, folderOf, loadDefinition, workdirOf } from "../load-definition.js";
 import { waitForEnd } from "../outcome.js";
 import { planArguments } from "../plan-arguments.js";
 import { printable } from "../render/printable.js";
@@ -27,6 +27,7 @@ export async function submit(
     {
       ...(options.id !== undefined && { planId: options.id }),
       ...(workdir !== null && { workdir }),
+      ...fileOf(loaded),
       folder: folderOf(loaded, context.io.cwd),
     },
   );

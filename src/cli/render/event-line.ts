@@ -45,6 +45,8 @@ function describeEvent(event: EventDocument): string {
     }
     case "sandbox.kept":
       return event.sandbox ?? "";
+    case "plan.redefined":
+      return `v${event.version}  ${event.definitionDigest.slice(0, 12)}`;
     case "steps.superseded":
       return event.steps.map(printable).join(", ");
     case "plan.paused":

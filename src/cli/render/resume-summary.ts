@@ -46,6 +46,7 @@ export function renderResumeSummary(summary: ResumeSummary, notes: SummaryNotes,
     row(c, "Run", names(s.run, s.runCount)),
     row(c, "Ask", ask(s)),
   ];
+  if (s.drift.length > 0) lines.push(row(c, "Drift", names(s.drift, s.drift.length)));
   if (s.from !== null) lines.push(row(c, "From", printable(s.from)));
   if (s.newKey.length > 0) lines.push(row(c, "New key", names(s.newKey, s.newKey.length)));
   if (s.reason !== null) lines.push(row(c, "Reason", printable(s.reason)));

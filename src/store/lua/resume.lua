@@ -14,14 +14,15 @@
   ARGV[21] what it is set to (a decision, JSON), or empty   ARGV[22] its key, or empty where it answers what the step waits for
   ARGV[23] effect of that answer: empty or cancel   ARGV[24] output of that answer (JSON)
   ARGV[25] snapshot of the files that it discards (JSON), or empty
-  ARGV[26] number of superseded steps   ARGV[27] number of recounted steps   ARGV[28] number of acknowledged steps, then
+  ARGV[26] definition that is adopted, or empty   ARGV[27] its version   ARGV[28] its number of steps
+  ARGV[29] number of superseded steps   ARGV[30] number of recounted steps   ARGV[31] number of acknowledged steps, then
   superseded: step …   recounted: step, done needs …
   acknowledged: step, done or redo, output (JSON), decision (JSON), number of successors, successors as in complete.lua …
   frontier: step, queue, phase, traits …
 
   ARGV[15…24] say what a rewind goes back to: empty where nothing is superseded.
 
-  Returns OK, REPEATED <answer>, STALE or NOPLAN.
+  Returns OK, REPEATED <answer>, STALE, NOPLAN or NODEFINITION (upload what is adopted and ask again).
 ]]
 --#include ../../queue/lua/lean-queue.lua
 --#include plan.lua
@@ -37,6 +38,7 @@ if ARGV[5] ~= '' then
   if answer then return 'REPEATED ' .. answer end
 end
 if plan_revision(P) ~= ARGV[3] or p.epoch ~= ARGV[4] then return 'STALE' end
+if ARGV[26] ~= '' and call('HEXISTS', T .. 'def:' .. ARGV[26], ':complete') == 0 then return 'NODEFINITION' end
 
 local alive_since, gone = now - tonumber(ARGV[12]), ARGV[13]
 local function alive(worker)
@@ -69,7 +71,7 @@ local function keep_aside(hash, field, aside)
 end
 
 local epoch = str(tonumber(p.epoch) + 1)
-local superseded_count, recounted_count, acked_count = tonumber(ARGV[26]), tonumber(ARGV[27]), tonumber(ARGV[28])
+local superseded_count, recounted_count, acked_count = tonumber(ARGV[29]), tonumber(ARGV[30]), tonumber(ARGV[31])
 local at, line, cache = now - p.created, p.line, {}
 local waiting = 0
 
@@ -97,7 +99,7 @@ for q in pairs(old_queues) do queue_drop_if_empty(q) end
 
 if superseded_count > 0 then line = epoch end
 local superseded = {}
-for i = 29, 28 + superseded_count do
+for i = 32, 31 + superseded_count do
   local step = ARGV[i]
   superseded[step] = true
   local record = call('HGET', P .. ':steps', step)
@@ -115,7 +117,7 @@ for i = 29, 28 + superseded_count do
 end
 if superseded_count > 0 then steps_forget(P, superseded, ARGV[19], tonumber(ARGV[20])) end
 if superseded_count > 0 and p.grown ~= '0' then growth_undo(P, p, superseded) end
-local frontier = 29 + superseded_count
+local frontier = 32 + superseded_count
 for _ = 1, recounted_count do
   if ARGV[frontier + 1] == '0' then
     call('HDEL', P .. ':needs', ARGV[frontier])
@@ -127,14 +129,19 @@ end
 
 call('HSET', P, 'epoch', epoch, 'line', line)
 call('HSET', P, 'queue', ARGV[10])
+if ARGV[26] ~= '' then
+  call('HSET', P, 'definition', ARGV[26], 'version', ARGV[27], 'total', ARGV[28])
+  p.total = tonumber(ARGV[28])
+end
 if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
 call('DEL', P .. ':backlog')
 if p.sandbox then exclusive_clear(P) end
 backlog_set(P, p, false)
 call('HSET', P, 'pausing', '')
 plan_record(P, plan, 'R|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[7] .. '|' .. ARGV[9] .. '|' .. superseded_count .. '|' .. ARGV[8])
-for from = 29, 28 + superseded_count, MOST_NAMED do
-  local named = table.concat(ARGV, ' ', from, math.min(from + MOST_NAMED - 1, 28 + superseded_count))
+if ARGV[26] ~= '' then plan_record(P, plan, 'V|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[27] .. '|' .. ARGV[26]) end
+for from = 32, 31 + superseded_count, MOST_NAMED do
+  local named = table.concat(ARGV, ' ', from, math.min(from + MOST_NAMED - 1, 31 + superseded_count))
   plan_record(P, plan, 'U|' .. str(at) .. '|' .. epoch .. '|' .. named)
 end
 if ARGV[25] ~= '' then
@@ -183,7 +190,7 @@ for i = frontier, #ARGV, 4 do
     step_release(T, P, plan, step, epoch, line, queue, phase, ARGV[i + 3], cache)
     queued = queued + 1
   else
-    r.queue = queue
+    r.queue, r.phase, r.traits = queue, phase, ARGV[i + 3]
     local kept = r.state == 'w' and call('HEXISTS', P .. ':signals', step) == 1
     -- What is left of a timer, or of a wait that ends.
     local left = r.wait ~= '' and r.due ~= '' and tonumber(r.due) - at or 0

@@ -8,7 +8,7 @@
   ARGV[11] workdir or empty   ARGV[12] 1 where the input is small enough to come with each start
   ARGV[13] sixteen digits for the plan's ids   ARGV[14] phase
   ARGV[15] the snapshot that the sandbox starts from (JSON), ? where it is not taken yet, or empty where the plan has none
-  ARGV[16…] roots: step, queue, phase, traits
+  ARGV[16] the document's file (digest of its text, path), or empty   ARGV[17…] roots: step, queue, phase, traits
 
   Returns CREATED, EXISTING, EXISTS (other content), NOSANDBOX (take the snapshot and ask again) or NODEFINITION.
 ]]
@@ -29,11 +29,12 @@ call('HSET', P, 'epoch', '1', 'state', 'queued', 'created', now_text, 'fence', n
 call('HSET', P .. ':out', ':input', ARGV[10])
 if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
 if ARGV[15] ~= '' then call('RPUSH', P .. ':sandboxes', ARGV[15]) end
+if ARGV[16] ~= '' then call('HSET', P .. ':out', ':file', ARGV[16]) end
 call('ZADD', T .. 'plans', now_text, plan)
 call('ZADD', T .. 'plans:open', now_text, plan)
 plan_record(P, plan, 'S|0|1|' .. ARGV[9])
 local cache = {}
-for i = 16, #ARGV, 4 do
+for i = 17, #ARGV, 4 do
   step_release(T, P, plan, ARGV[i], '1', '1', ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], cache)
 end
 if cache.backlogged then call('HSET', P, 'backlog', '1') end

@@ -11,7 +11,7 @@
   Returns false where there is no such plan, else
   { now, HGETALL plan, open: step, record …, owners: { worker, beat, HGETALL info } …,
     servers: { queue, number alive, { worker, beat, HGETALL info } … } …, done, HGETALL definition, workdir,
-    who stopped it|why, empty where nobody did, history, decisions, snapshots }
+    who stopped it|why, empty where nobody did, history, decisions, snapshots, the document's file }
   `snapshots`: all for "line", else the one in force.
   `done`: step ids, only the newest ones, oldest first, where the plan is too large to list; HGETALL of records for "full"
   and "line"
@@ -79,8 +79,11 @@ end
 if (full or (what == 'resume' and small)) and field['definition'] ~= ARGV[4] then
   definition = call('HGETALL', T .. 'def:' .. (field['definition'] or ''))
 end
-local workdir = ''
-if full or what == 'resume' then workdir = call('HGET', P .. ':out', ':workdir') or '' end
+local workdir, file = '', ''
+if full or what == 'resume' then
+  local places = call('HMGET', P .. ':out', ':workdir', ':file')
+  workdir, file = places[1] or '', places[2] or ''
+end
 local stop, state = '', field['state']
 if state == 'cancelled' or state == 'paused' or (field['pausing'] or '') ~= '' then
   stop = call('HGET', P .. ':out', ':stop') or ''
@@ -92,4 +95,4 @@ if what == 'line' then
 elseif (full or what == 'resume') and (field['sandbox'] or '') ~= '' then
   snapshots = { call('LINDEX', P .. ':sandboxes', tonumber(field['sandbox']) - 1) }
 end
-return { string.format('%d', now), meta, open, owners, queues, done, definition, workdir, stop, history, decisions, snapshots }
+return { string.format('%d', now), meta, open, owners, queues, done, definition, workdir, stop, history, decisions, snapshots, file }
