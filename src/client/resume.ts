@@ -100,14 +100,15 @@ async function decide(
   files: FilesHere,
   offer: OfferDefinition,
 ): Promise<FoundDecision> {
-  const { read, offered, onDrift } = await readWith(store, planId, options, offer);
-  const request = {
-    onDrift,
+  // What was asked for is looked at before the plan is: a slip in it has nothing to do with the plan.
+  const asked = {
     from: pointOf(options),
     choose: choiceOf(options),
     acks: acknowledgements(options.acks ?? {}),
     reason: options.reason ?? null,
   };
+  const { read, offered, onDrift } = await readWith(store, planId, options, offer);
+  const request = { ...asked, onDrift };
   const missingWorkdir = here === null ? null : await here.missingWorkdir(read);
   const facts = { ...read, offered, files: null, missingWorkdir };
   let decision = assess(facts, request);

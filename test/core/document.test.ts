@@ -344,9 +344,9 @@ steps:
   ],
   [
     "uses what isn't built yet",
-    "plan: p\nresume: auto\nconcurrency: 3\nsteps:\n- { run: a, map: input.x, when: input.y, onFailure: continue, priority: 1, concurrency: {}, rate: {}, prepare: {} }",
+    "plan: p\npriority: 2\nconcurrency: 3\nsteps:\n- { run: a, map: input.x, when: input.y, onFailure: continue, priority: 1, concurrency: {}, rate: {}, prepare: {} }",
     [
-      "2:1 resume | resume is not supported by this version",
+      "2:1 priority | priority is not supported by this version",
       "3:1 concurrency | concurrency is not supported by this version",
       "5:13 steps[0].map | map is not supported by this version",
       "5:27 steps[0].when | when is not supported by this version",
