@@ -103,7 +103,18 @@ test("a summary lists no more steps than a dry-run keeps, and counts the others"
       ackRequired: [],
       repeated: [],
     },
-    ...{ reuse, reuseCount: 150, newKey: [], from: null, reason: null, resumeToken: "t", epoch: 1, eligible: false },
+    ...{
+      sandbox: null,
+      drift: [],
+      reuse,
+      reuseCount: 150,
+      newKey: [],
+      from: null,
+      reason: null,
+      resumeToken: "t",
+      epoch: 1,
+      eligible: false,
+    },
   } as unknown as ResumeSummary;
 
   const text = renderResumeSummary(summary, { choice: undefined }, plain);
