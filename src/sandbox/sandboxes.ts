@@ -39,8 +39,8 @@ export class Sandboxes {
     this.storeDir = store === null || bucket !== null ? join(dataDir, "sandboxes", "store") : store;
     const builtIn: SandboxProvider[] = [createDirectoryProvider({ dataDir, storeDir: this.storeDir })];
     if (bucket !== null) builtIn.unshift(createS3Provider(bucket, dataDir));
-    this.usual = builtIn[0]!;
     this.providers = new Map([...builtIn, ...providers].map((provider) => [provider.name, provider]));
+    this.usual = this.providers.get(builtIn[0]!.name)!;
     const provider = (name: string) => this.provider(name);
     this.workspaces = new Workspaces({ dataDir, workerId: `${hostname()}:${thisProcess().pid}`, provider });
   }

@@ -111,6 +111,7 @@ const PLAN_PARTS = [
   "sandboxes",
   "exclusive",
   "appended",
+  "origin",
   "choices",
   "saved",
   "signals",

@@ -302,15 +302,13 @@ export class RedisPlanStore implements PlanStore {
     planId: string,
     stepIds: readonly string[],
   ): Promise<{ input: string; workdir: string | null; outputs: string[] }> {
-    const [input, workdir, ...outputs] = await this.redis.hmget(
-      this.keys.planPart(planId, "out"),
-      ":input",
-      ":workdir",
-      ...stepIds,
-    );
+    const [[input, ...outputs], workdir] = await Promise.all([
+      this.redis.hmget(this.keys.planPart(planId, "out"), ":input", ...stepIds),
+      this.redis.hget(this.keys.planPart(planId, "origin"), "workdir"),
+    ]);
     return {
       input: this.sealed.openInput(planId, input ?? "null"),
-      workdir: workdir ?? null,
+      workdir,
       outputs: outputs.map((output, i) => this.sealed.openOutput(planId, stepIds[i]!, output ?? "null")),
     };
   }

@@ -204,8 +204,8 @@ describe("resume on a given Redis", () => {
 
   test("a folder that is not on this machine is named, and --workdir gives another", async () => {
     await failed("moved-1");
-    const planKey = store.keys.planPart("moved-1", "out");
-    await store.redis.hset(planKey, ":workdir", join(cli.cwd, "gone"));
+    const planKey = store.keys.planPart("moved-1", "origin");
+    await store.redis.hset(planKey, "workdir", join(cli.cwd, "gone"));
 
     const refused = await cli.run("resume", "moved-1", "--here", "--allow-shell");
     expect(refused.code).toBe(3);

@@ -81,7 +81,7 @@ describe("a resume that executes here", () => {
       "plan: folder\ndefaults: { retry: { attempts: 1 } }\nsteps:\n  - { id: a, run: echo a }\n  - { id: b, uses: http, with: { url: 'http://127.0.0.1:1/' } }\n",
     );
     expect((await cli.run("run", "folder.yaml", "--id", "folder-1")).code).toBe(1);
-    await redis.hset("{waymark:0}:plan:folder-1:out", ":workdir", join(cli.cwd, "gone"));
+    await redis.hset("{waymark:0}:plan:folder-1:origin", "workdir", join(cli.cwd, "gone"));
     const [checkpoint] = await cli.json("checkpoints", "folder-1");
     const [root] = await cli.json("decisions", "folder-1");
     const dryRun = (...point: string[]) => cli.json("resume", "folder-1", "--dry-run", ...point);

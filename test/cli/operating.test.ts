@@ -211,7 +211,7 @@ describe("resume on a given Redis", () => {
     expect((await cli.run("resume", "code-1", "--here")).stderr).toContain(
       "Plan code v1 is written in code: name its module with --plans",
     );
-    await store.redis.hset(store.keys.planPart("code-1", "out"), ":workdir", join(cli.cwd, "gone.mjs"));
+    await store.redis.hset(store.keys.planPart("code-1", "origin"), "workdir", join(cli.cwd, "gone.mjs"));
     expect((await cli.run("resume", "code-1", "--here", "--plans", "code.mjs")).code).toBe(0);
   });
 });

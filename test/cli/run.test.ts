@@ -197,7 +197,7 @@ describe("a plan module", () => {
     );
     expect((await cli.run("run", "moved.mjs", "--id", "moved-1")).code).toBe(1);
     cli.file("other.mjs", module(`export const other = definePlan("other", { input: any }).step("a", async () => 1);`));
-    const place = (name: string) => redis.hset("{waymark:0}:plan:moved-1:out", ":workdir", join(cli.cwd, name));
+    const place = (name: string) => redis.hset("{waymark:0}:plan:moved-1:origin", "workdir", join(cli.cwd, name));
     await place("gone.mjs");
     expect((await cli.run("resume", "moved-1")).stderr).toMatch(/Error: WORKDIR_MISSING: .*gone\.mjs/);
     await place("other.mjs");

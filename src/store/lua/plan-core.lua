@@ -5,7 +5,9 @@
   P             hash  metadata: short values only, so that it stays a listpack
   P:open        hash  step -> open record: the frontier
   P:steps       hash  step -> record of a done step, written once
-  P:out         hash  step -> output; ":input", ":workdir", ":stop", ":error:<step>", ":ask:<step>"
+  P:out         hash  step -> output; ":input", ":stop", ":error:<step>", ":ask:<step>"
+  P:origin      hash  where it comes from: workdir, file. On its own because a dry-run reads it: looking into a growing hash
+                      would move its entries about, and a dry-run must leave every key as it was, to the byte
   P:needs       hash  step -> how many of its needs are done (absent where one need is all it has)
   P:backlog     list  steps that are free to run, not yet in their queue
   P:history     list  events, oldest first

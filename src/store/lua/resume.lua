@@ -133,7 +133,7 @@ if ARGV[26] ~= '' then
   call('HSET', P, 'definition', ARGV[26], 'version', ARGV[27], 'total', ARGV[28])
   p.total = tonumber(ARGV[28])
 end
-if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
+if ARGV[11] ~= '' then call('HSET', P .. ':origin', 'workdir', ARGV[11]) end
 call('DEL', P .. ':backlog')
 if p.sandbox then exclusive_clear(P) end
 backlog_set(P, p, false)

@@ -12,8 +12,7 @@ local function started_reply(P, plan, step, epoch, p, r, created)
   local input, workdir = false, false
   local inline = p.inline and call('EXISTS', P .. ':steps') == 0
   if inline then
-    local small = call('HMGET', P .. ':out', ':input', ':workdir')
-    input, workdir = small[1], small[2]
+    input, workdir = call('HGET', P .. ':out', ':input'), call('HGET', P .. ':origin', 'workdir')
   end
   -- The files that a step which reads or writes the sandbox begins with.
   local snapshot = ''

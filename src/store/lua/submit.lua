@@ -27,9 +27,9 @@ call('HSET', P, 'epoch', '1', 'state', 'queued', 'created', now_text, 'fence', n
   'queue', ARGV[8], 'inline', ARGV[12], 'grown', '0', 'last_decision_id', 'dec_' .. crockford(now, 10) .. ARGV[13], 'version', ARGV[6],
   'resume_count', '0', 'actor', ARGV[9], 'request', ARGV[3])
 call('HSET', P .. ':out', ':input', ARGV[10])
-if ARGV[11] ~= '' then call('HSET', P .. ':out', ':workdir', ARGV[11]) end
+if ARGV[11] ~= '' then call('HSET', P .. ':origin', 'workdir', ARGV[11]) end
 if ARGV[15] ~= '' then call('RPUSH', P .. ':sandboxes', ARGV[15]) end
-if ARGV[16] ~= '' then call('HSET', P .. ':out', ':file', ARGV[16]) end
+if ARGV[16] ~= '' then call('HSET', P .. ':origin', 'file', ARGV[16]) end
 call('ZADD', T .. 'plans', now_text, plan)
 call('ZADD', T .. 'plans:open', now_text, plan)
 plan_record(P, plan, 'S|0|1|' .. ARGV[9])

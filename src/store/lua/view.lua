@@ -81,7 +81,7 @@ if (full or (what == 'resume' and small)) and field['definition'] ~= ARGV[4] the
 end
 local workdir, file = '', ''
 if full or what == 'resume' then
-  local places = call('HMGET', P .. ':out', ':workdir', ':file')
+  local places = call('HMGET', P .. ':origin', 'workdir', 'file')
   workdir, file = places[1] or '', places[2] or ''
 end
 local stop, state = '', field['state']
