@@ -1,0 +1,114 @@
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { until } from "../support/until.js";
+import { anEmbeddedCli } from "./a-fleet.js";
+
+const { cli } = await anEmbeddedCli();
+
+const FILES = `plan: files
+defaults: { retry: { attempts: 1 } }
+sandbox: { from: ./project }
+steps:
+  - { id: add, run: "echo added > added.txt; echo 2 > kept.txt" }
+  - { id: gate, run: "cat added.txt; echo more > more.txt; echo 3 > kept.txt; rm -f old.txt; test -e '__OK__'" }
+  - { id: last, run: "cat kept.txt" }
+`;
+
+function aProject(): void {
+  mkdirSync(join(cli.cwd, "project"), { recursive: true });
+  writeFileSync(join(cli.cwd, "project/kept.txt"), "1");
+  writeFileSync(join(cli.cwd, "project/old.txt"), "old");
+  cli.file("files.yaml", FILES.replace("__OK__", join(cli.cwd, "ok")));
+}
+
+test("a resume says what was done to the files since the checkpoint, keeps it, and goes on from the checkpoint", async () => {
+  aProject();
+  expect((await cli.run("run", "files.yaml", "--id", "files-1")).code).toBe(1);
+
+  const preview = await cli.json("resume", "files-1", "--dry-run");
+  expect(preview).toMatchObject({ eligible: true, step: "gate", reuse: ["add"], run: ["gate", "last"] });
+  expect(preview.sandbox).toMatchObject({ files: 3, digest: expect.stringMatching(/^sha256:/) });
+  const shown = await cli.run("resume", "files-1", "--dry-run");
+  expect(shown.stdout).toMatch(/^Sandbox +sha256:/m);
+
+  cli.file("ok", "");
+  const { code, stdout } = await cli.run("resume", "files-1", "--expect", preview.resume_token);
+  expect(stdout).toMatch(/^Run +gate, last$/m);
+  expect(code).toBe(0);
+  expect((await cli.json("get", "files-1")).state).toBe("completed");
+
+  const checkpoints = await cli.json("checkpoints", "files-1");
+  expect(checkpoints.map((checkpoint: { step: string }) => checkpoint.step)).toEqual(["add", "gate", "last"]);
+  expect(new Set(checkpoints.map((checkpoint: { sandbox: string }) => checkpoint.sandbox)).size).toBe(2);
+  const history = await cli.run("history", "files-1");
+  expect(history.stdout).toMatch(/plan.resumed/);
+});
+
+test("a snapshot that is gone is named, and nothing is resumed", async () => {
+  aProject();
+  rmSync(join(cli.cwd, "ok"), { force: true });
+  expect((await cli.run("run", "files.yaml", "--id", "gone-1")).code).toBe(1);
+  rmSync(join(cli.cwd, ".waymark/sandboxes/store/manifests"), { recursive: true });
+
+  const refused = await cli.run("resume", "gone-1");
+  expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining("SANDBOX_MISSING") });
+  expect((await cli.json("get", "gone-1")).state).toBe("failed");
+});
+
+test("a folder that a sandbox should start from and that is not there is named", async () => {
+  cli.file("nowhere.yaml", "plan: nowhere\nsandbox: { from: ./nowhere }\nsteps: [{ run: echo }]\n");
+
+  const refused = await cli.run("run", "nowhere.yaml");
+  expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining("nowhere, which is not there") });
+});
+
+const ASKS = `plan: asks
+defaults: { retry: { attempts: 1 } }
+steps:
+  - { id: before, run: echo 1 }
+  - { id: way, uses: ask, with: { question: "Which way?", options: [left, right] } }
+  - { id: after, run: "test -e after.ok && echo $WAY", env: { WAY: "\${{ steps.way.output.choice }}" } }
+`;
+
+test("a decision is made on the command line, shown, and taken the other way", async () => {
+  cli.file("asks.yaml", ASKS);
+  const running = cli.start("run", "asks.yaml", "--id", "asks-1");
+  await until("the question", async () => (await cli.json("get", "asks-1")).state === "waiting");
+  expect(await cli.run("resume", "asks-1")).toMatchObject({ code: 3, stderr: expect.stringContaining("PLAN_WAITING") });
+
+  expect(await cli.run("decide", "asks-1", "way")).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("Which way?"),
+  });
+  expect(await cli.run("decide", "asks-1", "way", "up")).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("INVALID_CHOICE"),
+  });
+  expect(await cli.run("decide", "asks-1", "after", "left")).toMatchObject({ code: 3 });
+  expect((await cli.run("decide", "asks-1", "way", "left", "--rationale", "shorter")).stdout).toContain(
+    "has its answer",
+  );
+  expect((await running.ended).code).toBe(1);
+
+  cli.file("asks.yaml", ASKS.replace("echo 1", "echo one").replace("[left, right]", "[left, right, back]"));
+  const drifted = await cli.json("resume", "asks-1", "--dry-run");
+  expect(drifted.drift.length).toBeGreaterThan(0);
+  expect(await cli.run("resume", "asks-1", "--on-drift", "refuse")).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining("DEFINITION_DRIFT"),
+  });
+  cli.file("asks.yaml", ASKS);
+  cli.file("after.ok", "");
+  expect((await cli.run("resume", "asks-1", "--from-step", "before", "--dry-run")).code).toBe(0);
+
+  const decisions = await cli.json("decisions", "asks-1");
+  const made = decisions.at(-1);
+  expect(made).toMatchObject({ step: "way", choice: "left", rationale: "shorter" });
+  const taken = await cli.run("resume", "asks-1", "--from-decision", made.decision_id, "--choose", "right");
+  expect(taken.code).toBe(0);
+  expect((await cli.run("history", "asks-1")).stdout).toMatch(/steps.superseded/);
+  expect((await cli.run("decisions", "asks-1")).stdout).toContain("right");
+  expect((await cli.run("logs", "asks-1")).stdout).toContain("right");
+  expect((await cli.run("get", "asks-1")).stdout).toContain("completed");
+});
