@@ -112,3 +112,32 @@ test("a decision is made on the command line, shown, and taken the other way", a
   expect((await cli.run("logs", "asks-1")).stdout).toContain("right");
   expect((await cli.run("get", "asks-1")).stdout).toContain("completed");
 });
+
+test("logs are chosen by step, attempt and failure, those of superseded steps as well", async () => {
+  expect((await cli.run("logs", "asks-1", "after")).stdout).toContain("right");
+  expect((await cli.json("logs", "asks-1", "after", "--attempt", "1")).length).toBeGreaterThan(0);
+  expect((await cli.run("logs", "asks-1", "--failed")).code).toBe(0);
+  expect((await cli.run("logs", "asks-1", "after", "--failed")).code).toBe(0);
+  expect((await cli.run("logs", "asks-1", "-o", "jsonl")).stdout).toContain("right");
+  expect((await cli.run("logs", "asks-1", "--follow")).code).toBe(0);
+  expect(await cli.run("logs", "asks-1", "nowhere")).toMatchObject({ code: 4 });
+  expect((await cli.run("logs", "files-1", "gate")).stdout).toContain("added");
+});
+
+test("what stopped a plan and what its files are stand in its view", async () => {
+  aProject();
+  rmSync(join(cli.cwd, "ok"), { force: true });
+  await cli.run("run", "files.yaml", "--id", "stop-1");
+  expect((await cli.run("pause", "stop-1")).code).toBe(0);
+  expect((await cli.run("get", "stop-1")).stdout).toMatch(/paused/);
+  expect((await cli.json("resume", "stop-1", "--dry-run", "--from-step", "add")).run).toEqual(["add", "gate", "last"]);
+  const [first] = await cli.json("checkpoints", "stop-1");
+  const kept = await cli.json("resume", "stop-1", "--dry-run", "--from-checkpoint", first.checkpoint_id);
+  expect(kept).toMatchObject({ eligible: true, reuse: ["add"] });
+  expect(await cli.run("resume", "stop-1", "--from-checkpoint", "ckp_none")).toMatchObject({ code: 4 });
+  expect(await cli.run("resume", "stop-1", "--from-decision", "dec_none")).toMatchObject({ code: 4 });
+  expect((await cli.run("cancel", "stop-1", "--reason", "not needed")).code).toBe(0);
+  expect((await cli.run("get", "stop-1")).stdout).toContain("not needed");
+  expect((await cli.run("history", "stop-1")).stdout).toContain("plan.cancelled");
+  expect(await cli.run("resume", "stop-1", "--dry-run")).toMatchObject({ code: 3 });
+});
