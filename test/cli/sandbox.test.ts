@@ -1,5 +1,7 @@
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { until } from "../support/until.js";
 import { anEmbeddedCli } from "./a-fleet.js";
@@ -140,4 +142,33 @@ test("what stopped a plan and what its files are stand in its view", async () =>
   expect((await cli.run("get", "stop-1")).stdout).toContain("not needed");
   expect((await cli.run("history", "stop-1")).stdout).toContain("plan.cancelled");
   expect(await cli.run("resume", "stop-1", "--dry-run")).toMatchObject({ code: 3 });
+});
+
+test("what a killed process did to the files is listed, kept, and not there when the plan goes on", async () => {
+  aProject();
+  const slow = FILES.replace("plan: files", "plan: slow").replace(
+    "test -e '__OK__'",
+    "touch __OK__.at; test -e __OK__.go || sleep 60",
+  );
+  cli.file("slow.yaml", slow.replaceAll("__OK__", join(cli.cwd, "slow")));
+  const bin = fileURLToPath(new URL("../../dist/src/cli/bin.js", import.meta.url));
+  const child = spawn(process.execPath, [bin, "run", "slow.yaml", "--id", "slow-1"], {
+    cwd: cli.cwd,
+    detached: true,
+    stdio: "ignore",
+    env: { PATH: process.env.PATH ?? "", HOME: cli.cwd },
+  });
+  await until("the step to have changed the files", () => existsSync(join(cli.cwd, "slow.at")));
+  process.kill(-child.pid!, "SIGKILL");
+  await until("the plan to be interrupted", async () => (await cli.json("get", "slow-1")).state === "interrupted");
+
+  const { sandbox } = await cli.json("resume", "slow-1", "--dry-run");
+  expect(sandbox).toMatchObject({ changed: ["kept.txt"], added: ["more.txt"], removed: ["old.txt"] });
+  expect((await cli.run("resume", "slow-1", "--dry-run")).stdout).toContain("1 changed, 1 added, 1 removed since");
+
+  cli.file("slow.go", "");
+  const resumed = await cli.run("resume", "slow-1");
+  expect(resumed.stdout).toContain("kept as sha256:");
+  expect(resumed.code).toBe(0);
+  expect((await cli.run("history", "slow-1")).stdout).toContain("sandbox.kept");
 });
