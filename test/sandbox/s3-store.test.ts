@@ -128,3 +128,63 @@ test("an upload that fails half way leaves nothing", async () => {
 
   expect(server.uploads.size).toBe(0);
 });
+
+test("many files to a bucket that refuses stop at the first refusal that is heard of", async () => {
+  for (let i = 5; i < 200; i++) writeFileSync(join(folder, `tree/${i}`), `content ${i}`);
+  server.refuse = (method, key) => (method === "PUT" && key.includes("blobs") ? 403 : null);
+
+  await expect(provider.snapshot(join(folder, "tree"), ALL)).rejects.toThrow(SandboxUnavailableError);
+
+  expect(server.requests.filter((request) => request === "PUT").length).toBeLessThan(100);
+});
+
+test("a file of exactly two parts has no third, empty one", async () => {
+  writeFileSync(join(folder, "tree/large"), Buffer.alloc(16 * MIB, "large"));
+
+  const snapshot = await provider.snapshot(join(folder, "tree"), ALL);
+
+  expect(server.requests.filter((request) => request === "PUT uploadId")).toHaveLength(2);
+  await provider.verify(snapshot);
+});
+
+test("a content that is gone from the bucket is said to be", async () => {
+  const snapshot = await provider.snapshot(join(folder, "tree"), ALL);
+  for (const key of server.objects.keys()) if (key.includes("blobs")) server.objects.delete(key);
+
+  await expect(provider.verify(snapshot)).rejects.toThrow(SandboxMissingError);
+});
+
+test("prune of an empty bucket removes nothing", async () => {
+  expect(await provider.prune(new Set(), { dryRun: false, minAgeMs: 0 })).toMatchObject({ snapshots: 0, files: 0 });
+});
+
+test("prune leaves what isn't ours, what was touched after it was listed, and an upload that has just begun", async () => {
+  await provider.snapshot(join(folder, "tree"), ALL);
+  const isTouched = (key: string) => key.includes("/blobs/");
+  for (const [key, object] of server.objects) if (isTouched(key)) object.modifiedMs -= 2 * DAY_MS;
+  server.objects.set("way/mark/blobs/README", { content: Buffer.from("hello"), modifiedMs: 0 });
+  server.uploads.set("begun", { key: "way/mark/blobs/x", parts: new Map(), initiatedMs: Date.now() });
+  server.refuse = (method, key) => {
+    if (method === "PUT" && key.endsWith("generation"))
+      for (const [touched, object] of server.objects) if (isTouched(touched)) object.modifiedMs = Date.now();
+    return null;
+  };
+  for (const [key, object] of server.objects) if (key.includes("/manifests/")) object.modifiedMs -= 2 * DAY_MS;
+
+  const removed = await provider.prune(new Set(), { dryRun: false });
+
+  expect(removed).toMatchObject({ snapshots: 1, files: 0 });
+  expect([...server.objects.keys()].filter((key) => key.includes("/blobs/"))).toHaveLength(6);
+  expect([...server.uploads.keys()]).toEqual(["begun"]);
+});
+
+test("a bucket that forgets what was just written to it is found out", async () => {
+  server.refuse = (method, key) => {
+    if (method === "GET") server.objects.delete(key);
+    return null;
+  };
+
+  await expect(provider.snapshot(join(folder, "tree"), ALL)).rejects.toThrow(
+    /generation isn't there after it was written/,
+  );
+});

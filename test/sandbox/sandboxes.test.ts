@@ -27,6 +27,15 @@ test("a bucket keeps those of plans that name nobody; what a directory had kept 
   expect(sandboxes.places).toHaveLength(1);
 });
 
+test("a shared directory keeps them; what a step works in stays in the data directory", () => {
+  const [dataDir, store] = [join(aFolder(), "data"), aFolder()];
+  const sandboxes = someSandboxes({ dataDir, store });
+
+  expect(sandboxes.keeper("directory").name).toBe("directory");
+  expect(sandboxes.keeps("directory")).toBe(true);
+  expect(sandboxes.places).toEqual([dataDir, store]);
+});
+
 test("a plan's own provider keeps its snapshots where the process has it, and nobody does elsewhere", () => {
   const own = { name: "vault" } as SandboxProvider;
 
