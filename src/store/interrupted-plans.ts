@@ -26,10 +26,11 @@ export class InterruptedPlans {
     this.cursor = plans.length === PAGE ? this.cursor + PAGE : 0;
     const pipeline = redis.pipeline();
     for (const plan of plans) pipeline.hmget(keys.plan(plan), "state", "queue");
-    const replies = (await pipeline.exec()) ?? [];
+    const replies = (await pipeline.exec())!;
     return plans.filter((_, i) => {
       const [error, reply] = replies[i]!;
-      if (error) throw error;
+      // What can't be read must not hide the others of its page: whoever looks closer says what is wrong with it.
+      if (error) return true;
       const [state, privateQueue] = reply as (string | null)[];
       // Nobody alive may have been there to write that the only process of a private plan is gone.
       return state === "interrupted" || (privateQueue !== "" && /^(running|queued|waiting)$/.test(state ?? ""));
