@@ -393,7 +393,7 @@ export class RedisPlanStore implements PlanStore {
       this.redis.lrange(this.keys.planPart(planId, "decisions"), 0, -1),
       this.history(planId),
     ]);
-    return decodeDecisions(this.sealed, { ...base, name: name ?? "", actor: actor ?? "" }, stored, events);
+    return decodeDecisions(this.sealed, { ...base, name: name!, actor: actor! }, stored, events);
   }
 
   async logs(planId: string, stepId?: string): Promise<LogChunk[]> {
@@ -402,7 +402,7 @@ export class RedisPlanStore implements PlanStore {
       this.redis.hgetall(this.keys.planPart(planId, "logs")),
     ]);
     if (!digest) throw new PlanNotFoundError(planId);
-    const { steps } = await this.definitions.ofPlan(planId, digest, Number(grown ?? 0));
+    const { steps } = await this.definitions.ofPlan(planId, digest, Number(grown));
     const place = (id: string) => steps.get(id)?.index ?? steps.size;
     const all = new Map(Object.entries(hash));
     const chunks: LogChunk[] = [];
@@ -485,7 +485,7 @@ export class RedisPlanStore implements PlanStore {
       this.redis.time(),
     ]);
     if (!epoch || !digest) throw new PlanNotFoundError(planId);
-    const grown = Number(grownText ?? 0);
+    const grown = Number(grownText);
     const found =
       grown === 0
         ? await this.definitions.around(digest, stepId)

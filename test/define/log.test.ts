@@ -12,6 +12,14 @@ test("each call is one line: level, message, facts", () => {
   expect(lines).toEqual(["debug starting\n", 'info done {"pushed":3}\n', 'warn {"left":[1,2]}\n', "error undefined\n"]);
 });
 
+test("what is called a secret is not shown, however deep it lies in the facts", () => {
+  const { log, lines } = aLog();
+
+  log.info({ user: "ada", auth: { password: "hunter2", apiKey: "k" } });
+
+  expect(lines).toEqual(['info {"user":"ada","auth":{"password":"***","apiKey":"***"}}\n']);
+});
+
 test("an error is logged with its stack, and inside facts with its message", () => {
   const { log, lines } = aLog();
   const error = new TypeError("no such branch");

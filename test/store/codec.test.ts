@@ -9,6 +9,7 @@ import {
   decodeRecord,
   decodeWorker,
   pairs,
+  snapshotsNamed,
   tokenWorker,
 } from "../../src/store/codec.js";
 
@@ -217,4 +218,11 @@ test("a token names its worker before the first dot, and a hash of an odd length
   expect(tokenWorker("w1.0:3")).toBe("w1");
   expect(tokenWorker("person")).toBe("person");
   expect([...pairs(["a", "1", "b"])]).toEqual([["a", "1"]]);
+});
+
+test("an event knows how many snapshots its plan must have; a snapshot that is not among them is none", () => {
+  expect(["c|1|1|s|1|5|1||3", "K|1|1|2", "s|1|1|s|1|5|w"].map(snapshotsNamed)).toEqual([3, 2, 0]);
+
+  expect(decodeEvent(BASE, 1, "K|1|1|2")).toMatchObject({ type: "sandbox.kept", sandbox: null });
+  expect(decodeEvent(BASE, 1, "c|1|1|s|1|5|1||3")).toMatchObject({ type: "step.completed", sandbox: null });
 });

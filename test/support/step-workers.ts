@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { MessageChannel } from "node:worker_threads";
 import type { HandlerCall, HandlerResult, StepHandler } from "../../src/core/handler.js";
+import type { PayloadCodec } from "../../src/core/payload-codec.js";
 import { builtinHandlers } from "../../src/handlers/index.js";
 import { openStore } from "../../src/store/open-store.js";
 import { scriptText } from "../../src/store/scripts.js";
@@ -36,12 +37,20 @@ export interface RunOptions
   /** Another way to the same Redis, such as through a proxy. */
   readonly url?: string;
   readonly onLog?: (line: LoggedLine) => void;
+  /** What payloads go through; as they are unless given. */
+  readonly payloads?: PayloadCodec;
 }
 
 /** Starts a worker. What `act` returns is the output; a value with a `kind` is a handler's own result. */
 export async function runWorker(t: TestStore, act: Act, options: RunOptions = {}): Promise<RunningWorker> {
   const url = options.url ?? t.url;
-  const store = await openStore({ url, prefix: t.prefix, deadAfterMs: t.store.deadAfterMs, patient: true });
+  const store = await openStore({
+    url,
+    prefix: t.prefix,
+    deadAfterMs: t.store.deadAfterMs,
+    patient: true,
+    payloads: options.payloads,
+  });
   const log: LoggedLine[] = [];
   const line = (level: keyof WorkerLog) => (facts: object, message: string) => {
     const logged = { level, facts: facts as Record<string, unknown>, message };

@@ -57,7 +57,7 @@ export class LocatedDocument {
     const contents = this.#compose();
     const survey = new Survey(this);
     survey.visit(contents, "");
-    this.root = { node: contents, offset: contents.range?.[0] ?? 0, path: "" };
+    this.root = { node: contents, offset: contents.range![0], path: "" };
     this.#targets = survey.targets;
     if (this.#faults.length > 0) this.throwFaults();
   }
@@ -137,7 +137,7 @@ export class LocatedDocument {
     const value = this.scalar(at);
     if (typeof value === "string") return value;
     if (isScalar(node) && (typeof value === "number" || typeof value === "boolean")) {
-      return node.source ?? String(value);
+      return node.source!;
     }
     return this.#wrongType(at, "a string");
   }
@@ -188,13 +188,13 @@ export class LocatedDocument {
 
   /** Where the `ordinal`th occurrence of `needle` in a string stands in the text; its start where escapes hide it. */
   within(at: Located, needle: string, ordinal: number): { offset: number; path: string } {
-    const range = this.#resolve(at.node)?.range;
-    let offset = (range?.[0] ?? at.offset) - 1;
-    for (let i = 0; i <= ordinal && range; i++) {
+    const [start, end] = this.#resolve(at.node)!.range!;
+    let offset = start - 1;
+    for (let i = 0; i <= ordinal; i++) {
       offset = this.text.indexOf(needle, offset + 1);
-      if (offset === -1 || offset >= range[1]) return at;
+      if (offset === -1 || offset >= end) return at;
     }
-    return { offset: range ? offset : at.offset, path: at.path };
+    return { offset, path: at.path };
   }
 
   #compose(): Node {
@@ -334,10 +334,10 @@ class Survey {
         }
         add(this.visit(value, at.path, depth + 1));
       }
-    } else if (isScalar(node)) {
-      const { value } = node;
+    } else {
+      const { value, source } = node as Scalar;
       if (!(value === null || ["string", "boolean"].includes(typeof value) || Number.isFinite(value))) {
-        this.document.fault({ offset: offsetOf(node, 0), path }, `${node.source ?? String(value)} is not a JSON value`);
+        this.document.fault({ offset: offsetOf(node, 0), path }, `${source} is not a JSON value`);
       }
     }
     return total;
@@ -352,7 +352,7 @@ class Survey {
 const LEAF = { values: 1, height: 0 };
 
 function keyText(key: Scalar): string {
-  return typeof key.value === "string" ? key.value : (key.source ?? String(key.value));
+  return typeof key.value === "string" ? key.value : key.source!;
 }
 
 function offsetOf(node: Node | null, otherwise: number): number {

@@ -69,6 +69,18 @@ test("an event of the whole plan changes no row", () => {
   expect(rows()).toEqual(["● a  0ms"]);
 });
 
+test("steps that a rewind makes undone are pending again; those that were appended have rows of their own, once", () => {
+  aTree(aStep("a", "completed"), aStep("b", "completed"));
+
+  happens(
+    { type: "steps.superseded", steps: ["b", "gone"] },
+    { type: "plan.grown", step: "a", appended: ["b", "c"] },
+    { type: "step.started", step: "c", attempt: 2 },
+  );
+
+  expect(rows()).toEqual(["✔ a", "○ b", "● c  0ms      attempt 2"]);
+});
+
 test("a big plan that is not shortened anywhere counts nothing", () => {
   aTree(...Array.from({ length: 21 }, (_, i) => aStep(`s${i}`, i < 5 ? "completed" : i < 17 ? "running" : "pending")));
 

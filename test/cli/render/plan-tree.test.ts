@@ -42,6 +42,48 @@ test("what was not recorded is left out, and no gap is shown for it", () => {
   ]);
 });
 
+test("steps that wait for their turn or for a choice say so", () => {
+  const rows = render([
+    aStep("a", "exclusive"),
+    aStep("b", "waiting", {
+      wait: "choice",
+      ask: { question: "Which way?", options: ["left", "right"], schema: null, onReject: "cancel" },
+    }),
+    aStep("c", "waiting", { wait: "choice" }),
+    aStep("d", "waiting", { wait: "timer" }),
+    aStep("e", "waiting", { wait: "signal" }),
+  ]).slice(-5);
+
+  expect(rows.map((row) => row.replace(/^.*[abcde] {2}/, ""))).toEqual([
+    "waits for its turn to write the sandbox",
+    "waits for a choice: Which way? (left, right)",
+    "waits for a choice:  ()",
+    "waits for its timer",
+    "waits for a signal",
+  ]);
+});
+
+test("of many decisions of one step the last ones are shown, and the others counted", () => {
+  const decisions = Array.from({ length: 6 }, (_, i) => ({
+    decisionId: `dec_${i}`,
+    parent: null,
+    step: "a",
+    key: `k${i}`,
+    question: "how?",
+    options: [],
+    choice: i,
+    rationale: null,
+    madeBy: "sam",
+    at: AT,
+    current: true,
+  }));
+
+  const [row] = render([aStep("a", "completed")], { decisions }).slice(-1);
+
+  expect(row).toMatch(/ \d earlier .*dec_5 5$/);
+  expect(row).not.toContain("dec_0");
+});
+
 test("a big plan with two places at work is shortened between them", () => {
   const steps = Array.from({ length: 200 }, (_, i) =>
     aStep(`s${i}`, i === 50 || i === 100 ? "running" : "pending", { worker: "vm:1" }),
