@@ -1,5 +1,5 @@
-import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
@@ -43,6 +43,7 @@ test("a resume says what was done to the files since the checkpoint, keeps it, a
   const checkpoints = await cli.json("checkpoints", "files-1");
   expect(checkpoints.map((checkpoint: { step: string }) => checkpoint.step)).toEqual(["add", "gate", "last"]);
   expect(new Set(checkpoints.map((checkpoint: { sandbox: string }) => checkpoint.sandbox)).size).toBe(2);
+  expect((await cli.run("checkpoints", "files-1")).stdout).toMatch(/ SANDBOX .*\n.* add .* sha256:[0-9a-f]{8}…/);
   const history = await cli.run("history", "files-1");
   expect(history.stdout).toMatch(/plan.resumed/);
 });
@@ -56,6 +57,34 @@ test("a snapshot that is gone is named, and nothing is resumed", async () => {
   const refused = await cli.run("resume", "gone-1");
   expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining("SANDBOX_MISSING") });
   expect((await cli.json("get", "gone-1")).state).toBe("failed");
+});
+
+test("what an attempt left and no snapshot can hold is named before anything is resumed; without it the resume goes on", async () => {
+  aProject();
+  expect((await cli.run("run", "files.yaml", "--id", "pipe-1")).code).toBe(1);
+  const work = join(cli.cwd, ".waymark/sandboxes/work/pipe-1");
+  const [left] = readdirSync(work).filter((name) => !name.endsWith(".json"));
+  execFileSync("mkfifo", [join(work, left!, "pipe")]);
+
+  const refused = await cli.json("resume", "pipe-1", "--dry-run");
+  expect(refused).toMatchObject({ eligible: false, error: { code: "SANDBOX_UNSUPPORTED" } });
+  expect(refused.error.message).toContain("can't be kept");
+
+  rmSync(work, { recursive: true });
+  expect(await cli.json("resume", "pipe-1", "--dry-run")).toMatchObject({ eligible: true, sandbox: { changed: [] } });
+});
+
+test("a document that can't be read any more says nothing of drift, unless drift is asked for", async () => {
+  cli.file("broken.yaml", "plan: broken\nsteps: [{ run: test -e broken.ok }]\ndefaults: { retry: { attempts: 1 } }\n");
+  expect((await cli.run("run", "broken.yaml", "--id", "broken-1")).code).toBe(1);
+  cli.file("broken.yaml", "plan: [");
+
+  expect(await cli.run("resume", "broken-1", "--on-drift", "refuse")).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("INVALID_PLAN"),
+  });
+  cli.file("broken.ok", "");
+  expect((await cli.run("resume", "broken-1")).code).toBe(0);
 });
 
 test("a folder that a sandbox should start from and that is not there is named", async () => {
