@@ -214,6 +214,7 @@ Feature: A plan goes on from where it stopped
       When I run `plan resume {plan}`
       Then it exits with 3
       And it says on stderr `Error: PLAN_TERMINAL: Plan orders-1 is completed and never changes again.`
+      And it says on stderr `Try: plan fork orders-1 --from-step reserve`
       And "reserve" began once
 
     Scenario: It is cancelled

@@ -23,6 +23,7 @@ export type {
   WorkerDocument,
 } from "./client/documents.js";
 export type { PlanStanding, PlanUpdate } from "./client/follow-plan.js";
+export type { ForkOptions } from "./client/fork.js";
 export type { Ack, ResumeOptions } from "./client/resume.js";
 export type { SandboxOptions } from "./client/sandboxes.js";
 export type { Duration } from "./core/duration.js";
@@ -37,6 +38,7 @@ export {
   InvalidPlanError,
   NonRetryableError,
   NotEligibleError,
+  NotForkableError,
   PayloadTooLargeError,
   PlanExistsError,
   PlanNotFoundError,
@@ -48,6 +50,7 @@ export {
   UsageError,
   WaymarkError,
 } from "./core/errors.js";
+export type { ForkSummary } from "./core/fork.js";
 export type { AppendedStep, AttemptMemory, Choice, Question } from "./core/handler.js";
 export type { Json, JsonObject } from "./core/json.js";
 export { aesPayloads, type PayloadCodec, type PayloadKey } from "./core/payload-codec.js";

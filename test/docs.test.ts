@@ -72,7 +72,7 @@ describe("a page that is wrong is caught", () => {
   test.each([
     ["plan retry web-42", "retry"],
     ["plan resume web-42 --dryrun", "--dryrun"],
-    ["npx waymark fork web-42", "fork"],
+    ["npx waymark repair web-42", "repair"],
   ])("%s", (command, complaint) => {
     expect(commandsOf(`\`\`\`sh\n${command}\n\`\`\``).flatMap(commandFault).join()).toContain(complaint);
   });

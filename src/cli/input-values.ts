@@ -38,6 +38,16 @@ export async function jsonValue(option: string, value: string, io: Io): Promise<
   }
 }
 
+/** The value of `--choose`: JSON or `@file` where it is that, else the text itself: the name of an option needs no quotes. */
+export async function chosenValue(given: string, io: Io): Promise<unknown> {
+  if (given.startsWith("@")) return jsonValue("--choose", given, io);
+  try {
+    return JSON.parse(given);
+  } catch {
+    return given;
+  }
+}
+
 async function readValue(option: string, value: string, io: Io): Promise<string> {
   if (value === "@-") return text(io.stdin);
   if (!value.startsWith("@")) return value;

@@ -122,7 +122,6 @@ const COMMANDS: readonly CommandSpec[] = [
       new Option("--name <name>", "with --all: plans of this name; * stands for anything"),
       new Option("--since <duration>", "with --all: submitted within this time, such as 24h"),
       new Option("--yes", "with --all: don't ask"),
-      // Not built yet: parsed, so that the refusal can say so.
     ],
     examples: [
       "plan resume web-42 --dry-run",
@@ -132,6 +131,31 @@ const COMMANDS: readonly CommandSpec[] = [
       "plan resume --all --since 24h --dry-run",
     ],
     load: async () => (await import("./commands/resume.js")).resume,
+  },
+  {
+    name: "fork",
+    args: "<id>",
+    does: "Create a plan that starts from what another one has done, in whatever state that is",
+    formats: JSON_ONLY,
+    options: [
+      new Option("--from-step <step>", "run this step and everything that needs it anew"),
+      new Option("--from-checkpoint <id>", "keep the step of this checkpoint, and run what needs it anew"),
+      new Option("--from-decision <id>", "take this decision anew, and run what needs it anew"),
+      new Option("--choose <choice>", "with --from-decision: what it is set to, instead of being asked again"),
+      new Option("--id <id>", "id of the new plan (default: made from name and time)"),
+      repeatable("--input <value>", "a new input, the whole of it: JSON, @file or k=v"),
+      new Option("--plans <file>", "with --input: the module of a plan in code, whose schema checks it"),
+      new Option("--dry-run", "show what it would keep and run, and write nothing"),
+    ],
+    examples: [
+      "plan fork web-42 --dry-run",
+      "plan fork web-42 --from-step build --id web-43",
+      "plan fork web-42 --from-decision dec_01J… --choose rewrite",
+      "plan fork web-42 --from-step publish --input tag=v1.2.1",
+    ],
+    notes:
+      "Without a point it keeps everything that is done. With --id a repeated fork is the same plan; other content is PLAN_EXISTS.\nA new input is that of the steps that run; steps that are kept keep what they made of the old one.",
+    load: async () => (await import("./commands/fork.js")).fork,
   },
   {
     name: "list",
@@ -321,7 +345,7 @@ const COMMANDS: readonly CommandSpec[] = [
 ];
 
 /** Commands that the documentation announces. */
-const LATER = ["fork", "prune", "schedule", "schedules", "verify"];
+const LATER = ["prune", "schedule", "schedules", "verify"];
 
 /** Parses one command line. @throws UsageError with what was probably meant */
 export function parseCommandLine(argv: readonly string[], version: string): Parsed {

@@ -15,6 +15,7 @@ import {
   UsageError,
   WaymarkError,
 } from "../core/errors.js";
+import type { ForkSummary } from "../core/fork.js";
 import { isId, newPlanId } from "../core/ids.js";
 import { type JsonObject, toStoredJson } from "../core/json.js";
 import type { Ask } from "../core/outcome.js";
@@ -37,6 +38,7 @@ import {
   workerDocument,
 } from "./documents.js";
 import { followPlan, type PlanStanding, type PlanUpdate, planStanding } from "./follow-plan.js";
+import { checkedInput, type ForkOptions, type ForkPlacement, forkPlan } from "./fork.js";
 import {
   type ExecutesHere,
   type OfferDefinition,
@@ -133,15 +135,8 @@ export class Client {
     input: string,
     options: SubmitOptions & SubmitPlacement = {},
   ): Promise<{ planId: string; existing: boolean }> {
+    requirePlanId(options.planId);
     const planId = options.planId ?? newPlanId(compiled.definition.name, Date.now());
-    if (!isId(planId)) {
-      throw new UsageError(
-        `"${planId}" can't be the id of a plan: ids are letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit`,
-        {
-          details: { plan_id: planId },
-        },
-      );
-    }
     const store = await this.store();
     const { existing } = await store.submit({
       planId,
@@ -266,6 +261,25 @@ export class Client {
     const store = await this.storeFor(planId);
     const by = { ...options, actor: options.actor ?? this.actor };
     return resumePlan(store, planId, by, here, this.#openSandboxes, offer);
+  }
+
+  /**
+   * Creates a plan that starts from what another one has done, in any state: from its newest checkpoint, or from the point
+   * that is named. What it keeps is recorded as done; the rest runs anew. With `dryRun`: what that would be.
+   * @throws NotForkableError with the code of the refusal, InvalidInputError, PlanExistsError
+   */
+  async fork(planId: string, options: ForkOptions = {}): Promise<ForkSummary> {
+    const { input, definition, ...rest } = options;
+    if (input === undefined) return this.forkChecked(planId, rest, null);
+    const { compiled } = await this.definition(planId);
+    return this.forkChecked(planId, rest, await checkedInput(compiled, input, definition ?? null));
+  }
+
+  /** The same with an input that was checked, serialised; null for that of the source. */
+  async forkChecked(planId: string, options: ForkPlacement, input: string | null): Promise<ForkSummary> {
+    requirePlanId(options.planId);
+    const store = await this.storeFor(planId);
+    return forkPlan(store, planId, { ...options, actor: options.actor ?? this.actor }, input, this.#openSandboxes);
   }
 
   /** Stops a plan until it is resumed. Active steps are aborted, or with `afterStep` finish first. */
@@ -419,6 +433,15 @@ export class Client {
       await sleep(STOPPED_READ_MS, undefined, { signal });
     }
   }
+}
+
+/** @throws UsageError */
+function requirePlanId(planId: string | undefined): void {
+  if (planId === undefined || isId(planId)) return;
+  throw new UsageError(
+    `"${planId}" can't be the id of a plan: ids are letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit`,
+    { details: { plan_id: planId } },
+  );
 }
 
 /** What a step that waits for a person asks. @throws NotWaitingError */

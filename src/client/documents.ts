@@ -18,7 +18,7 @@ import {
   type WaitKind,
   type WorkerView,
 } from "../core/plan.js";
-import type { ListedPlan, PlanDetail } from "../core/ports.js";
+import type { ForkOrigin, ListedPlan, PlanDetail } from "../core/ports.js";
 import type { SandboxSnapshot } from "../core/sandbox.js";
 import { type WaitingStep, waitCommand } from "../core/state-sentences.js";
 
@@ -49,6 +49,8 @@ export interface PlanSummary {
 export interface PlanDocument extends PlanSummary {
   readonly definitionDigest: string;
   readonly workdir: string | null;
+  /** The plan that it started from, where it was forked. */
+  readonly forkedFrom: ForkOrigin | null;
   /** The plan's files as they are: the snapshot in force. */
   readonly sandbox: SandboxSnapshot | null;
   readonly steps: readonly StepDocument[];
@@ -145,6 +147,7 @@ export function planDocument(detail: PlanDetail, decisions: readonly Decision[])
     ...planSummary({ meta: view.meta, state, why: whyUnserved(detail) ?? why }),
     definitionDigest: view.meta.definitionDigest,
     workdir: view.meta.workdir,
+    forkedFrom: detail.fork,
     sandbox: detail.sandbox,
     steps: [...compiled.steps.values()].map((step) => stepDocument(step, detail, open.get(step.id))),
     decisions: decisions.map(dated),

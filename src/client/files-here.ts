@@ -26,12 +26,20 @@ export class FilesHere {
   /** Null where the plan has no files, or nothing can be said of them from here. */
   async find(read: Preview, { actions }: ResumeDecision): Promise<SandboxFacts | null> {
     const goal = snapshotOf(read, actions);
-    if (goal === null) return null;
+    return goal === null ? null : this.look(goal, read, true);
+  }
+
+  /** Whether a snapshot that another plan is to start from is whole; what was left of it here stays. */
+  async check(goal: SandboxSnapshot, read: Preview): Promise<SandboxFacts | null> {
+    return this.look(goal, read, false);
+  }
+
+  private async look(goal: SandboxSnapshot, read: Preview, compares: boolean): Promise<SandboxFacts | null> {
     const { planId } = read.view.meta;
     const sandboxes = await this.open();
     if (!this.executesHere && !sandboxes.keeps(goal.provider)) return null;
     const provider = sandboxes.provider(goal.provider);
-    const left = sandboxes.workspaces.leftBehind(planId);
+    const left = compares ? sandboxes.workspaces.leftBehind(planId) : null;
     try {
       await provider.verify(goal);
       if (left === null) return { fault: null, left: null };

@@ -15,14 +15,9 @@ import type { ResumePoint } from "../core/rewind.js";
 import { FilesHere } from "./files-here.js";
 import { type OpenSandboxes, sandboxesByDefault } from "./sandboxes.js";
 
-export interface ResumeOptions {
-  readonly dryRun?: boolean;
-  /** The `resumeToken` of a dry-run: resume only if nothing that matters changed since. */
-  readonly expect?: string;
-  /** A repeated request gets the first one's answer. */
-  readonly requestId?: string;
-  readonly reason?: string;
-  /** Runs this step and everything that needs it again. At most one of the three points may be given. */
+/** An earlier point of a plan. At most one of the three may be given. */
+export interface PointOptions {
+  /** Runs this step and everything that needs it again. */
   readonly fromStep?: string;
   /** Keeps this checkpoint's step and runs everything that needs it again. */
   readonly fromCheckpoint?: string;
@@ -30,6 +25,15 @@ export interface ResumeOptions {
   readonly fromDecision?: string;
   /** With `fromDecision`: what it is set to, instead of being asked again. */
   readonly choose?: unknown;
+}
+
+export interface ResumeOptions extends PointOptions {
+  readonly dryRun?: boolean;
+  /** The `resumeToken` of a dry-run: resume only if nothing that matters changed since. */
+  readonly expect?: string;
+  /** A repeated request gets the first one's answer. */
+  readonly requestId?: string;
+  readonly reason?: string;
   /** What a person says of irreversible steps that started and have no record, by step id. */
   readonly acks?: Readonly<Record<string, Ack>>;
   /** The definition as it is now, such as a plan made with `definePlan`: compared with the one that the plan runs under. */
@@ -148,16 +152,25 @@ async function checkInput(store: PlanStore, planId: string, { definition }: Comp
  */
 async function countWorkers(store: PlanStore, { view, compiled }: Preview, decision: ResumeDecision): Promise<number> {
   if (view.meta.privateQueue === null) return decision.summary.workers;
-  const { steps } = decision.actions!.adopts ?? compiled ?? (await store.planDefinition(view.meta));
-  const queues = new Set(decision.actions!.restart.map((stepId) => steps.get(stepId)!.queue));
+  const adopted = decision.actions!.adopts ?? compiled ?? (await store.planDefinition(view.meta));
+  return countLiveWorkers(store, adopted, decision.actions!.restart);
+}
+
+/** Live workers that serve a queue of these steps. */
+export async function countLiveWorkers(
+  store: PlanStore,
+  { steps }: CompiledDefinition,
+  stepIds: readonly string[],
+): Promise<number> {
+  const queues = new Set(stepIds.map((stepId) => steps.get(stepId)!.queue));
   const workers = await store.workers();
   return workers.filter((worker) => worker.alive && worker.queues.some((queue) => queues.has(queue))).length;
 }
 
 /** @throws UsageError where more than one point is named */
-function pointOf({ fromStep, fromCheckpoint, fromDecision }: ResumeOptions): ResumePoint {
+export function pointOf({ fromStep, fromCheckpoint, fromDecision }: PointOptions): ResumePoint {
   if ([fromStep, fromCheckpoint, fromDecision].filter((point) => point !== undefined).length > 1) {
-    throw new UsageError("A resume starts from one point: a step, a checkpoint or a decision");
+    throw new UsageError("There is one point to start from: a step, a checkpoint or a decision");
   }
   if (fromStep !== undefined) return { kind: "step", stepId: fromStep };
   if (fromCheckpoint !== undefined) return { kind: "checkpoint", checkpointId: fromCheckpoint };
@@ -166,7 +179,7 @@ function pointOf({ fromStep, fromCheckpoint, fromDecision }: ResumeOptions): Res
 }
 
 /** @throws UsageError where there is no decision that it could be for */
-function choiceOf({ choose, fromDecision }: ResumeOptions): { readonly value: Json } | null {
+export function choiceOf({ choose, fromDecision }: PointOptions): { readonly value: Json } | null {
   if (choose === undefined) return null;
   if (fromDecision === undefined) throw new UsageError("A choice is for a decision: name it with --from-decision");
   return { value: JSON.parse(toStoredJson(choose, "The choice")) as Json };

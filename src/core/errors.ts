@@ -3,6 +3,7 @@
  * it and, where there is one, the command to try next. docs/errors.md lists exactly these codes; a test holds the
  * two together. Never match on `message`.
  */
+import type { ForkSummary } from "./fork.js";
 import type { WaitKind } from "./plan.js";
 import type { ResumeSummary } from "./resume-summary.js";
 
@@ -91,7 +92,7 @@ export class PlanNotFoundError extends WaymarkError {
 /** The same id was submitted before with other content. */
 export class PlanExistsError extends WaymarkError {
   constructor(readonly planId: string) {
-    super("PLAN_EXISTS", `Plan ${planId} exists already, with another name or input`, {
+    super("PLAN_EXISTS", `Plan ${planId} exists already, with other content`, {
       details: { plan_id: planId },
       try: `plan get ${planId}`,
     });
@@ -114,6 +115,14 @@ export class FencedError extends WaymarkError {
 /** A resume was refused. Carries what a dry-run would have shown. */
 export class NotEligibleError extends WaymarkError {
   constructor(readonly summary: ResumeSummary & { readonly error: ErrorDocument }) {
+    const { code, message, details, try: next } = summary.error;
+    super(code, message, next === null ? { details } : { details, try: next });
+  }
+}
+
+/** A fork was refused. Carries what a dry-run would have shown. */
+export class NotForkableError extends WaymarkError {
+  constructor(readonly summary: ForkSummary & { readonly error: ErrorDocument }) {
     const { code, message, details, try: next } = summary.error;
     super(code, message, next === null ? { details } : { details, try: next });
   }

@@ -14,6 +14,17 @@ export interface EventFacts {
 export type PlanEvent = EventFacts &
   (
     | { readonly type: "plan.submitted"; readonly actor: string }
+    /** What stands before it is inherited: of the plan that this one was forked from, as far as it is kept. */
+    | {
+        readonly type: "plan.forked";
+        readonly actor: string;
+        readonly source: string;
+        readonly sourceEpoch: number;
+        /** The point forked from, where one was named. */
+        readonly from: string | null;
+        /** Whether it was given an input of its own. */
+        readonly newInput: boolean;
+      }
     | {
         readonly type: "step.started";
         readonly step: string;

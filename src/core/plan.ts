@@ -169,7 +169,9 @@ export interface PlanView {
 export function planState(view: PlanView): PlanState {
   const { storedState } = view.meta;
   if (isTerminal(storedState) || storedState === "paused") return storedState;
-  const neverStarted = view.meta.done === 0 && view.open.every((step) => step.attempts === 0);
+  // What a fork was born with, it didn't start itself.
+  const isUntouched = view.meta.done === 0 || (storedState === "queued" && view.open.length > 0);
+  const neverStarted = isUntouched && view.open.every((step) => step.attempts === 0);
   if (view.open.some((step) => canProgress(step, view))) return neverStarted ? "queued" : "running";
   if (view.open.some((step) => step.kind === "failed")) return "failed";
   if (view.open.length > 0 && view.open.every((step) => isWaiting(step, view))) return "waiting";

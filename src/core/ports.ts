@@ -1,6 +1,7 @@
 /** Where store, queue, worker and client meet. Redis is behind `PlanStore`; nothing here knows of it. */
 import type { CompiledDefinition, StepDefinition } from "./definition.js";
 import type { ResumeDecision } from "./eligibility.js";
+import type { ForkDecision } from "./fork.js";
 import type { Checkpoint, Decision, PlanEvent } from "./history.js";
 import type { Ask, AttemptError, Outcome } from "./outcome.js";
 import type { PlanMeta, PlanState, PlanView, StepRecord, WaitKind, WorkerView } from "./plan.js";
@@ -47,6 +48,31 @@ export type ResumeAnswer =
   /** Something changed between reading and writing: read again. */
   | { readonly kind: "stale" };
 
+/** What a plan was forked from. */
+export interface ForkOrigin {
+  readonly planId: string;
+  readonly epoch: number;
+  /** The point, where one was named. */
+  readonly from: string | null;
+}
+
+export interface ForkWrite {
+  /** Of the new plan. */
+  readonly planId: string;
+  /** Stands for what was asked: the same id with the same request is the same plan. */
+  readonly request: string;
+  readonly source: Preview;
+  readonly decision: ForkDecision;
+  /** Serialised and validated. */
+  readonly input: string;
+  /** Given to whoever repeats the request. */
+  readonly answer: string;
+  readonly actor: string;
+}
+
+/** `stale`: the source changed in what it inherits between reading and writing; read again. */
+export type ForkAnswer = "created" | "existing" | "stale";
+
 /** A plan with all its steps, for `plan get`. */
 export interface PlanDetail {
   readonly view: PlanView;
@@ -58,6 +84,7 @@ export interface PlanDetail {
   readonly asks: ReadonlyMap<string, Ask>;
   /** The snapshot in force; null where the plan has no sandbox. */
   readonly sandbox: SandboxSnapshot | null;
+  readonly fork: ForkOrigin | null;
   /** Steps that every worker which fetched them had to hand back: since when, and what was lacking. */
   readonly unserved: ReadonlyMap<string, { readonly since: number; readonly reason: string }>;
 }
@@ -118,6 +145,10 @@ export interface PlanStore {
   resume(write: ResumeWrite): Promise<ResumeAnswer>;
   /** The answer that was stored with a request to resume, or null. */
   storedAnswer(planId: string, requestId: string): Promise<string | null>;
+  /** Creates a plan from what another has done, in one write. @throws PlanExistsError, PlanNotFoundError */
+  fork(write: ForkWrite): Promise<ForkAnswer>;
+  /** What was said when a plan was forked by this request; null where there is no plan of this id. @throws PlanExistsError */
+  forkAnswer(planId: string, request: string): Promise<string | null>;
   pause(planId: string, actor: string, reason: string | null, afterStep: boolean): Promise<void>;
   cancel(planId: string, actor: string, reason: string | null): Promise<void>;
   /** Reads what an answer to a step needs: the step and those that need it, whatever the size of the plan. @throws STEP_NOT_FOUND */
@@ -138,6 +169,8 @@ export interface Preview {
   readonly workdir: string | null;
   /** The document that was submitted, where it was a file. */
   readonly file: DocumentFile | null;
+  /** Null where it was submitted. */
+  readonly fork: ForkOrigin | null;
   /** Oldest first; none but for "line". */
   readonly events: readonly PlanEvent[];
   /** The root first; none but for "line". */

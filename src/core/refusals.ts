@@ -17,7 +17,7 @@ export function refuse(situation: Situation): ErrorDocument | null {
       code: "PLAN_TERMINAL",
       message: `Plan ${planId} is ${state} and never changes again`,
       details: { plan_id: planId, state },
-      try: `plan get ${planId}`,
+      try: forkCommand(situation),
     };
   }
   const active = view.open.find((step) => canProgress(step, view));
@@ -32,6 +32,28 @@ export function refuse(situation: Situation): ErrorDocument | null {
     situation.files?.fault ??
     refuseWorkdir(situation)
   );
+}
+
+/** Why a plan can't be forked as asked. Its state doesn't matter: the fork leaves it as it is. */
+export function refuseFork(situation: Situation): ErrorDocument | null {
+  return refusePoint(situation) ?? refuseChoice(situation) ?? situation.files?.fault ?? null;
+}
+
+/**
+ * What a person can do who wanted a plan to go on that never will. A plan that is completed has nothing left to run behind
+ * its newest checkpoint. Where what can't be undone would happen again, the suggestion only shows it.
+ */
+function forkCommand(situation: Situation): string {
+  const { view, state, request, compiled } = situation;
+  const { planId, lastCompletedStep } = view.meta;
+  const point = refusePoint(situation) === null ? describePoint(request.from) : null;
+  const options = point === null ? [] : [`--from-${point}`];
+  let repeats = repeatedSteps(situation).length > 0;
+  if (point === null && state === "completed") {
+    options.push(`--from-step ${lastCompletedStep}`);
+    repeats = compiled?.steps.get(lastCompletedStep!)?.effect !== "idempotent";
+  }
+  return ["plan fork", planId, ...options, ...(repeats ? ["--dry-run"] : [])].join(" ");
 }
 
 function refuseActive(view: PlanView, step: OpenStep): ErrorDocument {

@@ -108,7 +108,7 @@ export function optionOf(options: readonly string[], value: Json): string | unde
   return options.find((option) => option === value || option === JSON.stringify(value));
 }
 
-function takenAnew({ rewind, decisions, request, compiled }: Situation): TakenAnew | null {
+export function takenAnew({ rewind, decisions, request, compiled }: Situation): TakenAnew | null {
   const decided = rewind?.takenAnew;
   if (!decided) return null;
   const { step: stepId, decisionId } = decided;

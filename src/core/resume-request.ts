@@ -138,7 +138,7 @@ export function repeatedSteps({ view, next, done, leaving }: Situation): string[
     .map((step) => step.id);
 }
 
-function mayHaveHappened(step: OpenStep): boolean {
+export function mayHaveHappened(step: OpenStep): boolean {
   return step.effect === "irreversible" && step.attempts > 0 && step.kind !== "waiting";
 }
 

@@ -44,12 +44,11 @@ export function summarizeFiles(
 ): SandboxSummary | null {
   const goal = snapshotOf(situation, actions);
   if (goal === null) return null;
-  const { changed, added, removed } = situation.files?.left ?? { changed: [], added: [], removed: [] };
+  const left = situation.files?.left;
+  if (!left) return summarizeSnapshot(goal, checkpoint);
+  const { changed, added, removed } = left;
   return {
-    checkpoint,
-    digest: goal.digest,
-    files: goal.files,
-    bytes: goal.bytes,
+    ...summarizeSnapshot(goal, checkpoint),
     changed: changed.slice(0, LISTED_PATHS),
     added: added.slice(0, LISTED_PATHS),
     removed: removed.slice(0, LISTED_PATHS),
@@ -58,6 +57,15 @@ export function summarizeFiles(
     removedCount: removed.length,
     discardedSnapshot: discarded(situation, goal),
   };
+}
+
+/** A snapshot that nothing on this machine is compared with. */
+export function summarizeSnapshot(
+  { digest, files, bytes }: SandboxSnapshot,
+  checkpoint: string | null,
+): SandboxSummary {
+  const nothing = { changed: [], added: [], removed: [], changedCount: 0, addedCount: 0, removedCount: 0 };
+  return { checkpoint, digest, files, bytes, ...nothing, discardedSnapshot: null };
 }
 
 /** What a checkpoint has is not lost by going back before it. */

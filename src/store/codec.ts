@@ -2,7 +2,7 @@
 import type { CompiledDefinition } from "../core/definition.js";
 import { StoreUnsuitableError } from "../core/errors.js";
 import type { PlanEvent } from "../core/history.js";
-import { checkpointId, decisionId } from "../core/ids.js";
+import { checkpointId, decisionId, isId } from "../core/ids.js";
 import type { AttemptError } from "../core/outcome.js";
 import {
   type OpenStep,
@@ -14,7 +14,7 @@ import {
   type WaitKind,
   type WorkerView,
 } from "../core/plan.js";
-import type { FetchReply, StartedStep, Verdict } from "../core/ports.js";
+import type { FetchReply, ForkOrigin, StartedStep, Verdict } from "../core/ports.js";
 import type { SandboxSnapshot } from "../core/sandbox.js";
 import { jobId } from "./keys.js";
 
@@ -74,6 +74,14 @@ function decodeStop(text: string, pausing: string): PlanStop | null {
   if (text === "") return null;
   const [by, ...reason] = text.split("|");
   return { by: by!, reason: reason.join("|") || null, pending: pausing !== "" };
+}
+
+/** `text` is plan epoch point, empty where a plan was submitted. */
+export function decodeOrigin(planId: string, text: string): ForkOrigin | null {
+  if (text === "") return null;
+  const [source, epoch, ...from] = text.split(" ");
+  if (!isId(source)) throw corrupt(`plan ${planId}, fork`, text);
+  return { planId: source, epoch: integer(epoch ?? "", `plan ${planId}, fork`), from: from.join(" ") || null };
 }
 
 const WAITS: ReadonlyMap<string, WaitKind> = new Map([
@@ -180,6 +188,16 @@ export function decodeEvent({ planId, createdAt, tag, snapshots }: EventBase, se
   switch (f[0]) {
     case "S":
       return { ...facts, type: "plan.submitted", actor: rest(3) };
+    case "F":
+      return {
+        ...facts,
+        type: "plan.forked",
+        actor: step,
+        source: field(4),
+        sourceEpoch: int(5),
+        newInput: f[6] === "1",
+        from: rest(7) || null,
+      };
     case "s":
       return { ...facts, type: "step.started", step, attempt: int(4), fence: createdAt + int(5), workerId: field(6) };
     case "c": {
@@ -253,6 +271,64 @@ export function decodeEvent({ planId, createdAt, tag, snapshots }: EventBase, se
     default:
       throw bad();
   }
+}
+
+/** What an event's times and ids become in the history of another plan. */
+export interface EncodeBase {
+  readonly createdAt: number;
+  /** Places of decisions among those of that plan, by the ids that events have; others are the root. */
+  readonly decisions: ReadonlyMap<string, number>;
+  /** Places of snapshots, by digest. */
+  readonly snapshots: ReadonlyMap<string, number>;
+}
+
+/** Writes an event that a fork inherits, as the scripts write those of a plan's own. Its epoch is the first. */
+export function encodeEvent(base: EncodeBase, event: PlanEvent): string {
+  const rel = (at: number) => String(at - base.createdAt);
+  const fields = (letter: string, ...rest: readonly (string | number)[]) =>
+    [letter, rel(event.at), "1", ...rest].join("|");
+  switch (event.type) {
+    case "plan.submitted":
+      return fields("S", event.actor);
+    case "plan.forked":
+      return fields("F", event.actor, event.source, event.sourceEpoch, event.newInput ? "1" : "", event.from ?? "");
+    case "step.started":
+      return fields("s", event.step, event.attempt, rel(event.fence), event.workerId);
+    case "step.completed": {
+      const { step, attempt, fence, decisionId, actor, sandbox } = event;
+      const files = sandbox === null ? [] : [base.snapshots.get(sandbox)!];
+      return fields("c", step, attempt, rel(fence), base.decisions.get(decisionId) ?? 0, actor ?? "", ...files);
+    }
+    case "step.failed": {
+      const { step, attempt, final, retryInMs, error } = event;
+      return fields("f", step, attempt, final ? "1" : "0", retryInMs ?? "", JSON.stringify(error));
+    }
+    case "step.released":
+      return fields("r", event.step, event.attempt, event.reason);
+    case "step.crashed":
+      return fields("x", event.step, event.attempt, event.workerId);
+    case "step.waiting":
+      return fields(
+        "w",
+        event.step,
+        event.attempt,
+        WAIT_LETTERS[event.wait],
+        event.dueAt === null ? "" : rel(event.dueAt),
+      );
+    case "decision.recorded":
+      return fields("d", event.step, base.decisions.get(event.decisionId)!, event.actor);
+    case "plan.grown":
+      return fields("g", event.step, event.appended.join(" "));
+    default:
+      throw new Error(`${event.type} is no event that a plan inherits`);
+  }
+}
+
+/** The record of a step that a fork inherits: what `decodeRecord` reads, in the first line of the new plan. */
+export function encodeRecord(record: StepRecord, createdAt: number): string {
+  const { kind, attempts, workerId, startedAt, durationMs, fence } = record;
+  const letter = kind === "completed" ? "c" : "s";
+  return [letter, attempts, 1, workerId, startedAt - createdAt, durationMs, fence - startedAt].join("|");
 }
 
 export function decodeError(text: string): AttemptError {

@@ -15,6 +15,7 @@ const OWN_WORDS = new Set([
   "events",
   "sweep",
   "claims",
+  "staged",
 ]);
 
 export class Keys {
@@ -31,6 +32,8 @@ export class Keys {
   readonly sweep: string;
   /** Plans that schedulers are resuming. */
   readonly claims: string;
+  /** Forks that are being written, each under a name of its own. */
+  readonly staged: string;
 
   constructor(
     readonly prefix: string,
@@ -45,6 +48,7 @@ export class Keys {
     this.events = `${this.base}events`;
     this.sweep = `${this.base}sweep`;
     this.claims = `${this.base}claims`;
+    this.staged = `${this.base}staged`;
   }
 
   plan(planId: string): string {
@@ -66,8 +70,13 @@ export class Keys {
     return [plan, ...PLAN_PARTS.map((part) => `${plan}:${part}`), this.openPlans, this.events];
   }
 
-  planPart(planId: string, part: (typeof PLAN_PARTS)[number]): string {
+  planPart(planId: string, part: PlanPart): string {
     return `${this.plan(planId)}:${part}`;
+  }
+
+  /** A part of a plan that isn't there yet. */
+  stagedPart(name: string, part: PlanPart): string {
+    return `${this.staged}:${name}:${part}`;
   }
 
   definition(digest: string): string {
@@ -118,6 +127,8 @@ const PLAN_PARTS = [
   "requests",
   "logs",
 ] as const;
+export type PlanPart = (typeof PLAN_PARTS)[number];
+
 const QUEUE_PARTS = [
   "wait",
   "active",

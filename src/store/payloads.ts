@@ -3,6 +3,9 @@ import type { Decision } from "../core/history.js";
 import type { Ask } from "../core/outcome.js";
 import type { PayloadCodec } from "../core/payload-codec.js";
 
+/** An input up to this size comes with the start of a plan's first steps; a larger one is read when it is needed. */
+export const INLINE_INPUT_BYTES = 4_096;
+
 type Kind = "input" | "output" | "cursor" | "decision" | "question";
 
 /** What a decision is but for its place among the others. */

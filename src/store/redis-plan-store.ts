@@ -26,6 +26,8 @@ import {
 } from "../core/plan.js";
 import type {
   Answerable,
+  ForkAnswer,
+  ForkWrite,
   ListedPlan,
   ListQuery,
   LogChunk,
@@ -45,6 +47,7 @@ import {
   decodeEvent,
   decodeMeta,
   decodeOpenStep,
+  decodeOrigin,
   decodeRecord,
   decodeSnapshot,
   decodeWorker,
@@ -58,15 +61,14 @@ import {
 import { describeUrl, requireSuitable } from "./connect.js";
 import { around, DefinitionStore } from "./definitions.js";
 import { followAll, followPlan, passOverMissing } from "./follow.js";
+import { Stage, stageFork } from "./fork-call.js";
 import type { Keys } from "./keys.js";
-import { Payloads } from "./payloads.js";
+import { INLINE_INPUT_BYTES, Payloads } from "./payloads.js";
 import { type QueueDepth, queueDepth } from "./queue-depth.js";
 import { resumeCall } from "./resume-call.js";
 import { readScript, runScript } from "./scripts.js";
 import { queueOf, successorArgs, traitsOf } from "./step-log.js";
 
-/** An input up to this size comes with the start of every step; a larger one is read when it is needed. */
-const INLINE_INPUT_BYTES = 4_096;
 /** Stands for the first snapshot in a submit until it is known that the plan isn't there yet. */
 const NOT_TAKEN = "?";
 /** Pages in which the index of plans is read. */
@@ -98,6 +100,7 @@ type ViewReply = [
   decisions: string[],
   snapshots: string[],
   file: string,
+  fork: string,
 ];
 
 export class RedisPlanStore implements PlanStore {
@@ -235,7 +238,7 @@ export class RedisPlanStore implements PlanStore {
     const decisions = depth === "line" ? decodeDecisions(this.sealed, meta, reply[10], events) : [];
     const [digest, ...path] = reply[12].split(" ");
     const file = reply[12] === "" ? null : { digest: digest!, path: path.join(" ") };
-    const places = { workdir: reply[7] || null, file };
+    const places = { workdir: reply[7] || null, file, fork: decodeOrigin(planId, reply[13]) };
     return { view, compiled, doneSteps, records, ...places, events, decisions, snapshots, inForce };
   }
 
@@ -272,6 +275,7 @@ export class RedisPlanStore implements PlanStore {
       compiled: preview.compiled!,
       records,
       sandbox: preview.inForce,
+      fork: preview.fork,
       errors,
       asks,
       unserved,
@@ -461,6 +465,45 @@ export class RedisPlanStore implements PlanStore {
       return { kind: "repeated", summary: answer.slice("REPEATED ".length) };
     }
     throw unexpected("resume", answer);
+  }
+
+  async fork(write: ForkWrite): Promise<ForkAnswer> {
+    await this.requireSuitable();
+    const stage = new Stage(this);
+    let answer: unknown = "STALE";
+    try {
+      const call = await stageFork(this, stage, write);
+      const send = (keys: string[], args: string[]) => runScript(this.redis, "fork", keys, args);
+      if (call !== null) answer = await send(call.keys, call.args);
+      if (call !== null && answer === "NODEFINITION") {
+        await this.definitions.upload(await this.definitions.get(write.source.view.meta.definitionDigest));
+        answer = await send(call.keys, call.args);
+      }
+    } finally {
+      if (answer !== "CREATED") await stage.drop();
+    }
+    switch (answer) {
+      case "CREATED":
+        return "created";
+      case "EXISTING":
+        return "existing";
+      case "EXISTS":
+        throw new PlanExistsError(write.planId);
+      case "STALE":
+        return "stale";
+      default:
+        throw unexpected("fork", answer);
+    }
+  }
+
+  async forkAnswer(planId: string, request: string): Promise<string | null> {
+    const [found, answer] = await Promise.all([
+      this.redis.hget(this.keys.plan(planId), "request"),
+      this.redis.hget(this.keys.planPart(planId, "requests"), "fork"),
+    ]);
+    if (found === null) return null;
+    if (found !== request) throw new PlanExistsError(planId);
+    return answer;
   }
 
   storedAnswer(planId: string, requestId: string): Promise<string | null> {

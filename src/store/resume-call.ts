@@ -3,7 +3,7 @@ import type { CompiledDefinition } from "../core/definition.js";
 import { decisionPlace } from "../core/ids.js";
 import type { PlanMeta } from "../core/plan.js";
 import type { ResumeWrite } from "../core/ports.js";
-import type { TakenAnew } from "../core/resume-actions.js";
+import type { ChosenAnew, TakenAnew } from "../core/resume-actions.js";
 import { oneField } from "./codec.js";
 import type { Keys } from "./keys.js";
 import type { Payloads } from "./payloads.js";
@@ -132,11 +132,21 @@ function takenAnewArgs(sealed: Payloads, meta: PlanMeta, taken: TakenAnew | null
   const { stepId, decisionId, set } = taken;
   const place = String(decisionPlace(meta.createdAt, decisionId));
   if (set === null) return [stepId, place, "", "", "", ""];
-  const { key, question, options, choice, cancels } = set;
-  const made = { step: stepId, question, options, choice, rationale: write.reason, madeBy: write.actor };
-  const decision = sealed.sealDecision(meta.planId, { ...made, ...(key !== null && { key }), at: write.view.now });
+  const { decision, output } = sealChoice(sealed, meta.planId, stepId, set, { ...write, now: write.view.now });
+  return [stepId, place, decision, set.key ?? "", set.cancels ? "cancel" : "", output];
+}
+
+/** A decision that somebody sets instead of its being asked again, and the output of the step that waits for it. */
+export function sealChoice(
+  sealed: Payloads,
+  planId: string,
+  stepId: string,
+  { key, question, options, choice }: ChosenAnew,
+  by: { readonly actor: string; readonly reason: string | null; readonly now: number },
+): { decision: string; output: string } {
+  const made = { step: stepId, question, options, choice, rationale: by.reason, madeBy: by.actor };
+  const decision = sealed.sealDecision(planId, { ...made, ...(key !== null && { key }), at: by.now });
   // What a person chooses is an object, as in `signal`; what a signal brings is as it is.
-  const output = JSON.stringify(options.length === 0 ? choice : { choice, by: write.actor });
-  const stored = sealed.sealOutput(meta.planId, stepId, output);
-  return [stepId, place, decision, key ?? "", cancels ? "cancel" : "", stored];
+  const output = JSON.stringify(options.length === 0 ? choice : { choice, by: by.actor });
+  return { decision, output: sealed.sealOutput(planId, stepId, output) };
 }

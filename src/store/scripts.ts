@@ -31,6 +31,7 @@ export type ScriptName =
   | "cancel"
   | "signal"
   | "resume"
+  | "fork"
   | "view"
   | "register"
   | "alone"

@@ -128,9 +128,32 @@ describe("a plan is not eligible, and the summary is the same document with the 
       code: "PLAN_TERMINAL",
       message: `Plan web-42 is ${storedState} and never changes again`,
       details: { plan_id: "web-42", state: storedState },
-      try: "plan get web-42",
+      try: expect.stringMatching(/^plan fork web-42/),
     });
     expect(refusalOf(facts, aRequest(fromStep("scan")))!.code).toBe("PLAN_TERMINAL");
+  });
+
+  test("it is over, and the suggestion is a fork that runs something and doesn't repeat what can't be undone", () => {
+    const all = [...COMPILED.steps.keys()];
+    const suggested = (storedState: PlanState, facts: FactsSpec = {}, point?: ResumePoint) => {
+      const { meta, ...read } = facts;
+      return refusalOf(someFacts({ meta: { storedState, ...meta }, open: [], ...read }), aRequest(point))!.try;
+    };
+    const completed = { doneSteps: all, meta: { lastCompletedStep: "tell" } };
+
+    expect(suggested("cancelled")).toBe("plan fork web-42");
+    expect(suggested("cancelled", {}, fromStep("scan"))).toBe("plan fork web-42 --from-step scan");
+    expect(suggested("cancelled", {}, fromStep("nothing"))).toBe("plan fork web-42");
+    expect(suggested("completed", completed)).toBe("plan fork web-42 --from-step tell");
+    expect(suggested("completed", completed, fromCheckpoint("ckp_push"))).toBe(
+      "plan fork web-42 --from-checkpoint ckp_push",
+    );
+    expect(suggested("completed", completed, fromStep("fix"))).toBe("plan fork web-42 --from-step fix --dry-run");
+    const pushedLast = { ...completed, meta: { lastCompletedStep: "push" } };
+    expect(suggested("completed", pushedLast)).toBe("plan fork web-42 --from-step push --dry-run");
+    expect(suggested("completed", { ...completed, compiled: null })).toBe(
+      "plan fork web-42 --from-step tell --dry-run",
+    );
   });
 
   test("a live worker executes it", () => {

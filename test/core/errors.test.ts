@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { assess } from "../../src/core/eligibility.js";
 import * as errors from "../../src/core/errors.js";
 import { type ErrorDocument, EXIT_CODES, WaymarkError } from "../../src/core/errors.js";
+import type { ForkSummary } from "../../src/core/fork.js";
 import type { ResumeSummary } from "../../src/core/resume-summary.js";
 import { aDefinition } from "../support/plans.js";
 import { aView } from "./a-view.js";
@@ -60,7 +61,7 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
     error: new errors.PlanExistsError("web-42"),
     document: {
       code: "PLAN_EXISTS",
-      message: "Plan web-42 exists already, with another name or input",
+      message: "Plan web-42 exists already, with other content",
       details: { plan_id: "web-42" },
       try: "plan get web-42",
     },
@@ -244,7 +245,7 @@ test.each(Object.entries(SAMPLES))(
 test("every error of the module is held by these tests", () => {
   const classes = Object.entries(errors).filter(
     ([name, value]) =>
-      typeof value === "function" && value.prototype instanceof WaymarkError && name !== "NotEligibleError",
+      typeof value === "function" && value.prototype instanceof WaymarkError && !/^Not(Eligible|Forkable)/.test(name),
   );
 
   expect(classes.map(([name]) => name).sort()).toEqual(Object.keys(SAMPLES).sort());
@@ -307,6 +308,7 @@ test("a refusal with no command to try has none as an error", () => {
   expect(new errors.NotEligibleError({ error } as ResumeSummary & { error: ErrorDocument }).toDocument()).toEqual(
     error,
   );
+  expect(new errors.NotForkableError({ error } as ForkSummary & { error: ErrorDocument }).toDocument()).toEqual(error);
 });
 
 test("what handlers throw to steer retries has names of its own and no codes", () => {

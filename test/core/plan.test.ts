@@ -84,7 +84,11 @@ describe("a plan of which no step has started", () => {
 
     expect(planState(aView({ meta, open: started }))).toBe("interrupted");
     expect(planState(aView({ meta, open: started, served: [QUEUE] }))).toBe("running");
-    expect(planState(aView({ meta: { ...meta, done: 1 }, open }))).toBe("interrupted");
+    expect(planState(aView({ meta: { ...meta, storedState: "running", done: 1 }, open }))).toBe("interrupted");
+  });
+
+  test("is queued also with what it inherited as done when it was forked", () => {
+    expect(planState(aView({ meta: { ...meta, done: 1 }, open }))).toBe("queued");
   });
 });
 

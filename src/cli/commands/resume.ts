@@ -7,7 +7,7 @@ import { EXIT_CODES, NotEligibleError, UsageError } from "../../core/errors.js";
 import type { ResumeSummary } from "../../core/resume-summary.js";
 import { confirm } from "../confirm.js";
 import type { CommandContext } from "../context.js";
-import { jsonValue } from "../input-values.js";
+import { chosenValue, jsonValue } from "../input-values.js";
 import { listQuery, type Selection } from "../list-query.js";
 import { offerFrom } from "../offered-definition.js";
 import { waitForEnd } from "../outcome.js";
@@ -162,7 +162,7 @@ async function resumeOptions(context: CommandContext, flags: ResumeFlags): Promi
   return {
     ...(flags.fromCheckpoint !== undefined && { fromCheckpoint: flags.fromCheckpoint }),
     ...(flags.fromDecision !== undefined && { fromDecision: flags.fromDecision }),
-    ...(flags.choose !== undefined && { choose: await chosenValue(context, flags.choose) }),
+    ...(flags.choose !== undefined && { choose: await chosenValue(flags.choose, context.io) }),
     ...(flags.onDrift !== undefined && { onDrift: driftPolicy(flags.onDrift) }),
     ...(flags.ack !== undefined && { acks: await acknowledgements(context, flags.ack) }),
     ...(flags.fromStep !== undefined && { fromStep: flags.fromStep }),
@@ -176,16 +176,6 @@ async function resumeOptions(context: CommandContext, flags: ResumeFlags): Promi
 function driftPolicy(given: string): Exclude<DriftPolicy, "report"> {
   if (given === "refuse" || given === "keep" || given === "rerun") return given;
   throw new UsageError(`--on-drift is refuse, keep or rerun, not ${printable(given)}`, { try: "plan resume --help" });
-}
-
-/** JSON or `@file` where it is that, else the text itself: the name of an option needs no quotes. */
-async function chosenValue({ io }: CommandContext, given: string): Promise<unknown> {
-  if (given.startsWith("@")) return jsonValue("--choose", given, io);
-  try {
-    return JSON.parse(given);
-  } catch {
-    return given;
-  }
 }
 
 /** `STEP=done`, `STEP=redo`, `STEP=done:JSON` or `STEP=done:@file`. */

@@ -15,6 +15,10 @@ function describeEvent(event: EventDocument): string {
   switch (event.type) {
     case "plan.submitted":
       return `by ${printable(event.actor)}`;
+    case "plan.forked": {
+      const from = event.from === null ? "" : ` at ${printable(event.from)}`;
+      return `from ${printable(event.source)} (epoch ${event.sourceEpoch})${from} by ${printable(event.actor)}${event.newInput ? ", with a new input" : ""}`;
+    }
     case "step.started":
       return `${printable(event.step)}  attempt ${event.attempt} on ${printable(event.workerId)}`;
     case "step.completed":

@@ -35,6 +35,12 @@ function head(plan: PlanDocument, now: number, c: Colors): string[] {
     row("Done", `${plan.done} of ${plan.total} steps, phase ${printable(plan.phase)}`),
     row("Submitted", `${localTime(plan.createdAt)} by ${printable(plan.actor)}, ${ago(plan.createdAt, now)}`),
   ];
+  if (plan.forkedFrom !== null) {
+    const { planId, epoch, from } = plan.forkedFrom;
+    lines.push(
+      row("Forked", `from ${printable(planId)} (epoch ${epoch})${from === null ? "" : ` at ${printable(from)}`}`),
+    );
+  }
   if (plan.finishedAt !== null) {
     const took = formatDurationMs(Date.parse(plan.finishedAt) - Date.parse(plan.createdAt));
     lines.push(row("Ended", `${localTime(plan.finishedAt)}, after ${took}`));

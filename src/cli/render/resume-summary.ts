@@ -21,27 +21,23 @@ const LEAST_LEFT_WIDTH = 27;
 export function renderResumeSummary(summary: ResumeSummary, notes: SummaryNotes, c: Colors): string {
   const s = summary;
   const epoch = s.eligible ? `${s.epoch} → ${s.nextEpoch}` : String(s.epoch);
-  const pairs: [label: string, left: string, right: string][] = [
+  const [plan, stepRow, checkpointRow, sandboxRow] = pairedRows(c, [
     [
       "Plan",
       `${printable(s.planId)}  ${printable(s.name)} v${s.version}`,
       pair(c, "state", `${stateWord(s.state, c)}  (epoch ${epoch})`),
     ],
-    ["Step", step(s), pair(c, "last completed", printable(s.lastCompletedStep ?? "none"))],
-    ["Checkpoint", checkpoint(s), pair(c, "decision", decision(s, notes))],
+    ["Step", placeOf(s), pair(c, "last completed", printable(s.lastCompletedStep ?? "none"))],
+    ["Checkpoint", checkpointOf(s), pair(c, "decision", decision(s, notes))],
     ["Sandbox", ...files(s.sandbox)],
-  ];
-  const width = Math.max(LEAST_LEFT_WIDTH, ...pairs.map(([, left]) => left.length));
-  const [plan, stepRow, checkpointRow, sandboxRow] = pairs.map(([label, left, right]) =>
-    row(c, label, `${left.padEnd(width)}  ${right}`.trimEnd()),
-  );
+  ]);
   const lines = [
-    plan,
+    plan!,
     row(c, "Why", printable(s.why)),
     row(c, "Phase", printable(s.phase)),
-    stepRow,
-    checkpointRow,
-    sandboxRow,
+    stepRow!,
+    checkpointRow!,
+    sandboxRow!,
     row(c, "Reuse", names(s.reuse, s.reuseCount)),
     row(c, "Run", names(s.run, s.runCount)),
     row(c, "Ask", ask(s)),
@@ -54,21 +50,30 @@ export function renderResumeSummary(summary: ResumeSummary, notes: SummaryNotes,
   return lines.join("\n");
 }
 
-function row(c: Colors, label: string, text: string): string {
+/** Rows whose right halves begin in one column. */
+export function pairedRows(
+  c: Colors,
+  pairs: readonly (readonly [label: string, left: string, right: string])[],
+): string[] {
+  const width = Math.max(LEAST_LEFT_WIDTH, ...pairs.map(([, left]) => left.length));
+  return pairs.map(([label, left, right]) => row(c, label, `${left.padEnd(width)}  ${right}`.trimEnd()));
+}
+
+export function row(c: Colors, label: string, text: string): string {
   return `${c.bold(label.padEnd(LABEL_WIDTH))}${text}`;
 }
 
-function pair(c: Colors, label: string, value: string): string {
+export function pair(c: Colors, label: string, value: string): string {
   return `${c.bold(label)}  ${value}`;
 }
 
-function step(s: ResumeSummary): string {
+export function placeOf(s: Pick<ResumeSummary, "step" | "stepNumber" | "total">): string {
   if (s.step === null) return "none";
   const place = s.stepNumber === null ? `of ${s.total}` : `${s.stepNumber} of ${s.total}`;
   return `${printable(s.step)} (${place})`;
 }
 
-function checkpoint(s: ResumeSummary): string {
+export function checkpointOf(s: Pick<ResumeSummary, "lastCheckpointId" | "lastCompletedStep">): string {
   if (s.lastCheckpointId === null) return "none";
   return `${printable(s.lastCheckpointId)} after ${printable(s.lastCompletedStep)}`;
 }
@@ -108,7 +113,7 @@ function ask(s: ResumeSummary): string {
   return asked.length === 0 ? "nothing: no irreversible step had started" : asked.join("; ");
 }
 
-function names(ids: readonly string[], count: number): string {
+export function names(ids: readonly string[], count: number): string {
   if (count === 0) return "nothing";
   const shown = ids.length > SHOWN_STEPS ? ids.slice(0, SHOWN_STEPS) : ids;
   const more = count - shown.length;

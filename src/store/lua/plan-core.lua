@@ -6,7 +6,7 @@
   P:open        hash  step -> open record: the frontier
   P:steps       hash  step -> record of a done step, written once
   P:out         hash  step -> output; ":input", ":stop", ":error:<step>", ":ask:<step>"
-  P:origin      hash  where it comes from: workdir, file. On its own because a dry-run reads it: looking into a growing hash
+  P:origin      hash  where it comes from: workdir, file, fork (plan, epoch and point). On its own because a dry-run reads it: looking into a growing hash
                       would move its entries about, and a dry-run must leave every key as it was, to the byte
   P:needs       hash  step -> how many of its needs are done (absent where one need is all it has)
   P:backlog     list  steps that are free to run, not yet in their queue

@@ -11,7 +11,7 @@
   Returns false where there is no such plan, else
   { now, HGETALL plan, open: step, record …, owners: { worker, beat, HGETALL info } …,
     servers: { queue, number alive, { worker, beat, HGETALL info } … } …, done, HGETALL definition, workdir,
-    who stopped it|why, empty where nobody did, history, decisions, snapshots, the document's file }
+    who stopped it|why, empty where nobody did, history, decisions, snapshots, the document's file, what it was forked from }
   `snapshots`: all for "line", else the one in force.
   `done`: step ids, only the newest ones, oldest first, where the plan is too large to list; HGETALL of records for "full"
   and "line"
@@ -79,10 +79,10 @@ end
 if (full or (what == 'resume' and small)) and field['definition'] ~= ARGV[4] then
   definition = call('HGETALL', T .. 'def:' .. (field['definition'] or ''))
 end
-local workdir, file = '', ''
+local workdir, file, fork = '', '', ''
 if full or what == 'resume' then
-  local places = call('HMGET', P .. ':origin', 'workdir', 'file')
-  workdir, file = places[1] or '', places[2] or ''
+  local places = call('HMGET', P .. ':origin', 'workdir', 'file', 'fork')
+  workdir, file, fork = places[1] or '', places[2] or '', places[3] or ''
 end
 local stop, state = '', field['state']
 if state == 'cancelled' or state == 'paused' or (field['pausing'] or '') ~= '' then
@@ -95,4 +95,5 @@ if what == 'line' then
 elseif (full or what == 'resume') and (field['sandbox'] or '') ~= '' then
   snapshots = { call('LINDEX', P .. ':sandboxes', tonumber(field['sandbox']) - 1) }
 end
-return { string.format('%d', now), meta, open, owners, queues, done, definition, workdir, stop, history, decisions, snapshots, file }
+return { string.format('%d', now), meta, open, owners, queues, done, definition, workdir, stop, history, decisions, snapshots, file,
+  fork }

@@ -48,6 +48,7 @@ export function aPlan(steps: readonly StepDocument[], facts: Partial<PlanDocumen
     finishedAt: null,
     definitionDigest: "d",
     workdir: null,
+    forkedFrom: null,
     sandbox: null,
     steps,
     decisions: [],
