@@ -9,13 +9,14 @@ import { pathToFileURL } from "node:url";
 import { formatDurationMs, parseDurationMs } from "./core/duration.js";
 import { UsageError } from "./core/errors.js";
 import { suggestion } from "./core/nearest.js";
+import { parseStoreUrl, type StoreLocation, type StoreTls } from "./core/store-address.js";
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export interface Config {
   /** Null stands for the embedded store. */
-  readonly redis: RedisTarget | null;
+  readonly redis: StoreLocation | null;
   readonly prefix: string;
   readonly shards: number;
   /** Absolute. */
@@ -35,6 +36,9 @@ export interface Config {
 /** What flags and configuration files may set. Durations are written as people write them. */
 export interface ConfigInput {
   readonly redisUrl?: string | undefined;
+  readonly redisCa?: string | undefined;
+  readonly redisCert?: string | undefined;
+  readonly redisKey?: string | undefined;
   readonly prefix?: string | undefined;
   readonly shards?: number | string | undefined;
   readonly dataDir?: string | undefined;
@@ -46,30 +50,14 @@ export interface ConfigInput {
   readonly payloadKeyFile?: string | undefined;
 }
 
-/** Where a Redis is. Several nodes are those of one cluster. */
-export interface RedisTarget {
-  readonly url: string;
-  readonly nodes: readonly RedisNode[];
-}
-
-/** Connection options in ioredis's own words. */
-export interface RedisNode {
-  readonly host?: string;
-  readonly port?: number;
-  /** Of a unix socket, instead of host and port. */
-  readonly path?: string;
-  readonly username?: string;
-  readonly password?: string;
-  readonly db: number;
-  /** Present for `rediss:`. */
-  readonly tls?: Readonly<Record<string, never>>;
-}
-
 type Environment = Readonly<Record<string, string | undefined>>;
 type Key = keyof ConfigInput;
 
 const SETTINGS: Readonly<Record<Key, { readonly flag: string; readonly variables: readonly string[] }>> = {
   redisUrl: { flag: "--redis-url", variables: ["WAYMARK_REDIS_URL", "REDIS_URL"] },
+  redisCa: { flag: "--redis-ca", variables: ["WAYMARK_REDIS_CA"] },
+  redisCert: { flag: "--redis-cert", variables: ["WAYMARK_REDIS_CERT"] },
+  redisKey: { flag: "--redis-key", variables: ["WAYMARK_REDIS_KEY"] },
   prefix: { flag: "--prefix", variables: ["WAYMARK_PREFIX"] },
   shards: { flag: "--shards", variables: ["WAYMARK_SHARDS"] },
   dataDir: { flag: "--data-dir", variables: ["WAYMARK_DATA_DIR"] },
@@ -82,7 +70,7 @@ const SETTINGS: Readonly<Record<Key, { readonly flag: string; readonly variables
 };
 
 /** Settings that stand for something else where they aren't given. */
-type Optional = "redisUrl" | "sandboxStore" | "payloadKeyFile";
+type Optional = "redisUrl" | "redisCa" | "redisCert" | "redisKey" | "sandboxStore" | "payloadKeyFile";
 
 const DEFAULTS: Readonly<Record<Exclude<Key, Optional>, string>> = {
   prefix: "waymark",
@@ -116,7 +104,7 @@ export async function readConfig(flags: ConfigInput, env: Environment, cwd: stri
   };
 
   const config: Config = {
-    redis: readRedis(find("redisUrl"), faults),
+    redis: readRedis(find, cwd, faults),
     prefix: read("prefix", parsePrefix),
     shards: read("shards", (found) => parseCount(found, MAX_SHARDS)),
     dataDir: read("dataDir", (found) => parseDataDir(found, cwd)),
@@ -133,25 +121,6 @@ export async function readConfig(flags: ConfigInput, env: Environment, cwd: stri
     throw new UsageError(`${count}: ${faults.join("; ")}`, { details: { faults } });
   }
   return config;
-}
-
-/**
- * Reads `redis://`, `rediss://` and `unix://` addresses. A comma separates the nodes of a cluster; they share the
- * scheme, the user and the password of the first where they name none.
- * @throws UsageError that never repeats the address: it may hold a password
- */
-export function parseRedisUrl(url: string): RedisTarget {
-  const nodes: RedisNode[] = [];
-  let first: URL | null = null;
-  for (const part of url.split(",").map((text) => text.trim())) {
-    const address = toAddress(part, first);
-    nodes.push(toNode(address));
-    first ??= address;
-  }
-  if (nodes.length > 1 && nodes.some((node) => node.path !== undefined)) {
-    throw new UsageError("names a unix socket among the nodes of a cluster");
-  }
-  return { url, nodes };
 }
 
 /**
@@ -268,23 +237,55 @@ function readPayloadKeys(
   return null;
 }
 
-function readRedis(found: Found | null, faults: string[]): RedisTarget | null {
+function readRedis(find: (key: Key) => Found | null, cwd: string, faults: string[]): StoreLocation | null {
+  const found = find("redisUrl");
   if (found === null) return null;
   if (typeof found.value !== "string") {
     faults.push(`${found.source} must be an address such as redis://localhost:6379`);
     return null;
   }
+  const url = found.value;
+  const tls = readTls(find, cwd, faults);
   try {
-    const target = parseRedisUrl(found.value);
-    if (target.nodes.length === 1) return target;
-    faults.push(
-      `${found.source} names ${target.nodes.length} nodes, and a cluster is not supported by this version: name one Redis`,
-    );
+    parseStoreUrl(url);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     faults.push(`${found.source} ${error.message}`);
   }
-  return null;
+  if (tls !== null && !/^\s*rediss/.test(url)) {
+    faults.push(
+      `${found.source} speaks no TLS, for which certificates are given: it begins with rediss:// where it does`,
+    );
+  }
+  return { url, ...(tls !== null && { tls }) };
+}
+
+/** The files are read here, with everything else, and not at every connection. */
+function readTls(find: (key: Key) => Found | null, cwd: string, faults: string[]): StoreTls | null {
+  const given = (["redisCa", "redisCert", "redisKey"] as const).flatMap((key) => {
+    const found = find(key);
+    return found === null ? [] : [{ key, found }];
+  });
+  if (given.length === 0) return null;
+  const read = given.map(({ key, found }) => [PEM_FIELDS[key], readPem(found, cwd, faults)]);
+  const names = new Set(given.map(({ key }) => key));
+  if (names.has("redisCert") !== names.has("redisKey")) {
+    faults.push(`${given.at(-1)!.found.source} needs both: a client's certificate (redisCert) and its key (redisKey)`);
+  }
+  return Object.fromEntries(read) as StoreTls;
+}
+
+const PEM_FIELDS = { redisCa: "ca", redisCert: "cert", redisKey: "key" } as const;
+
+function readPem({ value, source }: Found, cwd: string, faults: string[]): string {
+  try {
+    const text = readFileSync(resolve(cwd, String(value)), "utf8");
+    if (text.includes("-----BEGIN ")) return text;
+    faults.push(`${source} names a file that is not in PEM format`);
+  } catch (error) {
+    faults.push(`${source} names a file that can't be read: ${(error as Error).message}`);
+  }
+  return "";
 }
 
 function readSandboxStore(found: Found | null, cwd: string, faults: string[]): string | null {
@@ -342,58 +343,4 @@ function parseMs({ value }: Found, leastMs: number): number | Fault {
 
 function shown(value: unknown): string {
   return JSON.stringify(value)?.slice(0, 80) ?? String(value);
-}
-
-function toAddress(part: string, first: URL | null): URL {
-  let address: URL;
-  try {
-    address = new URL(first !== null && !part.includes("://") ? `${first.protocol}//${part}` : part);
-  } catch (cause) {
-    throw new UsageError("is no address such as redis://localhost:6379, rediss://… or unix:///path/to.sock", { cause });
-  }
-  if (first !== null && address.username === "" && address.password === "") {
-    address.username = first.username;
-    address.password = first.password;
-  }
-  return address;
-}
-
-function toNode(address: URL): RedisNode {
-  const auth = {
-    ...(address.username === "" ? {} : { username: decoded(address.username) }),
-    ...(address.password === "" ? {} : { password: decoded(address.password) }),
-  };
-  switch (address.protocol) {
-    case "unix:":
-      // unix://tmp/x.sock would name a host "tmp".
-      if (address.pathname.length < 2 || address.host !== "") {
-        throw new UsageError("needs an absolute path, with three slashes: unix:///path/to.sock");
-      }
-      return { path: decoded(address.pathname), ...auth, db: databaseOf(address.searchParams.get("db")) };
-    case "redis:":
-    case "rediss:":
-      return {
-        host: address.hostname.replace(/^\[(.*)\]$/, "$1") || "localhost",
-        port: Number(address.port || 6379),
-        ...auth,
-        db: databaseOf(address.pathname.replace(/^\//, "") || address.searchParams.get("db")),
-        ...(address.protocol === "rediss:" ? { tls: {} } : {}),
-      };
-    default:
-      throw new UsageError(`has the scheme ${address.protocol}//; redis://, rediss:// and unix:// are known`);
-  }
-}
-
-function databaseOf(text: string | null): number {
-  if (text === null || text === "") return 0;
-  if (!/^\d{1,5}$/.test(text)) throw new UsageError("names a database that is no number");
-  return Number(text);
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch (cause) {
-    throw new UsageError("has a % that starts no escape: write it as %25", { cause });
-  }
 }

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { type ConfigInput, importFile, parseRedisUrl, readConfig } from "../src/config.js";
+import { type ConfigInput, importFile, readConfig } from "../src/config.js";
 
 const KEY = Buffer.alloc(32, 7).toString("base64");
 
@@ -81,7 +81,7 @@ test("every variable of the environment is read", async () => {
   );
 
   expect(config).toEqual({
-    redis: { url: "redis://one", nodes: [{ host: "one", port: 6379, db: 0 }] },
+    redis: { url: "redis://one" },
     prefix: "p",
     shards: 8,
     dataDir: join(cwd, "data"),
@@ -98,7 +98,7 @@ test("every variable of the environment is read", async () => {
 test("REDIS_URL counts where WAYMARK_REDIS_URL is missing or empty", async () => {
   const config = await readConfig({}, { WAYMARK_REDIS_URL: "", REDIS_URL: "redis://other:1" }, cwd);
 
-  expect(config.redis?.nodes).toEqual([{ host: "other", port: 1, db: 0 }]);
+  expect(config.redis).toEqual({ url: "redis://other:1" });
 });
 
 test("all faults are reported together, each with where it came from", async () => {
@@ -137,10 +137,6 @@ test.each([
   [{ sandboxStore: "" }, /--sandbox-store must be a directory/],
   [{ dataDir: "" }, /--data-dir must be the path of a directory, not ""/],
   [{ dataDir: "/" }, /--data-dir is \/, which holds the working directory/],
-  [
-    { redisUrl: "redis://a,redis://b:7000" },
-    /--redis-url names 2 nodes, and a cluster is not supported by this version/,
-  ],
 ])("%j is refused", async (flags, message) => {
   await expect(readConfig(flags, {}, cwd)).rejects.toThrow(message);
 });
@@ -190,43 +186,43 @@ test("a file that can't be read, or holds no settings, or stands beside another,
   );
 });
 
-test.each([
-  ["redis://", { host: "localhost", port: 6379, db: 0 }],
-  ["redis://h:1/2", { host: "h", port: 1, db: 2 }],
-  ["redis://h?db=3", { host: "h", port: 6379, db: 3 }],
-  ["redis://:p%40ss@h", { host: "h", port: 6379, password: "p@ss", db: 0 }],
-  ["rediss://me:s@[::1]:7", { host: "::1", port: 7, username: "me", password: "s", db: 0, tls: {} }],
-  ["unix:///tmp/a%20b.sock", { path: "/tmp/a b.sock", db: 0 }],
-  ["unix:///tmp/a.sock?db=4", { path: "/tmp/a.sock", db: 4 }],
-])("%s is understood", (url, node) => {
-  expect(parseRedisUrl(url)).toEqual({ url, nodes: [node] });
-});
-
-test("the nodes of a cluster share scheme and credentials of the first", () => {
-  expect(parseRedisUrl("rediss://me:s@a:1, b:2,rediss://you:t@c:3").nodes).toEqual([
-    { host: "a", port: 1, username: "me", password: "s", db: 0, tls: {} },
-    { host: "b", port: 2, username: "me", password: "s", db: 0, tls: {} },
-    { host: "c", port: 3, username: "you", password: "t", db: 0, tls: {} },
-  ]);
-});
-
-test.each([
-  ["localhost", "is no address such as redis://localhost:6379"],
-  ["http://secret@h", "has the scheme http:// redis://, rediss:// and unix:// are known"],
-  ["unix://tmp/secret.sock", "three slashes"],
-  ["unix://", "three slashes"],
-  ["redis://h/secret", "names a database that is no number"],
-  ["redis://:sec%ret@h", "write it as %25"],
-  ["redis://h:secret", "is no address"],
-  ["redis://h,unix:///secret.sock", "names a unix socket among the nodes of a cluster"],
-])("%s is refused without being repeated", async (redisUrl, part) => {
-  const message = await readConfig({ redisUrl }, {}, cwd).then(
+test("an address that can't be read is a fault that doesn't repeat it", async () => {
+  const message = await readConfig({ redisUrl: "redis://:sec%ret@h" }, {}, cwd).then(
     () => "accepted",
     (error: Error) => error.message,
   );
 
-  expect(message.replace("http://;", "http://")).toContain(part);
-  expect(message).not.toContain("secret");
+  expect(message).toMatch(/^A setting is wrong: --redis-url has a % that starts no escape/);
+  expect(message).not.toContain("ret@h");
+});
+
+test("certificates are read with the other settings", async () => {
+  write("ca.pem", "-----BEGIN CERTIFICATE-----\nca");
+  write("client.pem", "-----BEGIN CERTIFICATE-----\nclient");
+  write("client.key", "-----BEGIN PRIVATE KEY-----\nkey");
+  const env = { WAYMARK_REDIS_URL: "rediss://h", WAYMARK_REDIS_CA: "ca.pem", WAYMARK_REDIS_CERT: "client.pem" };
+
+  const { redis } = await readConfig({ redisKey: join(cwd, "client.key") }, env, cwd);
+
+  expect(redis).toEqual({
+    url: "rediss://h",
+    tls: {
+      ca: "-----BEGIN CERTIFICATE-----\nca",
+      cert: "-----BEGIN CERTIFICATE-----\nclient",
+      key: "-----BEGIN PRIVATE KEY-----\nkey",
+    },
+  });
+  await expect(readConfig({}, env, cwd)).rejects.toThrow("WAYMARK_REDIS_CERT needs both");
+});
+
+test.each([
+  [{ redisCa: "ca.pem" }, "--redis-ca names a file that can't be read"],
+  [{ redisCa: "text.pem" }, "--redis-ca names a file that is not in PEM format"],
+  [{ redisCa: "text.pem", redisUrl: "redis://h" }, "--redis-url speaks no TLS, for which certificates are given"],
+])("%j is a fault of certificates", async (flags, part) => {
+  write("text.pem", "nothing");
+
+  await expect(readConfig({ redisUrl: "rediss://h", ...flags }, {}, cwd)).rejects.toThrow(part);
 });
 
 test("a module of the user's is imported as it is", async () => {

@@ -2,7 +2,7 @@
 import { createInterface, type Interface } from "node:readline";
 import type { EventDocument } from "../client/documents.js";
 import type { PlanUpdate } from "../client/follow-plan.js";
-import { asStoreUnavailable, isStoreOutage } from "../client/store-outage.js";
+import { asStoreError, isStoreOutage } from "../client/store-outage.js";
 import { InvalidChoiceError } from "../core/errors.js";
 import type { WaitKind } from "../core/plan.js";
 import type { CommandContext } from "./context.js";
@@ -99,7 +99,7 @@ export class AnswerPrompt {
     try {
       await this.context.client.decide(this.planId, step, choice);
     } catch (error) {
-      this.write(`${printable(errorDocument(asStoreUnavailable(error)).message)}\n`);
+      this.write(`${printable(errorDocument(asStoreError(error)).message)}\n`);
       // The answer has not arrived. Any other refusal means that the step is over: the next update says so.
       if (isStoreOutage(error) || error instanceof InvalidChoiceError) {
         this.write(wait === "approval" ? "Type approve or reject: " : "Type one of the options: ");

@@ -3,6 +3,7 @@ import { defaultActor } from "../client/actor.js";
 import { Client } from "../client/client.js";
 import { type Config, type ConfigInput, readConfig } from "../config.js";
 import { StoreUnsuitableError, UsageError, WaymarkError } from "../core/errors.js";
+import type { StoreLocation } from "../core/store-address.js";
 import type { Sandboxes } from "../sandbox/sandboxes.js";
 import type { RedisPlanStore } from "../store/redis-plan-store.js";
 import type { Io } from "./io.js";
@@ -44,9 +45,9 @@ export class CommandContext {
   }
 
   /** Where the store is, started if it is the embedded one and nobody has started it yet. */
-  async storeUrl(): Promise<string> {
+  async storeLocation(): Promise<StoreLocation> {
     const config = await this.config();
-    if (config.redis !== null) return config.redis.url;
+    if (config.redis !== null) return config.redis;
     if (this.#embedded === null) {
       const { startEmbedded } = await import("../embedded/start-embedded.js");
       this.#embedded = await startEmbedded({
@@ -54,7 +55,7 @@ export class CommandContext {
         runtimeDir: config.runtimeDir,
       });
     }
-    return this.#embedded.url;
+    return { url: this.#embedded.url };
   }
 
   get client(): Client {
@@ -85,11 +86,11 @@ export class CommandContext {
     if (shards !== 1) {
       throw new StoreUnsuitableError(`This version keeps all plans in one shard; ${shards} are configured`, { shards });
     }
-    const url = await this.storeUrl();
+    const location = await this.storeLocation();
     const { openStore } = await import("../store/open-store.js");
     const { aesPayloads } = await import("../core/payload-codec.js");
     const payloads = payloadKeys === null ? undefined : aesPayloads(payloadKeys);
-    return openStore({ url, prefix, deadAfterMs, payloads });
+    return openStore({ ...location, prefix, deadAfterMs, payloads });
   }
 
   /** The plan that an argument names; `@latest` is the newest. */

@@ -14,8 +14,8 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     }
     return await runCommand(parsed.invocation, io);
   } catch (thrown) {
-    const { asStoreUnavailable } = await import("../client/store-outage.js");
-    const error = asStoreUnavailable(thrown);
+    const { asStoreError } = await import("../client/store-outage.js");
+    const error = asStoreError(thrown);
     return report(error, new Terminal(io, requestedFormat(argv)), wantsDebug(argv));
   }
 }

@@ -23,7 +23,6 @@ export async function makeWorker(context: CommandContext, parts: WorkerParts): P
   const { modules } = parts;
   return new StepWorker({
     store: await context.store(),
-    url: await context.storeUrl(),
     queues: parts.queues,
     plans: modules.flatMap((module) => module.plans),
     handlers: new Map([

@@ -396,7 +396,10 @@ function buildProgram(version: string, write: (text: string) => void): Command {
     .helpOption("-h, --help", "show help")
     .helpCommand(false)
     .usage("<command> [options]")
-    .option("--redis-url <url>", "the store: redis://, rediss:// or unix:// (default: an embedded one)")
+    .option(
+      "--redis-url <url>",
+      "the store: redis://, rediss://, redis-sentinel:// or unix:// (default: an embedded one)",
+    )
     .option("--prefix <prefix>", "prefix of all keys (default: waymark)")
     .option("--data-dir <path>", "where the embedded store lives (default: .waymark)")
     .option(

@@ -1,7 +1,9 @@
 /** `createClient`: the library's way to plans. */
-import { Redis, type RedisOptions } from "ioredis";
+import { type Cluster, type ClusterNode, Redis, type RedisOptions } from "ioredis";
 import type { PayloadCodec } from "../core/payload-codec.js";
+import type { StoreLocation, StoreTls } from "../core/store-address.js";
 import { isProcessGone } from "../machine/process-identity.js";
+import { isCluster } from "../store/connect.js";
 import { Keys } from "../store/keys.js";
 import { DEFAULT_DEAD_AFTER_MS, DEFAULT_PREFIX, openStore } from "../store/open-store.js";
 import { RedisPlanStore } from "../store/redis-plan-store.js";
@@ -9,8 +11,11 @@ import { defaultActor } from "./actor.js";
 import { Client } from "./client.js";
 import { type SandboxOptions, sandboxesOf } from "./sandboxes.js";
 
-/** An address, ioredis options, or a client that stays the caller's to close. */
-export type RedisSource = string | RedisOptions | Redis;
+/**
+ * An address, one with what TLS takes, ioredis options, or a client that stays the caller's to close. Workers open
+ * connections of their own besides, and take from options and clients the address, the login and the certificates only.
+ */
+export type RedisSource = string | StoreLocation | RedisOptions | Redis | Cluster;
 
 export const LOCAL_REDIS_URL = "redis://127.0.0.1:6379";
 
@@ -43,7 +48,8 @@ export async function storeOf(
   payloads?: PayloadCodec,
 ): Promise<RedisPlanStore> {
   if (typeof source === "string") return openStore({ url: source, prefix, payloads });
-  if (isRedis(source)) return new BorrowedPlanStore({ ...storeParts(source, prefix), payloads });
+  if (isLocation(source)) return openStore({ ...source, prefix, payloads });
+  if (isRedis(source)) return new BorrowedPlanStore({ ...storeParts(source as Redis, prefix), payloads });
   // A command fails while nothing answers, as it does with an address; ioredis alone would wait for minutes.
   const options: RedisOptions & { replyMapping?: "legacy" } = {
     maxRetriesPerRequest: 2,
@@ -59,13 +65,60 @@ export async function storeOf(
 /** The address of the same Redis, for connections that must be separate. */
 export function urlOf(source: RedisSource): string {
   if (typeof source === "string") return source;
-  const options = isRedis(source) ? source.options : source;
-  if (options.path !== undefined && options.path !== null) return `unix://${options.path}`;
-  const { host = "127.0.0.1", port = 6379, username = "", password, db = 0, tls } = options as RedisOptions;
-  const login =
-    password || username ? `${encodeURIComponent(username ?? "")}:${encodeURIComponent(password ?? "")}@` : "";
-  const address = host.includes(":") ? `[${host}]` : host;
-  return `${tls ? "rediss" : "redis"}://${login}${address}:${port}${db === 0 ? "" : `/${db}`}`;
+  if (isLocation(source)) return source.url;
+  if (isRedis(source) && isCluster(source as Redis)) return clusterUrl(source as Cluster);
+  const { path, host = "127.0.0.1", port = 6379, db = 0, sentinels, name, ...options } = optionsOf(source);
+  if (path) return `unix://${path}`;
+  const login = loginOf(options);
+  const database = db === 0 ? "" : `/${db}`;
+  if (!sentinels) return `${schemeOf(options)}://${login}${hostAndPort(host, port)}${database}`;
+  const hosts = sentinels.map((at) => hostAndPort(at.host ?? "127.0.0.1", at.port ?? 26379)).join(",");
+  const own = Object.entries({
+    "sentinel-username": options.sentinelUsername,
+    "sentinel-password": options.sentinelPassword,
+  }).flatMap(([key, value]) => (value ? [`${key}=${encodeURIComponent(value)}`] : []));
+  const query = own.length === 0 ? "" : `?${own.join("&")}`;
+  return `${schemeOf(options)}-sentinel://${login}${hosts}/${encodeURIComponent(name ?? "")}${database}${query}`;
+}
+
+function clusterUrl(cluster: Cluster): string {
+  const { redisOptions = {} } = cluster.options;
+  const { startupNodes } = cluster as unknown as { startupNodes: readonly ClusterNode[] };
+  const nodes = startupNodes.map((node) => {
+    if (typeof node === "number") return hostAndPort("127.0.0.1", node);
+    if (typeof node === "string") return node.replace(/^\w+:\/\//, "");
+    return hostAndPort(node.host ?? "127.0.0.1", node.port ?? 6379);
+  });
+  // Named twice, a single one is a cluster's too.
+  const named = nodes.length === 1 ? [...nodes, ...nodes] : nodes;
+  return `${schemeOf(redisOptions)}://${loginOf(redisOptions)}${named.join(",")}`;
+}
+
+function optionsOf(source: RedisOptions | Redis | Cluster): RedisOptions {
+  if (!isRedis(source)) return source;
+  return isCluster(source as Redis) ? ((source as Cluster).options.redisOptions ?? {}) : (source as Redis).options;
+}
+
+function schemeOf({ tls }: Pick<RedisOptions, "tls">): "redis" | "rediss" {
+  return tls ? "rediss" : "redis";
+}
+
+function loginOf({ username, password }: Pick<RedisOptions, "username" | "password">): string {
+  return password || username ? `${encodeURIComponent(username ?? "")}:${encodeURIComponent(password ?? "")}@` : "";
+}
+
+function hostAndPort(host: string, port: number): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+/** The same Redis as plain data: functions among the TLS options can't go to another thread. */
+function locationOf(source: RedisOptions | Redis | Cluster): StoreLocation {
+  const url = urlOf(source);
+  const { tls } = optionsOf(source);
+  if (!tls) return { url };
+  const { ca, cert, key, passphrase, servername, rejectUnauthorized } = tls as StoreTls;
+  const given = Object.entries({ ca, cert, key, passphrase, servername, rejectUnauthorized });
+  return { url, tls: Object.fromEntries(given.filter(([, value]) => value !== undefined)) };
 }
 
 /** Leaves the connection open: whoever made it closes it. */
@@ -76,14 +129,18 @@ class BorrowedPlanStore extends RedisPlanStore {
 function storeParts(redis: Redis, prefix: string): ConstructorParameters<typeof RedisPlanStore>[0] {
   return {
     redis,
-    url: urlOf(redis),
+    location: locationOf(redis),
     keys: new Keys(prefix),
     deadAfterMs: DEFAULT_DEAD_AFTER_MS,
     isGone: isProcessGone,
   };
 }
 
+function isLocation(source: object): source is StoreLocation {
+  return typeof (source as StoreLocation).url === "string";
+}
+
 // By structure: an application may have another copy of ioredis.
-function isRedis(source: RedisOptions | Redis): source is Redis {
+function isRedis(source: RedisOptions | Redis | Cluster): source is Redis | Cluster {
   return typeof (source as Redis).defineCommand === "function";
 }

@@ -12,7 +12,7 @@ import type { HealthOptions, HealthServer } from "../observe/health-server.js";
 import { watchWorker } from "../observe/watch-worker.js";
 import type { RedisPlanStore } from "../store/redis-plan-store.js";
 import { type DrainReport, StepWorker, type WorkerLog } from "../worker/step-worker.js";
-import { LOCAL_REDIS_URL, type RedisSource, storeOf, urlOf } from "./create-client.js";
+import { LOCAL_REDIS_URL, type RedisSource, storeOf } from "./create-client.js";
 import { type SandboxOptions, sandboxesOf } from "./sandboxes.js";
 
 export interface WorkerOptions<D extends readonly AnyPlan[]> {
@@ -98,7 +98,6 @@ export class FleetWorker {
     const watch = await watchWorker(options.health ?? null);
     const worker = new StepWorker({
       store,
-      url: urlOf(source),
       queues: options.queues ?? queuesOf(options.plans),
       plans: options.plans,
       handlers: new Map([

@@ -1,5 +1,5 @@
-/** Tells an outage of Redis from everything else that can go wrong in a call. */
-import { StoreUnavailableError, WaymarkError } from "../core/errors.js";
+/** Tells an outage of Redis, and a Redis that refuses what plans need, from everything else that can go wrong in a call. */
+import { StoreUnavailableError, StoreUnsuitableError, WaymarkError } from "../core/errors.js";
 
 const OUTAGE_CODES: ReadonlySet<unknown> = new Set([
   "ECONNREFUSED",
@@ -23,11 +23,25 @@ export function isStoreOutage(error: unknown): boolean {
   return OUTAGE_CODES.has(code) && (syscall === "connect" || syscall === "read" || syscall === "write");
 }
 
+/** What a server answers begins with a word. These stand for a server, or a user, that is not the right one. */
+const REFUSALS: Readonly<Record<string, string>> = {
+  NOPERM: "This user of Redis may not do that; docs/operating.md has the rights that Waymark needs",
+  READONLY: "This Redis is a replica, which refuses writes; give the address of its primary",
+  MOVED: "This Redis is one node of a cluster; give several of its nodes, separated by commas",
+};
+
 /** The error that a person should see. */
-export function asStoreUnavailable(error: unknown): unknown {
-  if (error instanceof WaymarkError || !isStoreOutage(error)) return error;
+export function asStoreError(error: unknown): unknown {
+  if (error instanceof WaymarkError) return error;
+  if (!isStoreOutage(error)) return asRefusal(error) ?? error;
   // ioredis's own sentence is about its settings.
   const { name, message } = error as Error;
   const reason = name === GAVE_UP ? "the connection was lost and did not come back" : message;
   return new StoreUnavailableError("the configured store", reason, { cause: error });
+}
+
+function asRefusal(error: unknown): StoreUnsuitableError | null {
+  if (!(error instanceof Error) || error.name !== "ReplyError") return null;
+  const refusal = REFUSALS[error.message.split(" ", 1)[0]!];
+  return refusal === undefined ? null : new StoreUnsuitableError(`${refusal} (${error.message})`);
 }

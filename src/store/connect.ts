@@ -1,13 +1,14 @@
-/** A connection to the one Redis (or Valkey) that holds a shard, and the proof that it can hold plans safely. */
-import { Redis, type RedisOptions } from "ioredis";
+/** Connections to the Redis (or Valkey) that holds plans, and the proof that it can hold them safely. */
+import type { ConnectionOptions } from "node:tls";
+import { Cluster, Redis, type RedisOptions } from "ioredis";
 import { StoreUnavailableError, StoreUnsuitableError } from "../core/errors.js";
+import { describeStoreUrl, parseStoreUrl, type StoreLocation, type StoreNode } from "../core/store-address.js";
+import { reasonOf } from "./connect-reason.js";
 
 /** How long a first connection may take before the store counts as unavailable. */
 const CONNECT_DEADLINE_MS = 2_500;
 
-export interface ConnectOptions {
-  /** `redis://`, `rediss://` or `unix://`. */
-  readonly url: string;
+export interface ConnectOptions extends StoreLocation {
   /** True where commands wait out an outage instead of failing: in workers. */
   readonly patient: boolean;
   /** How long an answer may take before the connection counts as dead. Without a limit unless given. */
@@ -17,47 +18,121 @@ export interface ConnectOptions {
 }
 
 const RECONNECT_MS = 1_000;
+/** How often a command may be sent to a cluster that is in the middle of a change. Its own pauses are 100 ms. */
+const MOST_REDIRECTIONS = 20;
+const MOST_PATIENT_REDIRECTIONS = 600;
 
 /**
  * Connects, or fails within three seconds. Nothing is sent but the handshake and a PING: no client name, no INFO, so that a
- * read-only user can run a dry-run.
- * @throws StoreUnavailableError
+ * read-only user can run a dry-run. A cluster is given as a Redis too: every command that is sent here exists on both.
+ * @throws StoreUnavailableError, StoreUnsuitableError
  */
 export async function connect(options: ConnectOptions): Promise<Redis> {
   let lastError: Error | null = null;
   let connected = false;
-  const address = addressOf(options.url);
-  const settings = {
-    ...address,
+  const hear = (error: Error) => {
+    lastError = error;
+  };
+  const retry = (times: number) => (connected ? Math.min(times * 50, options.reconnectMs ?? RECONNECT_MS) : null);
+  const { redis, database } = clientOf(options, retry);
+  redis.on("error", hear);
+  redis.on("node error", hear);
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(silence(options.url))), CONNECT_DEADLINE_MS);
+  });
+  try {
+    await Promise.race([redis.connect().then(() => hearAnswer(redis, database)), deadline]);
+    connected = true;
+    return redis;
+  } catch (error) {
+    redis.disconnect();
+    throw new StoreUnavailableError(describeStoreUrl(options.url), reasonOf(lastError ?? (error as Error)), {
+      cause: error,
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function silence(url: string): string {
+  const doubt = url.trim().startsWith("rediss") ? ": does it speak TLS at this port?" : "";
+  return `no answer within ${CONNECT_DEADLINE_MS} ms${doubt}`;
+}
+
+/** Whether keys may be on several servers, between which they may move. */
+export function isCluster(redis: Redis): boolean {
+  return (redis as { isCluster?: boolean }).isCluster === true;
+}
+
+/** The servers that take writes: one, or each of a cluster's primaries that this client knows. */
+export function primariesOf(redis: Redis): Redis[] {
+  return isCluster(redis) ? (redis as unknown as Cluster).nodes("master") : [redis];
+}
+
+/** Pause before the next try; null to give up. */
+type Retry = (times: number) => number | null;
+
+function clientOf(options: ConnectOptions, retry: Retry): { redis: Redis; database: number } {
+  const address = parseStoreUrl(options.url);
+  switch (address.kind) {
+    case "server": {
+      const settings = settingsOf(options, address.node, retry);
+      return { redis: new Redis(settings), database: address.node.db };
+    }
+    case "sentinel": {
+      const { sentinels, name, primary, sentinelUsername, sentinelPassword } = address;
+      const settings = settingsOf(options, primary, retry);
+      const redis = new Redis({
+        ...settings,
+        sentinels: [...sentinels],
+        name,
+        sentinelRetryStrategy: retry,
+        ...(sentinelUsername === undefined ? {} : { sentinelUsername }),
+        ...(sentinelPassword === undefined ? {} : { sentinelPassword }),
+        ...(settings.tls === undefined ? {} : { sentinelTLS: settings.tls, enableTLSForSentinelMode: true }),
+      });
+      return { redis, database: primary.db };
+    }
+    case "cluster": {
+      const { host: _, port: __, ...redisOptions } = settingsOf(options, address.nodes[0]!, retry);
+      const cluster = new Cluster(
+        address.nodes.map(({ host, port }) => ({ host, port })),
+        {
+          lazyConnect: true,
+          enableReadyCheck: false,
+          clusterRetryStrategy: retry,
+          maxRedirections: options.patient ? MOST_PATIENT_REDIRECTIONS : MOST_REDIRECTIONS,
+          redisOptions,
+        },
+      );
+      return { redis: cluster as unknown as Redis, database: 0 };
+    }
+    default:
+      return address satisfies never;
+  }
+}
+
+function settingsOf(
+  options: ConnectOptions,
+  node: StoreNode,
+  retry: Retry,
+): RedisOptions & { replyMapping?: "legacy" } {
+  const { tls, ...where } = node;
+  return {
+    ...where,
+    ...(tls ? { tls: { ...options.tls } as ConnectionOptions } : {}),
     lazyConnect: true,
     enableReadyCheck: false,
     disableClientInfo: true,
     protocol: 2,
     connectTimeout: CONNECT_DEADLINE_MS,
     maxRetriesPerRequest: options.patient ? null : 2,
-    retryStrategy: (times: number) => (connected ? Math.min(times * 50, options.reconnectMs ?? RECONNECT_MS) : null),
+    retryStrategy: retry,
+    // A primary that has become a replica refuses writes for ever: whoever looks again finds the one that took its place.
+    reconnectOnError: (error) => error.message.startsWith("READONLY"),
     ...(options.socketTimeoutMs === undefined ? {} : { socketTimeout: options.socketTimeoutMs }),
   };
-  const redis = new Redis(settings as RedisOptions & { replyMapping?: "legacy" });
-  redis.on("error", (error: Error) => {
-    lastError = error;
-  });
-  let timer: NodeJS.Timeout | undefined;
-  const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${CONNECT_DEADLINE_MS} ms`)), CONNECT_DEADLINE_MS);
-  });
-  try {
-    await Promise.race([redis.connect().then(() => hearAnswer(redis, address.db ?? 0)), deadline]);
-    connected = true;
-    return redis;
-  } catch (error) {
-    redis.disconnect();
-    throw new StoreUnavailableError(describeUrl(options.url), (lastError ?? (error as Error)).message, {
-      cause: error,
-    });
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /**
@@ -71,17 +146,16 @@ async function hearAnswer(redis: Redis, database: number): Promise<void> {
   if (database !== 0) await redis.select(database);
 }
 
-/** The URL without its password, for messages. */
-export function describeUrl(url: string): string {
-  return url.replace(/^(\w+:\/\/)([^@/]*)@/, "$1***@");
-}
-
 /**
  * Refuses a store that would lose plans: too old for read-only scripts, or evicting keys. Reads only what the user may
  * read; a server that hides its configuration is taken at its word.
  * @throws StoreUnsuitableError
  */
 export async function requireSuitable(redis: Redis): Promise<void> {
+  await Promise.all(primariesOf(redis).map(requireSuitableServer));
+}
+
+async function requireSuitableServer(redis: Redis): Promise<void> {
   const info = await redis.info("server").catch(() => "");
   // Valkey tells first which Redis it can stand in for.
   const valkey = /^valkey_version:(\S+)/m.exec(info)?.[1];
@@ -102,31 +176,6 @@ export async function requireSuitable(redis: Redis): Promise<void> {
       { maxmemory_policy: policy },
     );
   }
-}
-
-interface Address {
-  readonly path?: string;
-  readonly host?: string;
-  readonly port?: number;
-  readonly username?: string;
-  readonly password?: string;
-  readonly db?: number;
-  readonly tls?: object;
-}
-
-function addressOf(url: string): Address {
-  const parsed = new URL(url);
-  const isSocket = parsed.protocol === "unix:";
-  const database = Number(parsed.searchParams.get("db") ?? (isSocket ? 0 : parsed.pathname.slice(1)));
-  return {
-    ...(isSocket
-      ? { path: decodeURIComponent(parsed.pathname) }
-      : { host: parsed.hostname.replace(/^\[|\]$/g, "") || "127.0.0.1", port: Number(parsed.port || 6379) }),
-    ...(parsed.username ? { username: decodeURIComponent(parsed.username) } : {}),
-    ...(parsed.password ? { password: decodeURIComponent(parsed.password) } : {}),
-    ...(database ? { db: database } : {}),
-    ...(parsed.protocol === "rediss:" ? { tls: {} } : {}),
-  };
 }
 
 function isAtLeast(version: string, major: number, minor: number): boolean {

@@ -1,6 +1,7 @@
 /** Opens the store that a configuration names. */
 
 import type { PayloadCodec } from "../core/payload-codec.js";
+import type { StoreLocation } from "../core/store-address.js";
 import { isProcessGone } from "../machine/process-identity.js";
 import { connect } from "./connect.js";
 import { Keys } from "./keys.js";
@@ -9,8 +10,7 @@ import { RedisPlanStore } from "./redis-plan-store.js";
 export const DEFAULT_PREFIX = "waymark";
 export const DEFAULT_DEAD_AFTER_MS = 3_000;
 
-export interface StoreOptions {
-  readonly url: string;
+export interface StoreOptions extends StoreLocation {
   readonly prefix?: string | undefined;
   readonly deadAfterMs?: number | undefined;
   /** True where commands wait out an outage instead of failing: in workers. */
@@ -21,10 +21,12 @@ export interface StoreOptions {
 
 /** @throws StoreUnavailableError within three seconds when nothing answers */
 export async function openStore(options: StoreOptions): Promise<RedisPlanStore> {
-  const redis = await connect({ url: options.url, patient: options.patient ?? false });
+  const { url, tls } = options;
+  const location: StoreLocation = tls === undefined ? { url } : { url, tls };
+  const redis = await connect({ ...location, patient: options.patient ?? false });
   return new RedisPlanStore({
     redis,
-    url: options.url,
+    location,
     keys: new Keys(options.prefix ?? DEFAULT_PREFIX),
     deadAfterMs: options.deadAfterMs ?? DEFAULT_DEAD_AFTER_MS,
     isGone: isProcessGone,

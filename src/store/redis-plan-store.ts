@@ -42,6 +42,7 @@ import type {
 } from "../core/ports.js";
 import { FULL_LIST_LIMIT } from "../core/resume-summary.js";
 import { explainState } from "../core/state-sentences.js";
+import { describeStoreUrl, type StoreLocation } from "../core/store-address.js";
 import {
   decodeError,
   decodeEvent,
@@ -58,7 +59,7 @@ import {
   WAIT_LETTERS,
   type WorkerReply,
 } from "./codec.js";
-import { describeUrl, requireSuitable } from "./connect.js";
+import { requireSuitable } from "./connect.js";
 import { around, DefinitionStore } from "./definitions.js";
 import { followAll, followPlan, passOverMissing } from "./follow.js";
 import { Stage, stageFork } from "./fork-call.js";
@@ -77,12 +78,13 @@ const LIST_PAGE = 100;
 export interface PlanStoreOptions {
   readonly redis: Redis;
   readonly keys: Keys;
-  readonly url: string;
+  /** Where `redis` is, for connections that must be separate. */
+  readonly location: StoreLocation;
   /** Silence after which a worker counts as dead. */
   readonly deadAfterMs: number;
-  /** Whether a worker's process is known to be gone from this machine, whatever its last beat says. */
   /** What payloads go through; as they are unless given. */
   readonly payloads?: PayloadCodec | undefined;
+  /** Whether a worker's process is known to be gone from this machine, whatever its last beat says. */
   readonly isGone: (worker: { machine: string; pid: number; processStart: string }) => boolean;
 }
 
@@ -106,6 +108,7 @@ type ViewReply = [
 export class RedisPlanStore implements PlanStore {
   readonly redis: Redis;
   readonly keys: Keys;
+  readonly location: StoreLocation;
   readonly definitions: DefinitionStore;
   readonly sealed: Payloads;
   readonly deadAfterMs: number;
@@ -114,6 +117,7 @@ export class RedisPlanStore implements PlanStore {
   constructor(private readonly options: PlanStoreOptions) {
     this.redis = options.redis;
     this.keys = options.keys;
+    this.location = options.location;
     this.deadAfterMs = options.deadAfterMs;
     this.definitions = new DefinitionStore(this.redis, this.keys);
     this.sealed = new Payloads(options.payloads ?? PLAIN_PAYLOADS);
@@ -121,7 +125,7 @@ export class RedisPlanStore implements PlanStore {
 
   /** Where it is, without a password. */
   get address(): string {
-    return describeUrl(this.options.url);
+    return describeStoreUrl(this.location.url);
   }
 
   /** Asked once a process, before its first write. @throws StoreUnsuitableError */

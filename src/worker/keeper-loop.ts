@@ -6,6 +6,7 @@
 import { writeSync } from "node:fs";
 import type { MessagePort } from "node:worker_threads";
 import type { Redis } from "ioredis";
+import type { StoreLocation } from "../core/store-address.js";
 import { KILL_AFTER_MS, signalGroup } from "../handlers/process-group.js";
 import { connect } from "../store/connect.js";
 import { Keys } from "../store/keys.js";
@@ -14,8 +15,7 @@ import type { Takeover } from "./observer.js";
 import { VitalSigns } from "./vital-signs.js";
 
 /** What the thread is started with. */
-export interface KeeperSettings {
-  readonly url: string;
+export interface KeeperSettings extends StoreLocation {
   readonly prefix: string;
   readonly deadAfterMs: number;
   readonly memory: SharedArrayBuffer;
@@ -77,9 +77,8 @@ export class KeeperLoop {
   private async connect(): Promise<void> {
     while (this.redis === null && !this.stopped) {
       try {
-        const { url } = this.settings;
         const redis = await connect({
-          url,
+          ...this.settings,
           patient: true,
           socketTimeoutMs: SOCKET_TIMEOUT_MS,
           reconnectMs: RECONNECT_MS,

@@ -37,8 +37,8 @@ export class Keeper {
   private ending: Promise<void> | null = null;
 
   constructor(options: KeeperOptions) {
-    const { url, prefix, deadAfterMs } = options;
-    this.signs = VitalSigns.forAttempts(options.attempts);
+    const { start, attempts, onMessage, ...settings } = options;
+    this.signs = VitalSigns.forAttempts(attempts);
     this.signs.pulse(performance.now());
     this.pulseTimer = setInterval(() => this.signs.pulse(performance.now()), PULSE_MS).unref();
     this.groups = {
@@ -52,7 +52,7 @@ export class Keeper {
         this.post({ kind: "group", group, lives: false });
       },
     };
-    this.channel = options.start({ url, prefix, deadAfterMs, memory: this.signs.memory }, options.onMessage);
+    this.channel = start({ ...settings, memory: this.signs.memory }, onMessage);
   }
 
   /** Beats for this incarnation from now on. */

@@ -58,8 +58,6 @@ export interface WorkerLog {
 export interface StepWorkerOptions {
   /** For everything but steps: definitions and payloads. The worker opens connections of its own besides. */
   readonly store: RedisPlanStore;
-  /** The address of the same store. */
-  readonly url: string;
   /** Queues of definitions to serve. With none it serves only a private queue of its own, for plans run here. */
   readonly queues: readonly string[];
   readonly plans: readonly AnyPlan[];
@@ -149,9 +147,9 @@ export class StepWorker {
 
   async start(): Promise<void> {
     if (this.state !== "new") return;
-    const { store, url, concurrency } = this.options;
+    const { store, concurrency } = this.options;
     this.keeper = new Keeper({
-      url,
+      ...store.location,
       prefix: store.keys.prefix,
       deadAfterMs: store.deadAfterMs,
       // Those of an incarnation that was lost may go on for a while beside the next one's.
@@ -160,7 +158,7 @@ export class StepWorker {
       onMessage: (message) => this.hear(message),
     });
     await store.requireSuitable();
-    this.redis = await connect({ url, patient: true });
+    this.redis = await connect({ ...store.location, patient: true });
     this.state = "accepting";
     this.incarnation = await this.incarnate();
     this.tidyTimer = setInterval(() => void this.tidy(), TIDY_MS);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { followPlan } from "../../src/client/follow-plan.js";
-import { asStoreUnavailable, isStoreOutage } from "../../src/client/store-outage.js";
+import { asStoreError, isStoreOutage } from "../../src/client/store-outage.js";
 import { PlanNotFoundError, StoreUnavailableError } from "../../src/core/errors.js";
 import { openStore } from "../../src/store/open-store.js";
 import type { RedisPlanStore } from "../../src/store/redis-plan-store.js";
@@ -73,6 +73,6 @@ test("only an outage of the store is taken for one", () => {
 
   expect([refused, gaveUp, new StoreUnavailableError("x", "y")].map(isStoreOutage)).toEqual([true, true, true]);
   expect([noFile, new PlanNotFoundError("x"), "text"].map(isStoreOutage)).toEqual([false, false, false]);
-  expect(asStoreUnavailable(gaveUp)).toMatchObject({ code: "STORE_UNAVAILABLE", cause: gaveUp });
-  expect(asStoreUnavailable(noFile)).toBe(noFile);
+  expect(asStoreError(gaveUp)).toMatchObject({ code: "STORE_UNAVAILABLE", cause: gaveUp });
+  expect(asStoreError(noFile)).toBe(noFile);
 });

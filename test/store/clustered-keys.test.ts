@@ -19,7 +19,13 @@ beforeEach(async () => {
   const prefix = aPrefix();
   const redis = new Redis(server.url, { protocol: 2, enableReadyCheck: false } as never);
   const keys = new Keys(prefix, 0, true);
-  const store = new RedisPlanStore({ redis, url: server.url, keys, deadAfterMs: 3_000, isGone: isProcessGone });
+  const store = new RedisPlanStore({
+    redis,
+    location: { url: server.url },
+    keys,
+    deadAfterMs: 3_000,
+    isGone: isProcessGone,
+  });
   t = new TestStore(store, server.url, prefix);
 });
 

@@ -3,10 +3,11 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { afterEach, describe, expect, inject, onTestFinished, test } from "vitest";
-import { connect, describeUrl, requireSuitable } from "../../src/store/connect.js";
+import { connect, requireSuitable } from "../../src/store/connect.js";
 import { openStore } from "../../src/store/open-store.js";
 import { type PrivateRedis, startPrivateRedis } from "../support/private-redis.js";
 import { startTcpProxy } from "../support/tcp-proxy.js";
+import { until } from "../support/until.js";
 
 let own: PrivateRedis | null = null;
 
@@ -74,11 +75,6 @@ describe("an address", () => {
       expect(options).toMatchObject({ host: "127.0.0.1", port: 6379 });
     }
   });
-
-  test("is shown without its password", () => {
-    expect(describeUrl("rediss://ada:secret@h:1/2")).toBe("rediss://***@h:1/2");
-    expect(describeUrl("unix:///run/redis.sock")).toBe("unix:///run/redis.sock");
-  });
 });
 
 test("a server that hangs up during the handshake is unavailable", async () => {
@@ -94,6 +90,20 @@ test("a user who may not even PING is connected all the same", async () => {
   expect(await redis.get("nothing")).toBeNull();
   // A server that hides what it is, is taken at its word.
   await expect(requireSuitable(redis)).resolves.toBeUndefined();
+  redis.disconnect();
+  admin.disconnect();
+});
+
+test("a primary that has become a replica is left, so that whoever took its place is found", async () => {
+  own = await startPrivateRedis();
+  const admin = await connect({ url: own.url, patient: false });
+  const redis = await connect({ url: own.url, patient: true });
+  const before = await redis.client("ID");
+  await admin.call("REPLICAOF", "127.0.0.1", "1");
+
+  await expect(redis.set("a", "1")).rejects.toThrow("READONLY");
+
+  await until("another connection", async () => (await redis.client("ID")) !== before);
   redis.disconnect();
   admin.disconnect();
 });

@@ -174,7 +174,7 @@ describe("what the new plan has", () => {
   test("are payloads sealed for it: it can be read with the key, moved ones can't", async () => {
     const store = new RedisPlanStore({
       redis: t.redis,
-      url: t.url,
+      location: { url: t.url },
       keys: t.keys,
       deadAfterMs: 3_000,
       isGone: () => false,

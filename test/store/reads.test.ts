@@ -1,7 +1,8 @@
 /** What readers get: lists, histories as they happen, logs, workers; and what they refuse to believe. */
 import { afterEach, beforeEach, describe, expect, inject, onTestFinished, test } from "vitest";
 import type { PlanEvent } from "../../src/core/history.js";
-import { connect, describeUrl } from "../../src/store/connect.js";
+import { describeStoreUrl } from "../../src/core/store-address.js";
+import { connect } from "../../src/store/connect.js";
 import { openStore } from "../../src/store/open-store.js";
 import { runScript } from "../../src/store/scripts.js";
 import { aChain, aDefinition, aStore, type HandWorker, stepOf, type TestStore } from "../support/plans.js";
@@ -216,7 +217,7 @@ describe("connecting", () => {
       message: expect.stringContaining("redis://***@127.0.0.1:1") as string,
     });
     expect(Date.now() - startedAt).toBeLessThan(3_000);
-    expect(describeUrl("redis://:secret@h/1")).toBe("redis://***@h/1");
+    expect(describeStoreUrl("redis://:secret@h/1")).toBe("redis://***@h/1");
   });
 
   test("to a server that never answers fails within three seconds", async () => {

@@ -76,7 +76,7 @@ export async function aStore(url: string, options: TestStoreOptions = {}): Promi
   redis.on("error", () => {});
   const store = new RedisPlanStore({
     redis,
-    url,
+    location: { url },
     keys: new Keys(prefix),
     deadAfterMs: options.deadAfterMs ?? 3_000,
     isGone: options.isGone ?? isProcessGone,

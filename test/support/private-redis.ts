@@ -50,6 +50,10 @@ export class PrivateRedis {
     this.url = `redis://127.0.0.1:${port}`;
   }
 
+  get settings(): Readonly<Record<string, string>> {
+    return this.options.settings ?? {};
+  }
+
   get pid(): number {
     if (this.#child?.pid === undefined) throw new Error("This server is not running");
     return this.#child.pid;
@@ -152,7 +156,8 @@ export class PrivateRedis {
   }
 }
 
-async function freePort(): Promise<number> {
+/** Nobody listens at it now. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;

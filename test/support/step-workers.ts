@@ -59,7 +59,6 @@ export async function runWorker(t: TestStore, act: Act, options: RunOptions = {}
   };
   const worker = new StepWorker({
     store,
-    url,
     queues: options.queues ?? ["work"],
     plans: options.plans ?? [],
     handlers: new Map<string, StepHandler>([

@@ -244,7 +244,6 @@ test("a worker that has not been started has no id, and nothing to drain; starti
   const { StepWorker } = await import("../../src/worker/step-worker.js");
   const idle = new StepWorker({
     store: t.store,
-    url: t.url,
     queues: ["work"],
     plans: [],
     handlers: new Map(),

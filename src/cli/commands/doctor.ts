@@ -1,7 +1,7 @@
 /** `plan doctor`: whether the store is fit to hold plans. */
 import { checkStore, type StoreCheck } from "../../client/check-store.js";
 import { EXIT_CODES, StoreUnavailableError, WaymarkError } from "../../core/errors.js";
-import { describeUrl } from "../../store/connect.js";
+import { describeStoreUrl } from "../../core/store-address.js";
 import type { CommandContext } from "../context.js";
 import { printable } from "../render/printable.js";
 import type { Colors } from "../render/terminal.js";
@@ -15,7 +15,7 @@ export async function doctor(context: CommandContext): Promise<number> {
   const unsuitable = checks.some((check) => check.status === "fail");
   const where = (await context.usesEmbeddedStore())
     ? `embedded in ${(await context.config()).dataDir}`
-    : describeUrl(await context.storeUrl());
+    : describeStoreUrl((await context.storeLocation()).url);
   if (terminal.human) {
     terminal.line(`Store  ${printable(where)}`);
     for (const check of checks) terminal.line(renderCheck(check, terminal.colors));
