@@ -30,7 +30,7 @@ export class Beneath {
   private readonly levels: Level[];
 
   /** @throws SandboxUnsupportedError where `root` is no directory, or a link to one */
-  constructor(private readonly root: string) {
+  constructor(readonly root: string) {
     const path = fromText(root);
     this.levels = [level("", path, openDirectory(path, root))];
   }

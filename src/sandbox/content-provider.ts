@@ -3,6 +3,7 @@ import type { SandboxChanges, SandboxProvider, SandboxRules, SandboxSnapshot } f
 import type { BlobStore } from "./blob-store.js";
 import { compareWithSnapshot } from "./compare.js";
 import type { AtPoint } from "./crash-points.js";
+import { LookUpThreads } from "./look-up-threads.js";
 import { pruneStore } from "./prune.js";
 import { restoreSnapshot } from "./restore.js";
 import type { SandboxLimits } from "./scan.js";
@@ -34,7 +35,13 @@ export class ContentProvider implements SandboxProvider {
 
   constructor({ name, store, cacheFolder, limits, atPoint = () => {} }: ContentProviderOptions) {
     this.name = name;
-    this.tools = { store, caches: new StatCaches(cacheFolder), limits: { ...DEFAULT_LIMITS, ...limits }, atPoint };
+    this.tools = {
+      store,
+      caches: new StatCaches(cacheFolder),
+      limits: { ...DEFAULT_LIMITS, ...limits },
+      threads: new LookUpThreads(),
+      atPoint,
+    };
   }
 
   async snapshot(path: string, rules: SandboxRules, signal?: AbortSignal): Promise<SandboxSnapshot> {

@@ -2,7 +2,7 @@
 import { lstatSync, rmdirSync, unlinkSync } from "node:fs";
 import type { Beneath } from "./beneath.js";
 import { type BytePath, join } from "./byte-path.js";
-import { namesIn } from "./scan.js";
+import { namesIn } from "./look-up.js";
 import type { TimeSlices } from "./time-slices.js";
 
 export async function removeTree(beneath: Beneath, path: BytePath, slices: TimeSlices): Promise<void> {

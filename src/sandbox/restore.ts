@@ -30,11 +30,11 @@ import type { BlobStore } from "./blob-store.js";
 import { type BytePath, forFileSystem, join, parentOf, toText } from "./byte-path.js";
 import type { AtPoint } from "./crash-points.js";
 import { FileRules } from "./file-rules.js";
+import { namesIn } from "./look-up.js";
 import type { DirectoryEntry, Entry, FileEntry, LinkEntry } from "./manifest.js";
 import { readManifest } from "./read-manifest.js";
 import { readSteadily, SMALL_BYTES } from "./read-steadily.js";
 import { removeTree } from "./remove-tree.js";
-import { namesIn } from "./scan.js";
 import type { StatCache, StatCaches } from "./stat-cache.js";
 import { TimeSlices } from "./time-slices.js";
 

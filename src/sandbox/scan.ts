@@ -1,9 +1,15 @@
-/** Lists what counts of a directory, without reading a file, in the order of a manifest. Refuses what can't be kept. */
-import { lstatSync, readdirSync, readlinkSync, type Stats } from "node:fs";
+/**
+ * Lists what counts of a directory, without reading a file, in the order of a manifest. Refuses what can't be kept.
+ *
+ * Directories are looked up level by level: those of one level don't depend on each other, so that threads may take some.
+ */
+import { constants } from "node:fs";
 import { SandboxUnsupportedError } from "../core/errors.js";
 import type { Beneath } from "./beneath.js";
-import { type BytePath, forFileSystem, join, toText } from "./byte-path.js";
+import { type BytePath, join, toText } from "./byte-path.js";
 import type { FileRules } from "./file-rules.js";
+import { type FileStat, type Listing, lookUp, statIn, typeOf } from "./look-up.js";
+import type { LookUpReply, LookUpThreads } from "./look-up-threads.js";
 import type { DirectoryEntry, LinkEntry } from "./manifest.js";
 import type { TimeSlices } from "./time-slices.js";
 
@@ -15,9 +21,6 @@ export interface FoundFile {
   readonly mode: number;
   readonly stat: FileStat;
 }
-
-/** What tells whether a file has changed. Ten thousand of Node's own Stats are a burden. */
-export type FileStat = Pick<Stats, "size" | "ino" | "dev" | "mtimeMs" | "ctimeMs">;
 
 /** What a snapshot may be of. Everything is counted before anything is written. */
 export interface SandboxLimits {
@@ -31,100 +34,130 @@ export interface SandboxLimits {
 
 export interface Scan {
   readonly found: readonly Found[];
-  readonly files: number;
-  readonly bytes: number;
   /** Not part of the snapshot, and a restore removes them. */
   readonly excluded: readonly BytePath[];
 }
 
+/** How many directories a thread is asked for at once. */
+const DIRECTORIES_PER_REQUEST = 4;
+
+/** @param threads where there are some that may help */
 export async function scan(
   beneath: Beneath,
   rules: FileRules,
   limits: SandboxLimits,
   slices: TimeSlices,
+  threads: LookUpThreads | null = null,
 ): Promise<Scan> {
-  const found: Found[] = [];
   const excluded: BytePath[] = [];
-  let files = 0;
-  let bytes = 0;
-  await visit("");
-  return { found, files, bytes, excluded };
-
-  async function visit(directory: BytePath): Promise<void> {
-    for (const { path, stat, target } of await lookedUp(beneath, directory, slices)) {
-      const verdict = rules.verdict(path, stat.isDirectory());
-      if (verdict === "excluded") excluded.push(path);
-      if (verdict !== "kept") continue;
-      add(path, stat, target);
-      if (stat.isDirectory()) await visit(path);
+  const foundIn = new Map<BytePath, readonly Found[]>();
+  const count = new Count(limits);
+  for (let level: BytePath[] = [""]; level.length > 0; ) {
+    const below: BytePath[] = [];
+    for await (const { directory, listing } of lookUpAll(level, beneath, slices, threads)) {
+      const found = keptOf(directory, listing, rules, excluded);
+      for (const entry of found) {
+        count.add(entry);
+        if (entry.kind === "directory") below.push(entry.path);
+      }
+      foundIn.set(directory, found);
+      if (slices.isOver) await slices.next();
     }
+    level = below;
   }
+  threads?.expect(count.entries);
+  return { found: inOrder(foundIn), excluded };
+}
 
-  function add(path: BytePath, stat: Stats, target: BytePath | null): void {
-    const mode = stat.mode & 0o7777;
-    if (stat.isFile()) {
-      const { size, ino, dev, mtimeMs, ctimeMs } = stat;
-      found.push({ kind: "file", path, mode, stat: { size, ino, dev, mtimeMs, ctimeMs } });
-    } else if (stat.isDirectory()) found.push({ kind: "directory", path, mode });
-    else if (target !== null) found.push({ kind: "link", path, target });
-    else throw new SandboxUnsupportedError(toText(path), `is ${kindOf(stat)}`);
-
-    if (stat.isFile()) {
-      files += 1;
-      bytes += stat.size;
-    }
-    if (path.length > limits.pathBytes) {
-      throw new SandboxUnsupportedError(
-        toText(path),
-        `has a path of ${path.length} bytes; the limit is ${limits.pathBytes}`,
-      );
-    }
-    if (found.length > limits.entries) {
-      throw new SandboxUnsupportedError(
-        toText(path),
-        `is one too many: a sandbox holds at most ${limits.entries} entries`,
-      );
-    }
-    if (bytes > limits.bytes) {
-      throw new SandboxUnsupportedError(
-        toText(path),
-        `exceeds the limit: a sandbox holds at most ${limits.bytes} bytes`,
-      );
-    }
+/** In the order in which they are named. */
+async function* lookUpAll(
+  directories: readonly BytePath[],
+  beneath: Beneath,
+  slices: TimeSlices,
+  threads: LookUpThreads | null,
+): AsyncGenerator<{ directory: BytePath; listing: Listing }> {
+  const replies = threads?.areReady ? askFor(directories, beneath, threads) : null;
+  for (const [i, directory] of directories.entries()) {
+    const reply = await replies?.[Math.floor(i / DIRECTORIES_PER_REQUEST)];
+    const listing = reply?.[i % DIRECTORIES_PER_REQUEST] ?? (await lookUp(beneath, directory, slices));
+    yield { directory, listing };
   }
 }
 
-interface LookedUp {
-  readonly path: BytePath;
-  readonly stat: Stats;
-  /** Of a link. */
-  readonly target: BytePath | null;
-}
-
-/** What is in one directory, in order. What vanishes meanwhile isn't there. */
-async function lookedUp(beneath: Beneath, directory: BytePath, slices: TimeSlices): Promise<LookedUp[]> {
-  const names = namesIn(beneath.enter(directory));
-  const plain = beneath.plainPath(directory);
-  const entries: LookedUp[] = [];
-  for (const name of names) {
-    if (slices.isOver) await slices.next();
-    const location = forFileSystem(`${plain}/${name}`);
-    const stat = lstatSync(location, { throwIfNoEntry: false });
-    if (stat === undefined) continue;
-    const target = stat.isSymbolicLink() ? readlinkSync(location, "latin1") : null;
-    entries.push({ path: join(directory, name), stat, target });
+function askFor(directories: readonly BytePath[], beneath: Beneath, threads: LookUpThreads): Promise<LookUpReply>[] {
+  const { root, rootStat } = beneath;
+  const replies: Promise<LookUpReply>[] = [];
+  for (let i = 0; i < directories.length; i += DIRECTORIES_PER_REQUEST) {
+    const some = directories.slice(i, i + DIRECTORIES_PER_REQUEST);
+    replies.push(threads.ask({ root, dev: rootStat.dev, ino: rootStat.ino, directories: some }));
   }
-  if (!beneath.isStillAt(plain)) throw new SandboxUnsupportedError(toText(directory), "was replaced while it was read");
-  return entries;
+  return replies;
 }
 
-/** Sorted by their bytes. */
-export function namesIn(base: BytePath): BytePath[] {
-  return readdirSync(forFileSystem(base), "latin1").sort();
+/** What counts of one directory. */
+function keptOf(directory: BytePath, listing: Listing, rules: FileRules, excluded: BytePath[]): Found[] {
+  const found: Found[] = [];
+  listing.names.forEach((name, place) => {
+    const path = join(directory, name);
+    const stat = statIn(listing, place);
+    const verdict = rules.verdict(path, typeOf(stat) === constants.S_IFDIR);
+    if (verdict === "excluded") excluded.push(path);
+    if (verdict === "kept") found.push(entryOf(path, stat, listing.targets.get(place)));
+  });
+  return found;
 }
 
-function kindOf(stat: Stats): string {
-  if (stat.isSocket()) return "a socket";
-  if (stat.isFIFO()) return "a named pipe";
-  return "a device";
+/** @param target of a link */
+function entryOf(path: BytePath, stat: FileStat, target: BytePath | undefined): Found {
+  const mode = stat.mode & 0o7777;
+  if (target !== undefined) return { kind: "link", path, target };
+  switch (typeOf(stat)) {
+    case constants.S_IFREG:
+      return { kind: "file", path, mode, stat };
+    case constants.S_IFDIR:
+      return { kind: "directory", path, mode };
+    case constants.S_IFSOCK:
+      throw new SandboxUnsupportedError(toText(path), "is a socket");
+    case constants.S_IFIFO:
+      throw new SandboxUnsupportedError(toText(path), "is a named pipe");
+    default:
+      throw new SandboxUnsupportedError(toText(path), "is a device");
+  }
+}
+
+class Count {
+  entries = 0;
+  private bytes = 0;
+
+  constructor(private readonly limits: SandboxLimits) {}
+
+  add(entry: Found): void {
+    const { limits } = this;
+    this.entries += 1;
+    if (entry.kind === "file") this.bytes += entry.stat.size;
+    if (entry.path.length > limits.pathBytes) {
+      refuse(entry, `has a path of ${entry.path.length} bytes; the limit is ${limits.pathBytes}`);
+    }
+    if (this.entries > limits.entries) {
+      refuse(entry, `is one too many: a sandbox holds at most ${limits.entries} entries`);
+    }
+    if (this.bytes > limits.bytes) refuse(entry, `exceeds the limit: a sandbox holds at most ${limits.bytes} bytes`);
+  }
+}
+
+function refuse({ path }: Found, reason: string): never {
+  throw new SandboxUnsupportedError(toText(path), reason);
+}
+
+/** As a walk meets them: what is in a directory follows it. */
+function inOrder(foundIn: ReadonlyMap<BytePath, readonly Found[]>): Found[] {
+  const all: Found[] = [];
+  const visit = (directory: BytePath) => {
+    for (const entry of foundIn.get(directory)!) {
+      all.push(entry);
+      if (entry.kind === "directory") visit(entry.path);
+    }
+  };
+  visit("");
+  return all;
 }

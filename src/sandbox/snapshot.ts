@@ -5,6 +5,7 @@ import type { BlobStore, BlobWriter } from "./blob-store.js";
 import type { BytePath } from "./byte-path.js";
 import type { AtPoint } from "./crash-points.js";
 import { FileRules } from "./file-rules.js";
+import type { LookUpThreads } from "./look-up-threads.js";
 import { digestOf, type Entry, encodeManifest, type FileEntry } from "./manifest.js";
 import { readOnce, readSteadily, type SteadyContent } from "./read-steadily.js";
 import { type FoundFile, type SandboxLimits, scan } from "./scan.js";
@@ -21,6 +22,7 @@ export interface SnapshotTools {
   readonly store: BlobStore;
   readonly caches: StatCaches;
   readonly limits: SandboxLimits;
+  readonly threads: LookUpThreads;
   readonly atPoint: AtPoint;
 }
 
@@ -36,14 +38,14 @@ export async function takeSnapshot(
   tools: SnapshotTools,
   signal: AbortSignal | undefined,
 ): Promise<TakenSnapshot> {
-  const { store, caches, limits, atPoint } = tools;
+  const { store, caches, limits, threads, atPoint } = tools;
   signal?.throwIfAborted();
   const slices = new TimeSlices(signal);
   const beneath = new Beneath(path);
   const cache = caches.open(beneath.rootStat, true);
   const writer = store.writer();
   try {
-    const { found } = await scan(beneath, new FileRules(rules), limits, slices);
+    const { found } = await scan(beneath, new FileRules(rules), limits, slices, threads);
     atPoint("snapshot.scanned");
     const confirmation = await confirm(store, cache);
     const files = new FileKeeper(beneath, cache, store, writer, slices, confirmation.isStanding);

@@ -28,7 +28,7 @@ import {
 import { join } from "node:path";
 import { thisProcess } from "../machine/process-identity.js";
 import type { BytePath } from "./byte-path.js";
-import type { FileStat } from "./scan.js";
+import type { FileStat } from "./look-up.js";
 
 /** When the blobs of all remembered files were last known to be in a store, and safe from prune. */
 export interface Confirmation {
@@ -219,7 +219,11 @@ function encode(files: readonly Noted[], confirmation: Confirmation | null): Buf
   const header: Header = { version: 1, machine: thisProcess().machine, count: files.length, confirmation };
   const numbers = new Float64Array(files.length * NUMBERS_PER_FILE);
   files.forEach(({ stat }, i) => {
-    numbers.set([stat.size, stat.ino, stat.mtimeMs, stat.ctimeMs], i * NUMBERS_PER_FILE);
+    const at = i * NUMBERS_PER_FILE;
+    numbers[at] = stat.size;
+    numbers[at + 1] = stat.ino;
+    numbers[at + 2] = stat.mtimeMs;
+    numbers[at + 3] = stat.ctimeMs;
   });
   return Buffer.concat([
     Buffer.from(`${JSON.stringify(header)}\n`),
@@ -250,9 +254,15 @@ function load(path: string): Loaded | null {
   const digests = bytes.toString("latin1", digestsAt, pathsAt);
   const files = new Map<BytePath, Remembered>();
   paths.forEach((file, i) => {
-    const [size, inode, mtimeMs, ctimeMs] = numbers.subarray(i * NUMBERS_PER_FILE, (i + 1) * NUMBERS_PER_FILE);
+    const at = i * NUMBERS_PER_FILE;
     const digest = digests.slice(i * DIGEST_LENGTH, (i + 1) * DIGEST_LENGTH);
-    files.set(file, { size: size!, inode: inode!, mtimeMs: mtimeMs!, ctimeMs: ctimeMs!, digest });
+    files.set(file, {
+      size: numbers[at]!,
+      inode: numbers[at + 1]!,
+      mtimeMs: numbers[at + 2]!,
+      ctimeMs: numbers[at + 3]!,
+      digest,
+    });
   });
   return { confirmation, files };
 }

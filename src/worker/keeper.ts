@@ -3,12 +3,10 @@
  * A process whose keeper is dead would be taken for dead without knowing it, so it ends with it.
  */
 import { writeSync } from "node:fs";
-import { extname } from "node:path";
 import { performance } from "node:perf_hooks";
 import { exit } from "node:process";
-import { fileURLToPath } from "node:url";
-import { Worker } from "node:worker_threads";
 import type { GroupRegister } from "../core/handler.js";
+import { startThread } from "../machine/start-thread.js";
 import { GroupGuard } from "./group-guard.js";
 import type { FromKeeper, KeeperSettings, ToKeeper } from "./keeper-loop.js";
 import { PULSE_MS, VitalSigns } from "./vital-signs.js";
@@ -82,7 +80,7 @@ export class Keeper {
 const END_MS = 100;
 
 export const startKeeperThread: StartKeeper = (settings, onMessage) => {
-  const thread = keeperThread(settings);
+  const thread = startThread(new URL("./keeper-thread", import.meta.url), settings);
   let ending = false;
   const die = (reason: string) => {
     if (ending) return;
@@ -110,15 +108,3 @@ export const startKeeperThread: StartKeeper = (settings, onMessage) => {
     },
   };
 };
-
-/** Of the user's options for Node it gets none: what they load is not needed here and would only delay its start. */
-function keeperThread(settings: KeeperSettings): Worker {
-  const extension = extname(fileURLToPath(import.meta.url));
-  const file = new URL(`./keeper-thread${extension}`, import.meta.url);
-  const options = { workerData: settings, execArgv: [], name: "waymark-keeper" };
-  if (extension === ".js") return new Worker(file, options);
-  // From sources: a thread doesn't inherit a loader of TypeScript.
-  const loader = new URL("../../node_modules/tsx/dist/esm/api/index.mjs", import.meta.url);
-  const load = `import("${loader.href}").then(({ register }) => { register(); return import("${file.href}"); });`;
-  return new Worker(load, { ...options, eval: true });
-}
