@@ -26,6 +26,7 @@ export type { PlanStanding, PlanUpdate } from "./client/follow-plan.js";
 export type { ForkOptions } from "./client/fork.js";
 export type { Ack, ResumeOptions } from "./client/resume.js";
 export type { SandboxOptions } from "./client/sandboxes.js";
+export type { VerifyDocument, VerifyOptions } from "./client/verify.js";
 export type { Duration } from "./core/duration.js";
 export {
   type ErrorCode,
@@ -64,6 +65,7 @@ export type {
   SandboxRules,
   SandboxSnapshot,
 } from "./core/sandbox.js";
+export type { Invariant, Violation } from "./core/verify.js";
 export { expression } from "./define/append.js";
 export type { Context, Seen } from "./define/context.js";
 export { defineHandler, type Handler, type HandlerContext } from "./define/define-handler.js";

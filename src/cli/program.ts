@@ -334,6 +334,20 @@ const COMMANDS: readonly CommandSpec[] = [
     load: async () => (await import("./commands/workers.js")).workers,
   },
   {
+    name: "verify",
+    args: "[id]",
+    does: "Check a plan's invariants against its history; exit 1 and the violations if any",
+    formats: JSON_OR_LINES,
+    options: [
+      new Option("--all", "every plan, without the content of files unless --files asks for it"),
+      new Option("--files", "read every snapshot and compare it with its digest (default for one plan)"),
+      new Option("--no-files", "don't"),
+    ],
+    examples: ["plan verify web-42", "plan verify --all -o jsonl", "plan verify --all --files"],
+    notes: "It only reads. A plan may run meanwhile: everything of it is read in one moment.",
+    load: async () => (await import("./commands/verify.js")).verify,
+  },
+  {
     name: "doctor",
     args: "",
     does: "Check the store: version, eviction policy, persistence, clock, scripts, latency, leftovers",
@@ -345,7 +359,7 @@ const COMMANDS: readonly CommandSpec[] = [
 ];
 
 /** Commands that the documentation announces. */
-const LATER = ["prune", "schedule", "schedules", "verify"];
+const LATER = ["prune", "schedule", "schedules"];
 
 /** Parses one command line. @throws UsageError with what was probably meant */
 export function parseCommandLine(argv: readonly string[], version: string): Parsed {

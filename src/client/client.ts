@@ -47,6 +47,7 @@ import {
   resumePlan,
 } from "./resume.js";
 import { firstSnapshot, type OpenSandboxes, sandboxesByDefault } from "./sandboxes.js";
+import { type VerifyDocument, type VerifyOptions, verifyPlan } from "./verify.js";
 
 export interface SubmitOptions {
   /** Makes the submit idempotent. Made from name and time unless given. */
@@ -280,6 +281,24 @@ export class Client {
     requirePlanId(options.planId);
     const store = await this.storeFor(planId);
     return forkPlan(store, planId, { ...options, actor: options.actor ?? this.actor }, input, this.#openSandboxes);
+  }
+
+  /** Checks what is stored of a plan against its history, and whether something takes it further. @throws PlanNotFoundError */
+  async verify(planId: string, options: VerifyOptions = {}): Promise<VerifyDocument> {
+    return verifyPlan(await this.storeFor(planId), planId, this.#openSandboxes, options);
+  }
+
+  /** The same for every plan. */
+  async *verifyAll(options: VerifyOptions = {}): AsyncGenerator<VerifyDocument, void, undefined> {
+    const store = await this.store();
+    for await (const planId of store.planIds()) {
+      try {
+        yield await verifyPlan(store, planId, this.#openSandboxes, options);
+      } catch (error) {
+        // Removed since it was listed.
+        if (!(error instanceof PlanNotFoundError)) throw error;
+      }
+    }
   }
 
   /** Stops a plan until it is resumed. Active steps are aborted, or with `afterStep` finish first. */

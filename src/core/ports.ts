@@ -6,6 +6,7 @@ import type { Checkpoint, Decision, PlanEvent } from "./history.js";
 import type { Ask, AttemptError, Outcome } from "./outcome.js";
 import type { PlanMeta, PlanState, PlanView, StepRecord, WaitKind, WorkerView } from "./plan.js";
 import type { SandboxSnapshot } from "./sandbox.js";
+import type { Evidence } from "./verify.js";
 
 export interface SubmitRequest {
   readonly planId: string;
@@ -142,6 +143,10 @@ export interface PlanStore {
    * definition whatever their number; "line" adds the history and the decisions, as a rewind needs.
    */
   preview(planId: string, depth: PreviewDepth): Promise<Preview>;
+  /** Everything that is stored of a plan, its jobs included, in one moment. @throws PlanNotFoundError, StoreUnsuitableError */
+  evidence(planId: string): Promise<Evidence>;
+  /** Ids of all plans, each once, in no order. */
+  planIds(): AsyncIterable<string>;
   resume(write: ResumeWrite): Promise<ResumeAnswer>;
   /** The answer that was stored with a request to resume, or null. */
   storedAnswer(planId: string, requestId: string): Promise<string | null>;

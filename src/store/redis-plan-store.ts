@@ -43,6 +43,7 @@ import type {
 import { FULL_LIST_LIMIT } from "../core/resume-summary.js";
 import { explainState } from "../core/state-sentences.js";
 import { describeStoreUrl, type StoreLocation } from "../core/store-address.js";
+import type { Evidence } from "../core/verify.js";
 import {
   decodeError,
   decodeEvent,
@@ -61,6 +62,7 @@ import {
 } from "./codec.js";
 import { requireSuitable } from "./connect.js";
 import { around, DefinitionStore } from "./definitions.js";
+import { readEvidence } from "./evidence.js";
 import { followAll, followPlan, passOverMissing } from "./follow.js";
 import { Stage, stageFork } from "./fork-call.js";
 import type { Keys } from "./keys.js";
@@ -88,7 +90,7 @@ export interface PlanStoreOptions {
   readonly isGone: (worker: { machine: string; pid: number; processStart: string }) => boolean;
 }
 
-type ViewReply = [
+export type ViewReply = [
   now: string,
   meta: string[],
   open: string[],
@@ -208,7 +210,16 @@ export class RedisPlanStore implements PlanStore {
   async preview(planId: string, depth: PreviewDepth): Promise<Preview> {
     const full = depth !== "frontier";
     // A definition that this process has is not sent again; most often it has the newest one.
-    const reply = await this.readView(planId, full ? depth : "resume", this.lastDefinition ?? "");
+    return this.decodePreview(
+      planId,
+      depth,
+      await this.readView(planId, full ? depth : "resume", this.lastDefinition ?? ""),
+    );
+  }
+
+  /** What view.lua has answered. */
+  async decodePreview(planId: string, depth: PreviewDepth, reply: ViewReply): Promise<Preview> {
+    const full = depth !== "frontier";
     const { view } = this.decodeView(planId, reply);
     const { meta } = view;
     const small = meta.total <= FULL_LIST_LIMIT;
@@ -284,6 +295,23 @@ export class RedisPlanStore implements PlanStore {
       asks,
       unserved,
     };
+  }
+
+  evidence(planId: string): Promise<Evidence> {
+    return readEvidence(this, planId);
+  }
+
+  async *planIds(): AsyncGenerator<string> {
+    // A scan gives what is there all the while, also where plans come and go; it may give it twice.
+    const given = new Set<string>();
+    for (let cursor = ""; cursor !== "0"; ) {
+      const [next, page] = await this.redis.zscan(this.keys.plans, cursor || "0", "COUNT", LIST_PAGE);
+      cursor = next;
+      for (let i = 0; i < page.length; i += 2) {
+        if (!given.has(page[i]!)) yield page[i]!;
+        given.add(page[i]!);
+      }
+    }
   }
 
   definition(digest: string): Promise<CompiledDefinition> {

@@ -33,6 +33,7 @@ export type ScriptName =
   | "resume"
   | "fork"
   | "view"
+  | "evidence"
   | "register"
   | "alone"
   | "beat"

@@ -69,6 +69,9 @@ test("a user who may only read is enough for every command that reads", async ()
     ["workers"],
     ["get", "@latest"],
     ["resume", "p1", "--from-step", "one", "--dry-run"],
+    ["fork", "p1", "--from-step", "one", "--id", "p2", "--dry-run"],
+    ["verify", "p1"],
+    ["verify", "--all"],
   ]) {
     const { code, stderr } = await place.plan(...command, "-o", "json");
     expect(code, `${command.join(" ")}: ${stderr}`).toBe(0);

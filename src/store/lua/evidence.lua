@@ -1,0 +1,61 @@
+--[[
+  Reads everything that is stored of a plan, its jobs included, in one consistent moment and without a write.
+
+  KEYS and ARGV[1…5]: see view.lua, with "line" as ARGV[3]   ARGV[6] plan
+  ARGV[7] how long a list of a queue may be to be looked through   ARGV[8] first epoch whose jobs are looked for
+  ARGV[9] number of queues, then queues …   steps and queues that their jobs may be in: step, queue …
+
+  Returns false where there is no such plan, else
+  { what view.lua returns, places: { failed, waiting, uncertain, holder, pausing, undone, in the index, in that of open plans },
+    HGETALL choices, HGETALL needs, backlog, exclusive, found: queue, job, list, 1 where it exists, 1 where its holder knows of it …,
+    queues that are too long, existing: queue, job …, registered workers }
+]]
+--#include view-read.lua
+local plan, most, first_epoch = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local first_step = 10 + tonumber(ARGV[9])
+local found, unseen, existing, registered = {}, {}, {}, {}
+
+local function owned(queue, id)
+  local token = call('GET', T .. queue .. ':' .. id .. ':lock')
+  local worker = token and string.match(token, '^([^.]+)')
+  return worker and call('ZSCORE', KEYS[2], worker) and call('HGET', T .. 'worker:' .. worker .. ':own', token) == queue .. ' ' .. id
+end
+
+local function look(queue, place, ids)
+  for _, id in ipairs(ids) do
+    if string.sub(id, 1, #plan + 1) == plan .. '/' then
+      local exists = call('EXISTS', T .. queue .. ':' .. id) == 1
+      for _, fact in ipairs({ queue, id, place, exists and '1' or '', owned(queue, id) and '1' or '' }) do found[#found + 1] = fact end
+    end
+  end
+end
+
+for i = 10, first_step - 1 do
+  local queue = ARGV[i]
+  local q = T .. queue .. ':'
+  local longest = math.max(call('LLEN', q .. 'wait'), call('LLEN', q .. 'active'), call('ZCARD', q .. 'delayed'), call('ZCARD', q .. 'prioritized'))
+  if longest > most then
+    unseen[#unseen + 1] = queue
+  else
+    look(queue, 'wait', call('LRANGE', q .. 'wait', '0', '-1'))
+    look(queue, 'wait', call('ZRANGE', q .. 'prioritized', '0', '-1'))
+    look(queue, 'active', call('LRANGE', q .. 'active', '0', '-1'))
+    look(queue, 'delayed', call('ZRANGE', q .. 'delayed', '0', '-1'))
+  end
+end
+for i = first_step, #ARGV, 2 do
+  for epoch = first_epoch, tonumber(field['epoch'] or 0) do
+    local id = string.format('%s/%s/%d', plan, ARGV[i], epoch)
+    if call('EXISTS', T .. ARGV[i + 1] .. ':' .. id, T .. ARGV[i + 1] .. ':' .. id .. ':lock') > 0 then
+      existing[#existing + 1], existing[#existing + 2] = ARGV[i + 1], id
+    end
+  end
+end
+for worker in pairs(seen) do
+  if call('ZSCORE', KEYS[2], worker) then registered[#registered + 1] = worker end
+end
+return { view_reply,
+  { field['failed'] or '0', field['waiting'] or '0', field['uncertain'] or '0', field['holder'] or '', field['pausing'] or '', field['undone'] or '0',
+    call('ZSCORE', T .. 'plans', plan) and '1' or '', call('ZSCORE', T .. 'plans:open', plan) and '1' or '' },
+  call('HGETALL', P .. ':choices'), call('HGETALL', P .. ':needs'), call('LRANGE', P .. ':backlog', '0', '-1'),
+  call('LRANGE', P .. ':exclusive', '0', '-1'), found, unseen, existing, registered }
