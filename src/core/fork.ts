@@ -142,16 +142,8 @@ function inherited(
         return true;
       case "decision.recorded":
         return decisions.has(event.decisionId);
-      case "step.started":
-      case "step.completed":
-      case "step.failed":
-      case "step.released":
-      case "step.crashed":
-      case "step.waiting":
-      case "plan.grown":
-        return kept.has(event.step) && event.seq >= beginning(line, event.step);
       default:
-        return false;
+        return "step" in event && kept.has(event.step) && event.seq >= beginning(line, event.step);
     }
   });
 }

@@ -319,8 +319,20 @@ export function encodeEvent(base: EncodeBase, event: PlanEvent): string {
       return fields("d", event.step, base.decisions.get(event.decisionId)!, event.actor);
     case "plan.grown":
       return fields("g", event.step, event.appended.join(" "));
-    default:
+    case "plan.pause_requested":
+    case "plan.paused":
+    case "plan.cancelled":
+    case "plan.failed":
+    case "plan.interrupted":
+    case "plan.waiting":
+    case "plan.completed":
+    case "plan.resumed":
+    case "plan.redefined":
+    case "steps.superseded":
+    case "sandbox.kept":
       throw new Error(`${event.type} is no event that a plan inherits`);
+    default:
+      return event satisfies never;
   }
 }
 

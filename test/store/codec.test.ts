@@ -6,8 +6,11 @@ import {
   decodeFetch,
   decodeMeta,
   decodeOpenStep,
+  decodeOrigin,
   decodeRecord,
   decodeWorker,
+  encodeEvent,
+  encodeRecord,
   pairs,
   snapshotsNamed,
   tokenWorker,
@@ -225,4 +228,51 @@ test("an event knows how many snapshots its plan must have; a snapshot that is n
 
   expect(decodeEvent(BASE, 1, "K|1|1|2")).toMatchObject({ type: "sandbox.kept", sandbox: null });
   expect(decodeEvent(BASE, 1, "c|1|1|s|1|5|1||3")).toMatchObject({ type: "step.completed", sandbox: null });
+});
+
+describe("what a fork inherits", () => {
+  const snapshot = { provider: "directory", digest: "sha256:1", files: 1, bytes: 1 };
+  const inherited = [
+    "S|-900|1|ada",
+    "F|-800|1|ada|web-41|7|1|step build|2",
+    "F|-800|1|ada|web-41|7||",
+    "s|-700|1|build|1|-700|w1",
+    'f|-690|1|build|1|0|50|{"code":"STEP_FAILED","message":"a|b"}',
+    'f|-680|1|build|2|1||{"code":"STEP_FAILED","message":"no"}',
+    "r|-670|1|build|3|drain",
+    "x|-660|1|build|4|w1",
+    "w|-650|1|build|5|s|-100",
+    "w|-650|1|build|5|a|",
+    "d|-640|1|build|1|ada",
+    "c|-630|1|build|5|-640|1|",
+    "c|-630|1|build|5|-640|0|ada|1",
+    "g|-620|1|build|x y",
+  ];
+
+  test.each(inherited)("%s is written as the scripts write it", (text) => {
+    const base = { ...BASE, snapshots: [snapshot] };
+    const event = decodeEvent(base, 1, text);
+    const decisions = new Map(
+      "decisionId" in event ? [[event.decisionId, Number(text.split("|")[text[0] === "d" ? 4 : 6])]] : [],
+    );
+
+    expect(encodeEvent({ createdAt: 1_000, decisions, snapshots: new Map([["sha256:1", 1]]) }, event)).toBe(text);
+  });
+
+  test("is nothing that happened to the whole plan", () => {
+    const event = decodeEvent(BASE, 1, "R|1|2|ada||0|");
+    const base = { createdAt: 1_000, decisions: new Map(), snapshots: new Map() };
+    expect(() => encodeEvent(base, event)).toThrow("plan.resumed is no event that a plan inherits");
+  });
+
+  test.each(["c|2|1|w1|-20|3|-4", "s|1|1|w1|-20|0|0"])("the record %s is what it was", (text) => {
+    expect(encodeRecord(decodeRecord("a", text, 1_000), 1_000)).toBe(text);
+  });
+
+  test("says whose it was", () => {
+    expect(decodeOrigin("p", "web-41 7 step build")).toEqual({ planId: "web-41", epoch: 7, from: "step build" });
+    expect(decodeOrigin("p", "web-41 7")).toEqual({ planId: "web-41", epoch: 7, from: null });
+    expect(decodeOrigin("p", "")).toBeNull();
+    for (const text of ["../x 7", "web-41", "web-41 x"]) expect(() => decodeOrigin("p", text)).toThrow("plan p, fork");
+  });
 });
