@@ -1,6 +1,8 @@
 /**
  * BullMQ's queue backend with the operations of a step replaced: `moveToActive`, `moveToCompleted` and `waitForJob`. BullMQ's
- * Worker runs the slots; every store operation of a step is one call of ours.
+ * Worker runs the slots; every store operation of a step is one call of ours. A slot goes from step to step in one run of
+ * the processor, since each commit brings the next step: to BullMQ's Worker that is one job, and what it does around a job
+ * costs as much as all the rest of a step.
  *
  * What the Worker relies on, and why it never sees an error from here: whatever it takes for a failure it answers with
  * its own failure path, which would count an attempt and run the effect again. So refusals are data, a store error is
@@ -17,6 +19,8 @@ export interface StepBackendOptions {
   readonly queue: string;
   /** One more step may run in this process. Taken before a fetch, given back when a slot has no step. */
   readonly slots: Slots;
+  /** Runs a step. Never throws. */
+  readonly run: (step: StartedStep) => Promise<Outcome>;
   /** True from the moment of a drain on: nothing is fetched any more. */
   readonly isDraining: () => boolean;
   /** True once waiting for the store is pointless: the drain's deadline is over. */
@@ -64,19 +68,20 @@ export type BackendFactory = typeof createRedisBackend;
 export interface StepBackend {
   /** For the constructor of BullMQ's Worker. */
   readonly factory: BackendFactory;
-  /** The step that a slot holds. The processor finds it by the token it is given. */
+  /** The step that a slot holds, by the slot's token. */
   readonly started: ReadonlyMap<string, StartedStep>;
   /** Tokens whose fetch has not been answered. */
   readonly fetching: ReadonlySet<string>;
-  /** How the slot's attempt ended, set by the processor before it returns. */
-  readonly outcomes: Map<string, Outcome>;
+  /** Runs the step that the slot holds, commits it, and goes on with what the commit fetched, until that is no step. */
+  work(token: string): Promise<void>;
   /** Cuts the connection that waits for markers. BullMQ's own disconnect first waits until it is connected. */
   cutBlocking(): void;
 }
 
 export function stepBackend(options: StepBackendOptions): StepBackend {
   const started = new Map<string, StartedStep>();
-  const outcomes = new Map<string, Outcome>();
+  /** What the last commit of a slot fetched, where that was no step. */
+  const left = new Map<string, NextJob>();
   const fetching = new Set<string>();
   /** How far this machine's clock is ahead of the store's. BullMQ's Worker reckons in this machine's time. */
   let clockAheadMs = 0;
@@ -121,16 +126,15 @@ export function stepBackend(options: StepBackendOptions): StepBackend {
     return take(token, reply);
   }
 
-  async function settle(token: string, fetchNext: boolean): Promise<NextJob> {
-    const step = started.get(token);
-    const outcome = outcomes.get(token);
-    outcomes.delete(token);
-    if (step === undefined || outcome === undefined) {
-      options.slots.release();
-      return NO_JOB;
+  async function work(token: string): Promise<void> {
+    for (let step = started.get(token); step !== undefined; step = started.get(token)) {
+      left.set(token, await settle(token, step, await options.run(step)));
     }
+  }
+
+  async function settle(token: string, step: StartedStep, outcome: Outcome): Promise<NextJob> {
     const reply = await insist(() =>
-      options.log.settle(step, outcome, fetchNext && !options.isDraining() && options.slots.mayFetch),
+      options.log.settle(step, outcome, !options.isDraining() && options.slots.mayFetch),
     );
     if (reply === null) {
       started.delete(token);
@@ -169,8 +173,11 @@ export function stepBackend(options: StepBackendOptions): StepBackend {
     const overrides: Pick<RedisQueueBackend, "moveToActive" | "moveToCompleted" | "moveToFailed" | "waitForJob"> = {
       moveToActive: (token: string) => fetch(token) as ReturnType<RedisQueueBackend["moveToActive"]>,
 
-      async moveToCompleted(_job, _value, _keep, token, fetchNext) {
-        return { result: (await settle(token, fetchNext === true)) as never, finishedOn: Date.now() };
+      // The steps are committed already: see `work`.
+      async moveToCompleted(_job, _value, _keep, token) {
+        const result = left.get(token) ?? NO_JOB;
+        left.delete(token);
+        return { result: result as never, finishedOn: Date.now() };
       },
 
       // Only jobs that are no steps come here. BullMQ must not fetch with them: it would take a step without its start.
@@ -201,7 +208,7 @@ export function stepBackend(options: StepBackendOptions): StepBackend {
     return Object.assign(backend, overrides);
   };
 
-  return { factory, started, fetching, outcomes, cutBlocking: () => cutBlocking() };
+  return { factory, started, fetching, work, cutBlocking: () => cutBlocking() };
 }
 
 function jobOf(step: StartedStep): JobJson {

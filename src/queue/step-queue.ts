@@ -2,7 +2,6 @@
  *  stalling: liveness is the worker's beat. */
 import { UnrecoverableError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
-import type { Outcome } from "../core/outcome.js";
 import type { StartedStep } from "../core/ports.js";
 import { type StepBackendOptions, stepBackend } from "./step-backend.js";
 
@@ -17,8 +16,6 @@ export interface StepQueueOptions extends StepBackendOptions {
   /** Distinct for each queue of a process: tokens start with it. Its part before the first dot is the worker. */
   readonly slotPrefix: string;
   readonly concurrency: number;
-  /** Runs a step. Never throws. */
-  readonly run: (step: StartedStep) => Promise<Outcome>;
 }
 
 export class StepQueue {
@@ -33,9 +30,10 @@ export class StepQueue {
     this.fetching = backend.fetching;
     this.cutBlocking = backend.cutBlocking;
     const processor = async (_job: unknown, token?: string) => {
-      const step = backend.started.get(token!);
-      if (!step) throw new UnrecoverableError("Not a Waymark step: this queue belongs to Waymark");
-      backend.outcomes.set(token!, await options.run(step));
+      if (!backend.started.has(token!)) {
+        throw new UnrecoverableError("Not a Waymark step: this queue belongs to Waymark");
+      }
+      await backend.work(token!);
     };
     this.worker = new Worker(
       options.queue,

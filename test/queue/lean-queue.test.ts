@@ -127,32 +127,44 @@ test(`after any operations our queue is what BullMQ's own scripts would have mad
   );
 });
 
-test("a job put in the place of another is what an end, an add and a fetch would have made of the two", async () => {
-  vi.useFakeTimers({ toFake: ["Date"] });
-  await Promise.all([clear(bull), clear(lean)]);
-  for (const { queue } of [bull, lean]) await queue.add("step", {}, { ...OPTIONS, jobId: "p/r/1" });
-  await backend.moveToActive("token");
-  await backend.moveToCompleted({ id: "p/r/1", opts: OPTIONS } as never, null as never, true as never, "token", false);
-  await bull.queue.add("step", {}, { ...OPTIONS, jobId: "p/s/1" });
-  await backend.moveToActive("token");
-  await runLean(
-    "queue_fetch(q, queue_attributes(q), 'token', '1000', tonumber(ARGV[2]), function() return 'ok' end)",
-    String(Date.now()),
-  );
-  // The woken worker has found the marker by then.
-  await redis.del(`${bull.q}marker`, `${lean.q}marker`);
+test.each([
+  ["", async () => {}],
+  [", whose hash is gone,", () => redis.del(`${lean.q}p/r/1`)],
+])(
+  "a job put in the place of another%s is what an end, an add and a fetch would have made of the two",
+  async (_, lose) => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    await Promise.all([clear(bull), clear(lean)]);
+    for (const { queue } of [bull, lean]) await queue.add("step", {}, { ...OPTIONS, jobId: "p/r/1" });
+    await backend.moveToActive("token");
+    await backend.moveToCompleted(
+      { id: "p/r/1", opts: OPTIONS } as never,
+      null as never,
+      true as never,
+      "token",
+      false,
+    );
+    await bull.queue.add("step", {}, { ...OPTIONS, jobId: "p/s/1" });
+    await backend.moveToActive("token");
+    await runLean(
+      "queue_fetch(q, queue_attributes(q), 'token', ARGV[3], tonumber(ARGV[2]), function() return 'ok' end)",
+      String(Date.now()),
+      String(LOCK_MS),
+    );
+    // The woken worker has found the marker by then.
+    await redis.del(`${bull.q}marker`, `${lean.q}marker`);
 
-  await runLean(
-    "queue_replace(q, queue_place(q, ARGV[2]), ARGV[2], ARGV[3], '{}', ARGV[4], ARGV[5], ARGV[6])",
-    "p/r/1",
-    "p/s/1",
-    String(Date.now()),
-    "token",
-    String(LOCK_MS),
-  );
+    await lose();
+    await runLean(
+      "queue_replace(q, queue_place(q, ARGV[2]), ARGV[2], ARGV[3], '{}', ARGV[4])",
+      "p/r/1",
+      "p/s/1",
+      String(Date.now()),
+    );
 
-  expect(await keysOf(lean)).toEqual(await keysOf(bull));
-});
+    expect(await keysOf(lean)).toEqual(await keysOf(bull));
+  },
+);
 
 test("an id that is there already is replaced, wherever it was", async () => {
   const now = String(Date.now());

@@ -21,12 +21,16 @@ local function queue_place(q, id)
   return call('LPOS', q .. 'active', id, 'RANK', '-1')
 end
 
--- Acknowledges the job at that place and puts another there, as if it had been added and fetched: the slot goes on with it.
-local function queue_replace(q, place, id, next_id, data, now, token, lock_ms)
-  local k = q .. next_id
+--[[
+  Acknowledges the job at that place and puts another there, as if it had been added and fetched: the slot goes on with it.
+  The acknowledged job's own hash and lock become the other's, which costs less than to delete and to make them.
+]]
+local function queue_replace(q, place, id, next_id, data, now)
+  local k, next_k = q .. id, q .. next_id
   call('LSET', q .. 'active', place, next_id)
-  queue_drop_job(q, id)
-  call('HSET', k, 'name', 'step', 'data', data, 'opts', JOB_OPTS, 'timestamp', now, 'delay', '0', 'priority', '0',
-    'processedOn', now, 'ats', '1')
-  call('SET', k .. ':lock', token, 'PX', lock_ms)
+  call('RENAME', k .. ':lock', next_k .. ':lock')
+  if redis.pcall('RENAME', k, next_k).err then
+    call('HSET', next_k, 'name', 'step', 'opts', JOB_OPTS, 'delay', '0', 'priority', '0')
+  end
+  call('HSET', next_k, 'data', data, 'timestamp', now, 'processedOn', now, 'ats', '1')
 end

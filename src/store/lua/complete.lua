@@ -60,7 +60,7 @@ local function hand_on()
   -- The stream is trimmed where a plan ends.
   call('XADD', T .. 'events', '*', plan, completed, plan, started)
   local next_id = job_id(plan, next_step, epoch)
-  queue_replace(q, place, id, next_id, job_data(plan, next_step, epoch), now_text, token, lock_ms)
+  queue_replace(q, place, id, next_id, job_data(plan, next_step, epoch), now_text)
   call('HSET', own, token, queue .. ' ' .. next_id)
   call('HSET', P, 'fence', next_fence, 'last_completed_step', step, 'last_checkpoint_id', ARGV[11])
   if phase ~= p[8] then call('HSET', P, 'phase', phase) end
