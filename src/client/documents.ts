@@ -61,7 +61,10 @@ export interface PlanDocument extends PlanSummary {
 
 export type StepState =
   | "completed"
+  /** Its condition did not hold. */
   | "skipped"
+  /** It has failed, and the plan goes on without it. */
+  | "continued"
   | "running"
   /** Its worker is gone. */
   | "lost"
@@ -202,7 +205,7 @@ export function dated<T extends { readonly at: number }>(fact: T): Dated<T> {
 function stepDocument(step: CompiledStep, detail: PlanDetail, open: OpenStep | undefined): StepDocument {
   const record = detail.records.get(step.id);
   const declared = { id: step.id, phase: step.phase, uses: step.uses, needs: step.needs, effect: step.effect };
-  if (record) return { ...declared, ...doneFacts(record) };
+  if (record) return { ...declared, ...doneFacts(record), error: detail.errors.get(step.id) ?? null };
   if (!open) return { ...declared, ...NOTHING_YET };
   return {
     ...declared,

@@ -2,11 +2,15 @@
  * What a plan does, as data: the graph of its steps and what each of them declares. Documents and `definePlan` both
  * become this; it is stored once under its digest and shared by every plan that runs it. Functions are not part of it.
  */
+import type { Condition } from "./condition.js";
 import { digestOf, type Json, type JsonObject } from "./json.js";
 import type { SandboxDeclaration } from "./sandbox.js";
 
 export type Effect = "idempotent" | "irreversible";
 export type SandboxUse = "none" | "read" | "write";
+/** What becomes of the plan when a step fails for good: nothing that needs it runs, or it counts as done without an output. */
+export type OnFailure = "stop" | "continue";
+export const ON_FAILURES: readonly OnFailure[] = ["stop", "continue"];
 
 export interface RetryPolicy {
   /** Attempts in all, the first one included. Only failed ones count. */
@@ -48,6 +52,10 @@ export interface StepDefinition {
   readonly timeoutMs: number;
   /** Marks a change of the step's meaning that nothing else shows. */
   readonly rev: string | null;
+  /** Whether it runs at all. Only where it is declared. */
+  readonly when?: Condition;
+  /** Only where it is declared. */
+  readonly onFailure?: "continue";
   /** The step that appended it while the plan ran; absent where the definition has it. */
   readonly appendedBy?: string;
 }
@@ -84,7 +92,7 @@ export interface CompiledDefinition {
 
 export interface CompiledStep extends StepDefinition {
   readonly index: number;
-  /** Covers needs, phase, uses, with, env, effect, sandbox and rev: a worker runs a step when name and digest match. */
+  /** Covers needs, phase, uses, with, env, effect, sandbox, when and rev: a worker runs a step when name and digest match. */
   readonly digest: string;
   /** Ids of the steps that need this one. */
   readonly next: readonly string[];
@@ -191,6 +199,6 @@ export function findCycle(steps: readonly Pick<StepDefinition, "id" | "needs">[]
 }
 
 function stepDigest(step: StepDefinition): string {
-  const { id, phase, needs, uses, env, effect, sandbox, rev } = step;
-  return digestOf({ id, phase, needs, uses, with: step.with as Json, env, effect, sandbox, rev });
+  const { id, phase, needs, uses, env, effect, sandbox, rev, when } = step;
+  return digestOf({ id, phase, needs, uses, with: step.with as Json, env, effect, sandbox, rev, when });
 }

@@ -11,10 +11,11 @@ import {
   type StepDefinition,
 } from "./definition.js";
 import { linkSteps } from "./document/graph.js";
+import { checkKeys } from "./document/keys.js";
 import { type Field, LocatedDocument } from "./document/located.js";
 import { checkReferences } from "./document/references.js";
 import { readSandbox } from "./document/sandbox.js";
-import { checkKeys, type DraftStep, readChoice, readDefaults, readId, readStep } from "./document/step.js";
+import { type DraftStep, readChoice, readDefaults, readId, readStep } from "./document/step.js";
 import type { StepHandler } from "./handler.js";
 import { checkInputSchema } from "./input.js";
 import type { JsonObject } from "./json.js";
@@ -80,10 +81,12 @@ export function parseDocument(
     phases: graph.phases,
     steps: drafts.map((draft, index): StepDefinition => {
       const { id, uses, with: input, env, passEnv, queue, effect, sandbox, retry, timeoutMs, rev } = draft;
+      const { when, onFailure } = draft;
       const needs = graph.needs[index]!.map((need) => drafts[need]!.id);
       const phase = graph.phaseOf[index]!;
       const what = { uses, with: input, env, passEnv };
-      return { id, phase, needs, ...what, queue, effect, sandbox, retry, timeoutMs, rev };
+      const shape = { ...(when && { when }), ...(onFailure && { onFailure }) };
+      return { id, phase, needs, ...what, queue, effect, sandbox, retry, timeoutMs, rev, ...shape };
     }),
     inputSchema,
     failFast: stopsAtFirstFailure!,

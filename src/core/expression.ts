@@ -1,21 +1,27 @@
 /**
- * Expressions of plan documents: `${{ path }}`, a plain path into the input, the outputs of steps, the plan, or the
- * worker's secrets. Nothing is evaluated. `$${{` stands for a literal `${{`.
+ * Expressions of plan documents: `${{ path }}`, a plain path into the input, the outputs and errors of steps, the plan, or
+ * the worker's secrets. Nothing is evaluated. `$${{` stands for a literal `${{`.
  */
 import type { StepDefinition } from "./definition.js";
 import { InvalidInputError } from "./errors.js";
 import type { Json } from "./json.js";
 import { suggestion } from "./nearest.js";
+import type { AttemptError } from "./outcome.js";
 
 export type Segment = string | number;
 
 export const PLAN_FIELDS = ["id", "name", "version"] as const;
 export type PlanField = (typeof PLAN_FIELDS)[number];
 
+export const ERROR_FIELDS = ["code", "message"] as const;
+export type ErrorField = (typeof ERROR_FIELDS)[number];
+
 /** What one expression refers to. `path` goes on from there. */
 export type Expression =
   | { readonly root: "input"; readonly path: readonly Segment[] }
   | { readonly root: "steps"; readonly step: string; readonly path: readonly Segment[] }
+  /** Why a step failed that the plan went on without; null where it did not fail. */
+  | { readonly root: "errors"; readonly step: string; readonly field: ErrorField | null }
   | { readonly root: "plan"; readonly field: PlanField }
   | { readonly root: "secrets"; readonly name: string };
 
@@ -30,6 +36,8 @@ export interface ExpressionScope {
   readonly input: Json;
   /** By step id; at least those that `stepReferences` lists. */
   readonly outputs: ReadonlyMap<string, Json>;
+  /** Of those of them that failed, why. */
+  readonly errors: ReadonlyMap<string, AttemptError>;
   readonly plan: { readonly id: string; readonly name: string; readonly version: number };
   /** The secret of that name, or null where this worker has none. */
   readonly secret: (name: string) => string | null;
@@ -47,6 +55,8 @@ export function formatExpression(expression: Expression): string {
       return formatPath("input", expression.path);
     case "steps":
       return formatPath(formatPath("steps", [expression.step, "output"]), expression.path);
+    case "errors":
+      return formatPath("errors", expression.field === null ? [expression.step] : [expression.step, expression.field]);
     case "plan":
       return `plan.${expression.field}`;
     case "secrets":
@@ -54,6 +64,22 @@ export function formatExpression(expression: Expression): string {
     default:
       return expression satisfies never;
   }
+}
+
+/** A path that stands alone, as in `when`, with or without `${{ }}` around it; or what is wrong with it. */
+export function parsePath(text: string): Expression | string {
+  const bare = text.trim();
+  const [found, more] = scan(bare.startsWith(OPEN) ? bare : `${OPEN} ${bare} ${CLOSE}`);
+  if (found === undefined || typeof found === "string" || more !== undefined) return notAPath(bare, 0);
+  return found.kind === "fault" ? found.message : found.expression;
+}
+
+/** What one expression refers to. @throws InvalidInputError where it leads nowhere */
+export function valueAt(expression: Expression, scope: ExpressionScope, what: string): Json {
+  const issues: Issue[] = [];
+  const value = lookUp(expression, scope, issues);
+  if (issues.length > 0) throw new InvalidInputError(what, issues);
+  return value;
 }
 
 export function formatPath(base: string, path: readonly Segment[]): string {
@@ -88,15 +114,23 @@ export function resolveTexts(
   return Object.fromEntries(Object.entries(resolved).map(([name, value]) => [name, asText(value)]));
 }
 
-/** Ids of the steps whose outputs a step refers to in `with` and `env`: all that a worker has to load for it. */
-export function stepReferences(step: Pick<StepDefinition, "with" | "env">): string[] {
-  const ids = new Set<string>();
+/** Ids of the steps whose outputs and errors a step refers to: all that a worker has to load for it. */
+export function stepReferences(step: Pick<StepDefinition, "with" | "env" | "when">): {
+  readonly outputs: readonly string[];
+  readonly errors: readonly string[];
+} {
+  const outputs = new Set<string>();
+  const errors = new Set<string>();
+  const add = (expression: Expression | string) => {
+    if (typeof expression === "string") return;
+    if (expression.root === "steps") outputs.add(expression.step);
+    if (expression.root === "errors") errors.add(expression.step);
+  };
   for (const text of [...textsOf(step.with), ...Object.values(step.env)]) {
-    for (const found of findExpressions(text)) {
-      if (found.kind === "expression" && found.expression.root === "steps") ids.add(found.expression.step);
-    }
+    for (const found of findExpressions(text)) if (found.kind === "expression") add(found.expression);
   }
-  return [...ids];
+  if (typeof step.when === "object") add(parsePath(step.when.value));
+  return { outputs: [...outputs], errors: [...errors] };
 }
 
 interface Issue {
@@ -193,6 +227,11 @@ function expressionOf(root: string, path: readonly Segment[]): Expression | stri
       if (typeof first !== "string") return "steps needs a step's id, such as steps.build.output";
       if (second === "output") return { root, step: first, path: rest };
       return `${formatPath("steps", [first])} is followed by .output, the only thing that a step leaves`;
+    case "errors": {
+      const field = second === undefined ? null : ERROR_FIELDS.find((name) => name === second);
+      if (typeof first === "string" && field !== undefined && path.length <= 2) return { root, step: first, field };
+      return "errors needs a step's id, and has code and message: errors.build.code";
+    }
     case "plan": {
       const field = PLAN_FIELDS.find((name) => name === first);
       if (field !== undefined && path.length === 1) return { root, field };
@@ -202,7 +241,7 @@ function expressionOf(root: string, path: readonly Segment[]): Expression | stri
       if (typeof first === "string" && path.length === 1) return { root, name: first };
       return "secrets needs one name, such as secrets.NPM_TOKEN";
     default:
-      return `expressions start with input, steps, plan or secrets, not ${JSON.stringify(root)}${suggestion(root, ["input", "steps", "plan", "secrets"])}`;
+      return `expressions start with input, steps, errors, plan or secrets, not ${JSON.stringify(root)}${suggestion(root, ["input", "steps", "errors", "plan", "secrets"])}`;
   }
 }
 
@@ -239,6 +278,11 @@ function lookUp(expression: Expression, scope: ExpressionScope, issues: Issue[])
       if (output !== undefined) return follow(output, base, expression.path, issues);
       issues.push({ path: formatExpression(expression), message: `step "${expression.step}" has no output` });
       return null;
+    }
+    case "errors": {
+      const error = scope.errors.get(expression.step);
+      if (error === undefined) return null;
+      return expression.field === null ? { code: error.code, message: error.message } : error[expression.field];
     }
     case "plan":
       return scope.plan[expression.field];

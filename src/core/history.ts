@@ -11,6 +11,17 @@ export interface EventFacts {
   readonly epoch: number;
 }
 
+/** What every step leaves that is done, however that came about. */
+export interface CommitFacts {
+  readonly step: string;
+  readonly attempt: number;
+  readonly fence: number;
+  readonly checkpointId: string;
+  readonly decisionId: string;
+  /** Digest of the snapshot of the sandbox that was in force then. */
+  readonly sandbox: string | null;
+}
+
 export type PlanEvent = EventFacts &
   (
     | { readonly type: "plan.submitted"; readonly actor: string }
@@ -32,18 +43,17 @@ export type PlanEvent = EventFacts &
         readonly fence: number;
         readonly workerId: string;
       }
-    | {
+    /** Its condition holds: it is not asked again. */
+    | { readonly type: "step.admitted"; readonly step: string; readonly attempt: number }
+    | ({
         readonly type: "step.completed";
-        readonly step: string;
-        readonly attempt: number;
-        readonly fence: number;
-        readonly checkpointId: string;
-        readonly decisionId: string;
-        /** Digest of the snapshot of the sandbox that was in force then. */
-        readonly sandbox: string | null;
         /** Who answered, where a person or a signal completed the step. */
         readonly actor: string | null;
-      }
+      } & CommitFacts)
+    /** Its condition did not hold. It counts as done, without an output. */
+    | ({ readonly type: "step.skipped" } & CommitFacts)
+    /** Written after its `step.failed`: the plan goes on as if it were done, without an output. */
+    | ({ readonly type: "step.continued" } & CommitFacts)
     | {
         readonly type: "step.failed";
         readonly step: string;
@@ -95,6 +105,13 @@ export type PlanEvent = EventFacts &
 
 export type PlanEventType = PlanEvent["type"];
 
+/** After it the step is done. */
+export type DoneEvent = Extract<PlanEvent, CommitFacts>;
+
+export function isDone(event: PlanEvent): event is DoneEvent {
+  return event.type === "step.completed" || event.type === "step.skipped" || event.type === "step.continued";
+}
+
 /** A recorded choice. The root decision of every plan is its submission. */
 export interface Decision {
   readonly decisionId: string;
@@ -112,7 +129,7 @@ export interface Decision {
   readonly current: boolean;
 }
 
-/** What a completed step leaves: the points that one can resume from. */
+/** What a step leaves that is done: the points that one can resume from. */
 export interface Checkpoint {
   readonly checkpointId: string;
   readonly step: string;

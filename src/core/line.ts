@@ -3,14 +3,13 @@
  * stand, when each step first started. A rewind starts a new line; what it supersedes stays in the history and leaves the
  * line. Pure: the events of one plan go in, oldest first.
  */
-import type { PlanEvent } from "./history.js";
+import type { DoneEvent, PlanEvent } from "./history.js";
 
-export type CompletedEvent = Extract<PlanEvent, { readonly type: "step.completed" }>;
 export type DecidedEvent = Extract<PlanEvent, { readonly type: "decision.recorded" }>;
 
 export class Line {
   /** By step, in the order of their commits. */
-  readonly done = new Map<string, CompletedEvent>();
+  readonly done = new Map<string, DoneEvent>();
   /** Places in the history at which steps first started, counted from when they were last superseded. */
   readonly firstStarts = new Map<string, number>();
   /** Those that stand, oldest first, by id. The root, the submission, is not among them. */
@@ -32,6 +31,8 @@ export class Line {
         if (!this.firstStarts.has(event.step)) this.firstStarts.set(event.step, event.seq);
         return;
       case "step.completed":
+      case "step.skipped":
+      case "step.continued":
         this.done.set(event.step, event);
         return;
       case "decision.recorded":
@@ -49,8 +50,8 @@ export class Line {
 
   private supersede(steps: ReadonlySet<string>, epoch: number): void {
     for (const step of steps) {
-      const completed = this.done.get(step);
-      if (completed) this.superseded.set(completed.checkpointId, epoch);
+      const done = this.done.get(step);
+      if (done) this.superseded.set(done.checkpointId, epoch);
       this.done.delete(step);
       this.firstStarts.delete(step);
     }

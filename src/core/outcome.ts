@@ -16,6 +16,8 @@ export type Outcome =
       /** The sandbox as the step left it, where it changed anything there. */
       readonly sandbox?: SandboxSnapshot;
     }
+  /** Its condition doesn't hold: it is done, without an output. */
+  | { readonly kind: "skip" }
   /** Counts against `retry.attempts`; runs again after `delayMs`. */
   | { readonly kind: "retry"; readonly delayMs: number; readonly error: AttemptError }
   | { readonly kind: "fail"; readonly error: AttemptError }

@@ -122,7 +122,8 @@ export const WAIT_WORDS: Readonly<Record<WaitKind, string>> = {
 /** The record of a step that is done. Written once. */
 export interface StepRecord {
   readonly stepId: string;
-  readonly kind: "completed" | "skipped";
+  /** Skipped: its condition did not hold. Continued: it failed for good, and the plan goes on without it. */
+  readonly kind: "completed" | "skipped" | "continued";
   readonly attempts: number;
   readonly workerId: string;
   readonly startedAt: number;

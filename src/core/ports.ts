@@ -284,6 +284,9 @@ export interface AttemptStore {
   decide(step: StartedStep, key: string, made: MadeDecision | null): Promise<Decided>;
   /** Keeps a cursor for the next attempt. */
   save(step: StartedStep, cursor: string): Promise<Written>;
+  /** Records that the step's condition holds, for the attempts after this one too. */
+  admit(step: StartedStep): Promise<Written>;
+  admitted(step: StartedStep): Promise<boolean>;
   /** The cursor that the last attempt saved, or null. */
   saved(step: StartedStep): Promise<string | null>;
 }

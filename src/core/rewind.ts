@@ -4,7 +4,8 @@
  * that need those.
  */
 import { type CompiledDefinition, descendants } from "./definition.js";
-import { type CompletedEvent, type DecidedEvent, type Line, standsBefore } from "./line.js";
+import type { DoneEvent } from "./history.js";
+import { type DecidedEvent, type Line, standsBefore } from "./line.js";
 
 export type ResumePoint =
   | { readonly kind: "frontier" }
@@ -50,7 +51,7 @@ export function rewindTo(compiled: CompiledDefinition, line: Line, to: WhereTo):
 
 export interface Kept {
   /** The newest commit, if any is kept. */
-  readonly last: CompletedEvent | null;
+  readonly last: DoneEvent | null;
   /** The newest decision that stands, or null for the root. */
   readonly decisionId: string | null;
   /** Digest of the snapshot that the newest writer of the sandbox left; null where none wrote it. */

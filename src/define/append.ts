@@ -61,7 +61,7 @@ export function toDefinitionSteps(
     const input = literal(step.with ?? {}, refuse) as JsonObject;
     toStoredJson(input, `The \`with\` of ${id}`);
     for (const { path, message } of handler.check(input)) throw refuse(`can't use ${handler.name}: ${path} ${message}`);
-    const needs = [...new Set([by, ...(step.needs ?? []), ...stepReferences({ with: input, env: {} })])];
+    const needs = [...new Set([by, ...(step.needs ?? []), ...stepReferences({ with: input, env: {} }).outputs])];
     const phasesOfNeeds = needs.map((need) => {
       const needed = find(need);
       if (!needed) throw refuse(`needs ${show(need)}, which the plan does not have`);

@@ -1,5 +1,6 @@
 /** What the function of a step is given. */
 import type { AttemptMemory } from "../core/handler.js";
+import type { AttemptError } from "../core/outcome.js";
 import type { Log } from "./log.js";
 
 /** What every function of a plan may look at; it is the same in each attempt. */
@@ -8,6 +9,8 @@ export interface Seen<Input = unknown, Outputs = Readonly<Record<string, unknown
   readonly input: Input;
   /** What the steps above this one recorded, by step id. */
   readonly outputs: Outputs;
+  /** Why steps above failed that say `onFailure: "continue"`, by step id: only of those that did. */
+  readonly errors: { readonly [Id in keyof Outputs]?: AttemptError };
 }
 
 /** One attempt, as any function sees it, a step's or a handler's. */

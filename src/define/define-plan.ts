@@ -10,6 +10,7 @@ import {
   DOCUMENT_QUEUE,
   defaultPhase,
   impliedPhases,
+  ON_FAILURES,
   RESUME_POLICIES,
   type ResumePolicy,
   type RetryPolicy,
@@ -22,10 +23,12 @@ import { InvalidDefinitionError } from "../core/errors.js";
 import { isId } from "../core/ids.js";
 import type { JsonObject } from "../core/json.js";
 import { DEFAULT_SANDBOX_PROVIDER, isAbsolutePath, type SandboxDeclaration } from "../core/sandbox.js";
+import type { Seen } from "./context.js";
 import type { Handler } from "./define-handler.js";
 import { isStandardSchema } from "./parse-input.js";
 import type {
   AnyPlan,
+  Conditional,
   OnTimeout,
   Placement,
   Plan,
@@ -111,11 +114,15 @@ interface DefinedStep {
   readonly namedPhase: string | undefined;
 }
 
-type AnyPlacement = Placement<Steps, string, string>;
-type AnyStepOptions = StepOptions<Steps, string, string> & { readonly sandbox?: SandboxUse };
+/** A step as its options declare it. */
+type DeclaredStep = Omit<DefinedStep, "code"> & { readonly when: StepCode["when"] };
 
-const PLACEMENT_KEYS = ["needs", "phase", "queue", "rev"];
-const STEP_KEYS = [...PLACEMENT_KEYS, "timeout", "retry", "effect"];
+type AnyPlacement = Placement<Steps, string, string>;
+type AnyStepOptions = StepOptions<Steps, string, string> &
+  Conditional<Seen, boolean> & { readonly sandbox?: SandboxUse };
+
+const PLACEMENT_KEYS = ["needs", "phase", "queue", "rev", "when"];
+const STEP_KEYS = [...PLACEMENT_KEYS, "timeout", "retry", "effect", "onFailure"];
 const SANDBOX_USES: readonly SandboxUse[] = ["none", "read", "write"];
 
 class PlanBuilder implements AnyPlan {
@@ -145,7 +152,8 @@ class PlanBuilder implements AnyPlan {
 
   approve(
     id: string,
-    options: AnyPlacement & { readonly message: (StepCode & { kind: "approve" })["message"] },
+    options: AnyPlacement &
+      Conditional<Seen, boolean> & { readonly message: (StepCode & { kind: "approve" })["message"] },
   ): PlanBuilder {
     const step = this.#define(id, "approve", options, [...PLACEMENT_KEYS, "message"]);
     if (typeof options.message !== "function") throw this.#refuse(id, "has no function `message`");
@@ -154,10 +162,11 @@ class PlanBuilder implements AnyPlan {
 
   ask(
     id: string,
-    options: AnyPlacement & {
-      readonly question: (StepCode & { kind: "ask" })["question"];
-      readonly options: readonly string[];
-    },
+    options: AnyPlacement &
+      Conditional<Seen, boolean> & {
+        readonly question: (StepCode & { kind: "ask" })["question"];
+        readonly options: readonly string[];
+      },
   ): PlanBuilder {
     const step = this.#define(id, "ask", options, [...PLACEMENT_KEYS, "question", "options"]);
     const refuse = (fault: string) => this.#refuse(id, fault);
@@ -167,7 +176,10 @@ class PlanBuilder implements AnyPlan {
     return this.#append({ ...step, definition }, { kind: "ask", options: choices, question: options.question });
   }
 
-  waitFor(id: string, options: AnyPlacement & WaitOptions<StandardSchemaV1, OnTimeout>): PlanBuilder {
+  waitFor(
+    id: string,
+    options: AnyPlacement & Conditional<Seen, boolean> & WaitOptions<StandardSchemaV1, OnTimeout>,
+  ): PlanBuilder {
     // Its timeout is not that of an attempt.
     const { timeout: _, ...placement } = options ?? {};
     const step = this.#define(id, "wait", placement, [...PLACEMENT_KEYS, "signal", "onTimeout"]);
@@ -216,12 +228,12 @@ class PlanBuilder implements AnyPlan {
     });
   }
 
-  #append(step: Omit<DefinedStep, "code">, code: StepCode): PlanBuilder {
-    const list = this.#list.append(this.#size, { ...step, code: Object.freeze(code) });
+  #append({ when, ...step }: DeclaredStep, code: StepCode): PlanBuilder {
+    const list = this.#list.append(this.#size, { ...step, code: Object.freeze(when ? { ...code, when } : code) });
     return new PlanBuilder(this.#head, list, this.#size + 1);
   }
 
-  #define(id: string, uses: string, options: AnyStepOptions, known: readonly string[]): Omit<DefinedStep, "code"> {
+  #define(id: string, uses: string, options: AnyStepOptions, known: readonly string[]): DeclaredStep {
     const refuse = (fault: string) => this.#refuse(id, fault);
     if (!isId(id)) throw refuse(`has an id that is ${NOT_AN_ID}`);
     if (this.#find(id)) throw refuse("exists already");
@@ -237,10 +249,17 @@ class PlanBuilder implements AnyPlan {
     if (!SANDBOX_USES.includes(sandbox)) {
       throw refuse(`has the sandbox ${show(sandbox)}; it can be none, read or write`);
     }
+    const { when, onFailure = "stop" } = options;
+    if (when !== undefined && typeof when !== "function")
+      throw refuse(`has ${show(when)} for \`when\`, not a function`);
+    if (!ON_FAILURES.includes(onFailure)) {
+      throw refuse(`has onFailure ${show(onFailure)}; it can be stop or continue`);
+    }
     if (sandbox !== "none" && this.#head.sandbox === null) {
       throw refuse(`has the sandbox ${show(sandbox)}, and its plan has no sandbox`);
     }
     return {
+      when,
       namedPhase: options.phase,
       definition: {
         id,
@@ -256,6 +275,8 @@ class PlanBuilder implements AnyPlan {
         retry: retryPolicy(options.retry, refuse),
         timeoutMs: durationMs(options.timeout, "timeout", refuse) ?? DEFAULT_STEP_TIMEOUT_MS,
         rev,
+        ...(when && { when: "code" }),
+        ...(onFailure === "continue" && { onFailure }),
       },
     };
   }

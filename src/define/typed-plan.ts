@@ -3,7 +3,7 @@
  * types accumulate call by call, so that a wrong need, output, phase or result does not compile.
  */
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import type { CompiledDefinition, Effect, SandboxUse } from "../core/definition.js";
+import type { CompiledDefinition, Effect, OnFailure, SandboxUse } from "../core/definition.js";
 import type { Duration } from "../core/duration.js";
 import type { SandboxAccess } from "../core/sandbox.js";
 import type { Context, Seen } from "./context.js";
@@ -35,29 +35,44 @@ export interface Plan<
     id: NewId<S, Id>,
     run: (context: Context<I, OutputsAbove<S, Last>, Svc>) => Promise<R> & MustBeJson<R>,
   ): Plan<In, Add<S, Id, Recorded<R>, Last>, Id, P, Svc>;
-  step<const Id extends string, R, const N extends keyof S & string = Last, U extends SandboxUse = "none">(
+  step<
+    const Id extends string,
+    R,
+    const N extends keyof S & string = Last,
+    U extends SandboxUse = "none",
+    const F extends OnFailure = "stop",
+    W extends boolean = never,
+  >(
     id: NewId<S, Id>,
-    options: StepOptions<S, P, N> & {
-      /** Whether the step sees the plan's files, and whether what it changes there is kept: `none` unless given. */
-      readonly sandbox?: U;
-    },
+    options: StepOptions<S, P, N, F> &
+      Conditional<Seen<I, OutputsAbove<S, N>>, W> & {
+        /** Whether the step sees the plan's files, and whether what it changes there is kept: `none` unless given. */
+        readonly sandbox?: U;
+      },
     run: (context: Context<I, OutputsAbove<S, N>, Svc> & WithSandbox<U>) => Promise<R> & MustBeJson<R>,
-  ): Plan<In, Add<S, Id, Recorded<R>, N>, Id, P, Svc>;
+  ): Plan<In, Add<S, Id, Recorded<R> | NoOutput<F, W>, N>, Id, P, Svc>;
 
   /** Waits for a person. A rejection cancels the plan, so that the steps below see only approvals. */
-  approve<const Id extends string, const N extends keyof S & string = Last>(
+  approve<const Id extends string, const N extends keyof S & string = Last, W extends boolean = never>(
     id: NewId<S, Id>,
-    options: Placement<S, P, N> & { readonly message: (seen: Seen<I, OutputsAbove<S, N>>) => string },
-  ): Plan<In, Add<S, Id, Approval, N>, Id, P, Svc>;
+    options: Placement<S, P, N> &
+      Conditional<Seen<I, OutputsAbove<S, N>>, W> & { readonly message: (seen: Seen<I, OutputsAbove<S, N>>) => string },
+  ): Plan<In, Add<S, Id, Approval | NoOutput<"stop", W>, N>, Id, P, Svc>;
 
   /** Waits until a person chooses one of the options, with `plan decide` or `client.decide`. */
-  ask<const Id extends string, const C extends string, const N extends keyof S & string = Last>(
+  ask<
+    const Id extends string,
+    const C extends string,
+    const N extends keyof S & string = Last,
+    W extends boolean = never,
+  >(
     id: NewId<S, Id>,
-    options: Placement<S, P, N> & {
-      readonly question: (seen: Seen<I, OutputsAbove<S, N>>) => string;
-      readonly options: readonly C[];
-    },
-  ): Plan<In, Add<S, Id, Answer<C>, N>, Id, P, Svc>;
+    options: Placement<S, P, N> &
+      Conditional<Seen<I, OutputsAbove<S, N>>, W> & {
+        readonly question: (seen: Seen<I, OutputsAbove<S, N>>) => string;
+        readonly options: readonly C[];
+      },
+  ): Plan<In, Add<S, Id, Answer<C> | NoOutput<"stop", W>, N>, Id, P, Svc>;
 
   /** Waits for data from outside. It is recorded as it was sent, and the schema is applied wherever it is read. */
   waitFor<
@@ -65,17 +80,28 @@ export interface Plan<
     D extends StandardSchemaV1,
     const N extends keyof S & string = Last,
     const T extends OnTimeout = "fail",
+    W extends boolean = never,
   >(
     id: NewId<S, Id>,
-    options: Placement<S, P, N> & WaitOptions<D, T>,
-  ): Plan<In, Add<S, Id, Signalled<D, T>, N>, Id, P, Svc>;
+    options: Placement<S, P, N> & Conditional<Seen<I, OutputsAbove<S, N>>, W> & WaitOptions<D, T>,
+  ): Plan<In, Add<S, Id, Signalled<D, T> | NoOutput<"stop", W>, N>, Id, P, Svc>;
 
   /** A step that runs a handler, with arguments made from what is above. */
-  use<const Id extends string, W, R, const N extends keyof S & string = Last>(
+  use<
+    const Id extends string,
+    A,
+    R,
+    const N extends keyof S & string = Last,
+    const F extends OnFailure = "stop",
+    W extends boolean = never,
+  >(
     id: NewId<S, Id>,
-    handler: Handler<W, R>,
-    options: StepOptions<S, P, N> & { readonly with: (seen: Seen<I, OutputsAbove<S, N>>) => NoInfer<W> },
-  ): Plan<In, Add<S, Id, R, N>, Id, P, Svc>;
+    handler: Handler<A, R>,
+    options: StepOptions<S, P, N, F> &
+      Conditional<Seen<I, OutputsAbove<S, N>>, W> & {
+        readonly with: (seen: Seen<I, OutputsAbove<S, N>>) => NoInfer<A>;
+      },
+  ): Plan<In, Add<S, Id, R | NoOutput<F, W>, N>, Id, P, Svc>;
 }
 
 /** A plan whoever wrote it: what workers and clients need of one. */
@@ -96,12 +122,16 @@ export interface AnyPlan {
 }
 
 /** What a worker calls for a step. */
-export type StepCode =
+export type StepCode = {
+  /** Whether the step runs; always, where there is none. */
+  readonly when?: (seen: Seen) => boolean;
+} & (
   | { readonly kind: "run"; run(context: Context): Promise<unknown> }
   | { readonly kind: "approve"; message(seen: Seen): string }
   | { readonly kind: "ask"; readonly options: readonly string[]; question(seen: Seen): string }
   | { readonly kind: "signal"; readonly schema: StandardSchemaV1 }
-  | { readonly kind: "use"; readonly handler: Handler; with(seen: Seen): unknown };
+  | { readonly kind: "use"; readonly handler: Handler; with(seen: Seen): unknown }
+);
 
 /** What a step records that a person answered. */
 export interface Answer<C extends string> {
@@ -143,12 +173,34 @@ export interface Placement<S extends Steps, P extends string, N extends keyof S 
   readonly rev?: string;
 }
 
-export interface StepOptions<S extends Steps, P extends string, N extends keyof S & string> extends Placement<S, P, N> {
+export interface Conditional<Sees, W extends boolean> {
+  /**
+   * Asked once, before the step first begins: where it says false the step is skipped, records null, and counts as done.
+   * It may look at nothing but what it is given.
+   */
+  readonly when?: (seen: Sees) => W;
+}
+
+/** What a step records besides its result where it may be skipped, or may fail and the plan goes on. */
+type NoOutput<F extends OnFailure, W extends boolean> = F extends "continue"
+  ? null
+  : [W] extends [never]
+    ? never
+    : null;
+
+export interface StepOptions<
+  S extends Steps,
+  P extends string,
+  N extends keyof S & string,
+  F extends OnFailure = OnFailure,
+> extends Placement<S, P, N> {
   /** How long one attempt may take: 1 hour unless given. */
   readonly timeout?: Duration;
   readonly retry?: RetryOptions;
   /** `irreversible`: after a crash in the middle, a person decides whether it runs again. */
   readonly effect?: Effect;
+  /** `continue`: when the step has failed for good it records null, and the plan goes on. `stop` unless given. */
+  readonly onFailure?: F;
 }
 
 export interface RetryOptions {

@@ -14,6 +14,7 @@ const RECOVERY_SECONDS = [0.25, 0.5, 1, 2, 3, 4, 5, 10, 30, 60];
 
 const OUTCOME_WORDS: Readonly<Record<Outcome["kind"], string>> = {
   complete: "completed",
+  skip: "skipped",
   retry: "retried",
   fail: "failed",
   release: "released",

@@ -20,6 +20,14 @@ export class RedisAttemptStore implements AttemptStore {
     return { verdict, choice: value === "" ? null : (this.sealed.openDecision(planId, value).choice as string) };
   }
 
+  admit(step: StartedStep): Promise<Written> {
+    return this.write("admit", step, []);
+  }
+
+  async admitted({ planId, stepId }: StartedStep): Promise<boolean> {
+    return (await this.redis.hexists(this.keys.planPart(planId, "choices"), `${stepId}/:when`)) === 1;
+  }
+
   save(step: StartedStep, cursor: string): Promise<Written> {
     return this.write("save", step, [this.sealed.sealCursor(step.planId, step.stepId, cursor)]);
   }

@@ -136,15 +136,22 @@ export function decodeOpenStep(stepId: string, text: string, createdAt: number):
   }
 }
 
-/** `text` is c|attempts|line|token|start|duration|fence - start. */
+const RECORD_KINDS: ReadonlyMap<string, StepRecord["kind"]> = new Map([
+  ["c", "completed"],
+  ["n", "skipped"],
+  ["o", "continued"],
+]);
+
+/** `text` is c, n or o|attempts|line|token|start|duration|fence - start. */
 export function decodeRecord(stepId: string, text: string, createdAt: number): StepRecord {
   const f = text.split("|");
-  if (f.length !== 7 || (f[0] !== "c" && f[0] !== "s")) throw corrupt(`record of step ${stepId}`, text);
+  const kind = RECORD_KINDS.get(f[0]!);
+  if (f.length !== 7 || kind === undefined) throw corrupt(`record of step ${stepId}`, text);
   const int = (i: number) => integer(f[i]!, `record of step ${stepId}`);
   const startedAt = createdAt + int(4);
   return {
     stepId,
-    kind: f[0] === "c" ? "completed" : "skipped",
+    kind,
     attempts: int(1),
     line: int(2),
     workerId: tokenWorker(f[3]!),
@@ -200,19 +207,22 @@ export function decodeEvent({ planId, createdAt, tag, snapshots }: EventBase, se
       };
     case "s":
       return { ...facts, type: "step.started", step, attempt: int(4), fence: createdAt + int(5), workerId: field(6) };
-    case "c": {
+    case "a":
+      return { ...facts, type: "step.admitted", step, attempt: int(4) };
+    case "c":
+    case "n":
+    case "o": {
       const fence = createdAt + int(5);
-      return {
-        ...facts,
-        type: "step.completed",
+      const left = {
         step,
         attempt: int(4),
         fence,
         checkpointId: checkpointId(tag, fence),
         decisionId: decisionId(tag, createdAt, int(6)),
-        actor: f[7] || null,
         sandbox: f[8] === undefined ? null : (snapshots[int(8) - 1]?.digest ?? null),
       };
+      if (f[0] === "c") return { ...facts, type: "step.completed", ...left, actor: f[7] || null };
+      return { ...facts, type: f[0] === "n" ? "step.skipped" : "step.continued", ...left };
     }
     case "f":
       return {
@@ -357,7 +367,7 @@ export function decodeError(text: string): AttemptError {
 /** How many snapshots an event of a plan speaks of: its base must know as many. */
 export function snapshotsNamed(event: string): number {
   const f = event.split("|");
-  return Number((f[0] === "c" ? f[8] : f[0] === "K" ? f[3] : undefined) ?? 0);
+  return Number((RECORD_KINDS.has(f[0]!) ? f[8] : f[0] === "K" ? f[3] : undefined) ?? 0);
 }
 
 export function decodeSnapshot(planId: string, text: string): SandboxSnapshot {

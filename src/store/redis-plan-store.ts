@@ -8,7 +8,7 @@ import {
   StoreUnsuitableError,
   WaymarkError,
 } from "../core/errors.js";
-import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
+import { type Checkpoint, type Decision, isDone, type PlanEvent } from "../core/history.js";
 import { decisionId, newPlanTag } from "../core/ids.js";
 import { digestOf, type Json } from "../core/json.js";
 import { Line } from "../core/line.js";
@@ -283,6 +283,8 @@ export class RedisPlanStore implements PlanStore {
         }
       });
     }
+    const continued = [...records.values()].filter((record) => record.kind === "continued").map(({ stepId }) => stepId);
+    for (const [id, error] of await this.failures(planId, continued)) errors.set(id, error);
     return {
       view,
       state,
@@ -347,6 +349,18 @@ export class RedisPlanStore implements PlanStore {
       workdir,
       outputs: outputs.map((output, i) => this.sealed.openOutput(planId, stepIds[i]!, output ?? "null")),
     };
+  }
+
+  /** Why steps failed that the plan went on without; of those that did. */
+  async failures(planId: string, stepIds: readonly string[]): Promise<Map<string, AttemptError>> {
+    const failures = new Map<string, AttemptError>();
+    if (stepIds.length === 0) return failures;
+    const fields = stepIds.map((id) => `:failed:${id}`);
+    const texts = await this.redis.hmget(this.keys.planPart(planId, "out"), ...fields);
+    texts.forEach((text, i) => {
+      if (text !== null) failures.set(stepIds[i]!, decodeError(text));
+    });
+    return failures;
   }
 
   /** An input that came with the start of a step. */
@@ -414,7 +428,7 @@ export class RedisPlanStore implements PlanStore {
     const line = Line.of(events);
     const checkpoints: Checkpoint[] = [];
     for (const event of events) {
-      if (event.type !== "step.completed") continue;
+      if (!isDone(event)) continue;
       const { checkpointId, step, epoch, decisionId, sandbox, at } = event;
       const current = line.done.get(step)?.checkpointId === checkpointId;
       checkpoints.push({ checkpointId, step, epoch, decisionId, sandbox, at, current });

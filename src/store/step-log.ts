@@ -61,9 +61,13 @@ export class RedisStepLog implements StepLog {
         const args = [String(outcome.delayMs), errorText(outcome.error)];
         return decodeFetch(await this.end("retry", step, fetchNext, args), step.token, step.queue);
       }
+      case "skip":
+        return this.pass(step, ["n", ""], fetchNext);
       case "fail": {
-        const { failFast } = (await this.definitionOf(step)).definition;
-        const args = [errorText(outcome.error), failFast ? "1" : "0"];
+        const { definition, steps } = await this.definitionOf(step);
+        const error = errorText(outcome.error);
+        if (steps.get(step.stepId)?.onFailure === "continue") return this.pass(step, ["o", error], fetchNext);
+        const args = [error, definition.failFast ? "1" : "0"];
         return decodeFetch(await this.end("fail", step, fetchNext, args), step.token, step.queue);
       }
       case "release":
@@ -99,6 +103,17 @@ export class RedisStepLog implements StepLog {
         this.definitions.rememberGrown(step.planId, step.grown + 1, grow(compiled, outcome.appended));
       }
       return reply;
+    }
+  }
+
+  /** Ends a step that counts as done without an output. `how` is what pass.lua says it with. */
+  private async pass(started: StartedStep, how: readonly [string, string], fetchNext: boolean): Promise<FetchReply> {
+    for (let step = started; ; step = { ...step, grown: await this.grownNow(step.planId) }) {
+      const compiled = await this.definitionOf(step);
+      const { args, jobKeys } = this.successors(compiled, step);
+      const head = [...how, checkpointOf(step), String(step.grown)];
+      const reply = decodeSettle(await this.end("pass", step, fetchNext, [...head, ...args], jobKeys), step, compiled);
+      if (reply.verdict !== "GROWN") return reply as FetchReply;
     }
   }
 

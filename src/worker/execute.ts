@@ -3,6 +3,7 @@
  * outcome.
  */
 import { inspect } from "node:util";
+import { holds, type PathCondition } from "../core/condition.js";
 import type { CompiledDefinition, CompiledStep } from "../core/definition.js";
 import { formatDurationMs } from "../core/duration.js";
 import {
@@ -12,7 +13,7 @@ import {
   RetryAfterError,
   WaymarkError,
 } from "../core/errors.js";
-import { resolve, resolveTexts, stepReferences } from "../core/expression.js";
+import { type ExpressionScope, resolve, resolveTexts, stepReferences } from "../core/expression.js";
 import type { HandlerCall, HandlerResult, StepHandler } from "../core/handler.js";
 import { digestOf, type Json, type JsonObject, toStoredJson } from "../core/json.js";
 import { withoutLookAlikes } from "../core/look-alikes.js";
@@ -77,6 +78,9 @@ export async function execute(
   const timer = setTimeout(() => onTimeout(attempt, declared), declared.timeoutMs);
   let files: AttemptFiles | null = null;
   try {
+    if (declared.when !== undefined && !(await isAdmitted(task, attempt, declared, compiled, environment))) {
+      return { kind: "skip" };
+    }
     if (declared.sandbox !== "none") files = await openFiles(attempt, declared, compiled, environment);
     if (step.attempt > 1) attempt.saved = await insist(attempt, () => environment.attempts.saved(step));
     const result = await task.run(attempt, declared, compiled, environment);
@@ -134,17 +138,33 @@ async function openFiles(
   );
 }
 
-type Task =
-  | { readonly kind: "lacking"; readonly reason: string }
-  | {
-      readonly kind: "found";
-      run(
-        attempt: Attempt,
-        declared: CompiledStep,
-        compiled: CompiledDefinition,
-        environment: ExecuteEnvironment,
-      ): Promise<HandlerResult>;
-    };
+/** Asked once: what the first attempt finds is recorded before its handler begins. */
+function isAdmitted(
+  task: FoundTask,
+  attempt: Attempt,
+  declared: CompiledStep,
+  compiled: CompiledDefinition,
+  environment: ExecuteEnvironment,
+): Promise<boolean> {
+  const memory = new StoredMemory(attempt, environment.attempts, compiled, environment.handlers);
+  return memory.admit(() => task.admits(attempt, declared, compiled, environment));
+}
+
+type TaskCall<T> = (
+  attempt: Attempt,
+  declared: CompiledStep,
+  compiled: CompiledDefinition,
+  environment: ExecuteEnvironment,
+) => Promise<T>;
+
+interface FoundTask {
+  readonly kind: "found";
+  /** What the step's condition says. */
+  readonly admits: TaskCall<boolean>;
+  readonly run: TaskCall<HandlerResult>;
+}
+
+type Task = FoundTask | { readonly kind: "lacking"; readonly reason: string };
 
 function findTask(
   step: StartedStep,
@@ -161,7 +181,11 @@ function findTask(
     if (!code || !plan || !isSame || !hasSameFiles(plan.compiled, compiled, declared)) {
       return { kind: "lacking", reason: `no worker has ${name} v${version}` };
     }
-    return { kind: "found", run: (attempt, _declared, graph, env) => runCode(code, plan, attempt, graph, env) };
+    return {
+      kind: "found",
+      admits: async (attempt, _declared, graph, env) => codeAdmits(code, await seenBy(plan, attempt, graph, env)),
+      run: (attempt, _declared, graph, env) => runCode(code, plan, attempt, graph, env),
+    };
   }
   const handler = environment.handlers.get(declared.uses);
   if (!handler) return { kind: "lacking", reason: `no worker has the handler ${declared.uses}` };
@@ -171,7 +195,14 @@ function findTask(
   if (runsCommands(declared, compiled) && !isTrusted) {
     return { kind: "lacking", reason: `no worker may run commands of ${name} v${version} (plan worker --allow-shell)` };
   }
-  return { kind: "found", run: (attempt, _declared, graph, env) => runHandler(handler, attempt, declared, graph, env) };
+  return {
+    kind: "found",
+    admits: async (attempt, _declared, graph, env) => {
+      const { scope } = await scopeOf(attempt, declared, graph, env);
+      return holds(declared.when as PathCondition, scope, `\`when\` of step ${declared.id}`);
+    },
+    run: (attempt, _declared, graph, env) => runHandler(handler, attempt, declared, graph, env),
+  };
 }
 
 /** What a step's digest doesn't cover: which files are kept, and the command that prepares them. */
@@ -191,25 +222,45 @@ async function runHandler(
   compiled: CompiledDefinition,
   environment: ExecuteEnvironment,
 ): Promise<HandlerResult> {
-  const { step } = attempt;
-  const references = stepReferences(declared);
-  const payloads = await environment.cache.load(step, compiled, references);
-  const { name, version } = compiled.definition;
-  const scope = {
-    input: JSON.parse(payloads.input) as Json,
-    outputs: new Map(references.map((id) => [id, JSON.parse(payloads.output(id)) as Json])),
-    plan: { id: step.planId, name, version },
-    secret(secret: string) {
-      const value = environment.secret(secret) ?? null;
-      if (value !== null) attempt.hide(value);
-      return value;
-    },
-  };
-  const call = handlerCall(attempt, environment, compiled, declared, payloads.workdir, {
+  const { scope, workdir } = await scopeOf(attempt, declared, compiled, environment);
+  const call = handlerCall(attempt, environment, compiled, declared, workdir, {
     with: resolve(declared.with, scope, `\`with\` of step ${declared.id}`) as JsonObject,
     env: resolveTexts(declared.env, scope, `\`env\` of step ${declared.id}`),
   });
   return handler.run(call);
+}
+
+const NO_FAILURES: ReadonlyMap<string, AttemptError> = new Map();
+
+/** What the expressions of a step are resolved against. */
+async function scopeOf(
+  attempt: Attempt,
+  declared: CompiledStep,
+  compiled: CompiledDefinition,
+  { cache, secret }: ExecuteEnvironment,
+): Promise<{ scope: ExpressionScope; workdir: string | null }> {
+  const { step } = attempt;
+  const { outputs, errors } = stepReferences(declared);
+  const payloads = await cache.load(step, compiled, outputs);
+  const { name, version } = compiled.definition;
+  const scope = {
+    input: JSON.parse(payloads.input) as Json,
+    outputs: new Map(outputs.map((id) => [id, JSON.parse(payloads.output(id)) as Json])),
+    errors: errors.length === 0 ? NO_FAILURES : await cache.failures(step, errors),
+    plan: { id: step.planId, name, version },
+    secret(secretName: string) {
+      const value = secret(secretName) ?? null;
+      if (value !== null) attempt.hide(value);
+      return value;
+    },
+  };
+  return { scope, workdir: payloads.workdir };
+}
+
+function codeAdmits(code: StepCode, seen: Seen): boolean {
+  const answer: unknown = code.when!(seen);
+  if (typeof answer === "boolean") return answer;
+  throw new NonRetryableError(`\`when\` gave ${inspect(answer)}, which is neither true nor false`);
 }
 
 async function runCode(
@@ -226,11 +277,7 @@ async function runCode(
       handlerCall(attempt, environment, compiled, declared, null, { with: declared.with, env: {} }),
     );
   }
-  const payloads = await environment.cache.load(step, compiled, "above");
-  const seen: Seen = {
-    input: await parseInput(plan.inputSchema, JSON.parse(payloads.input)),
-    outputs: await outputsAbove(plan, compiled, step.stepId, payloads),
-  };
+  const seen = await seenBy(plan, attempt, compiled, environment);
   switch (code.kind) {
     case "approve":
       return askApproval(code.message(seen), "cancel");
@@ -238,7 +285,7 @@ async function runCode(
       return askPerson(code.question(seen), code.options);
     case "use": {
       const declared = compiled.steps.get(step.stepId)!;
-      const call = handlerCall(attempt, environment, compiled, declared, payloads.workdir, {
+      const call = handlerCall(attempt, environment, compiled, declared, seen.workdir, {
         with: code.with(seen) as JsonObject,
         env: {},
       });
@@ -249,6 +296,36 @@ async function runCode(
     default:
       return code satisfies never;
   }
+}
+
+/** What the functions of a step may look at. */
+async function seenBy(
+  plan: AnyPlan,
+  { step }: Attempt,
+  compiled: CompiledDefinition,
+  { cache }: ExecuteEnvironment,
+): Promise<Seen & { readonly workdir: string | null }> {
+  const payloads = await cache.load(step, compiled, "above");
+  const mayHaveFailed = continuingSteps(compiled).filter((id) => isAbove(compiled, id, step.stepId));
+  const failures = mayHaveFailed.length === 0 ? NO_FAILURES : await cache.failures(step, mayHaveFailed);
+  return {
+    input: await parseInput(plan.inputSchema, JSON.parse(payloads.input)),
+    outputs: await outputsAbove(plan, compiled, step.stepId, payloads),
+    errors: Object.fromEntries(failures),
+    workdir: payloads.workdir,
+  };
+}
+
+const continuing = new WeakMap<CompiledDefinition, readonly string[]>();
+
+/** Those that the plan goes on without when they fail. */
+function continuingSteps(compiled: CompiledDefinition): readonly string[] {
+  let found = continuing.get(compiled);
+  if (!found) {
+    found = [...compiled.steps.values()].filter((step) => step.onFailure === "continue").map((step) => step.id);
+    continuing.set(compiled, found);
+  }
+  return found;
 }
 
 /** Outputs of everything above, parsed when they are looked at, with each signal as its schema gives it out. */
@@ -262,8 +339,9 @@ async function outputsAbove(
   for (const [id, code] of signalsOf(plan)) {
     if (!isAbove(compiled, id, stepId)) continue;
     const data: unknown = JSON.parse(payloads.output(id));
-    // It went on without a signal; a signal that is null fits a schema that takes it.
-    if (data === null && compiled.steps.get(id)!.with.onTimeout === "continue") continue;
+    // It was skipped, or went on without a signal; a signal that is null fits a schema that takes it.
+    const { when, with: options } = compiled.steps.get(id)!;
+    if (data === null && (when !== undefined || options.onTimeout === "continue")) continue;
     parsed.set(id, await parseInput(code.schema, data, `The signal of ${id}`));
   }
   const read = (id: string) => {
@@ -313,6 +391,7 @@ function isAbove(compiled: CompiledDefinition, id: string, stepId: string): bool
 class StepContext implements Context {
   readonly input: unknown;
   readonly outputs: Readonly<Record<string, unknown>>;
+  readonly errors: Seen["errors"];
   readonly services: unknown;
   readonly attempt: number;
   readonly fence: number;
@@ -329,6 +408,7 @@ class StepContext implements Context {
   ) {
     this.input = seen.input;
     this.outputs = seen.outputs;
+    this.errors = seen.errors;
     this.services = environment.services;
     this.attempt = running.step.attempt;
     this.fence = running.step.fence;

@@ -43,6 +43,15 @@ export class StoredMemory implements AttemptMemory {
     return chosen as Promise<C>;
   };
 
+  /** Whether the step runs: its condition is asked once, and that it holds is recorded before the handler begins. */
+  async admit(condition: () => Promise<boolean>): Promise<boolean> {
+    const { step } = this.attempt;
+    if (await insist(this.attempt, () => this.store.admitted(step))) return true;
+    if (!(await condition())) return false;
+    await this.write(() => this.store.admit(step));
+    return true;
+  }
+
   readonly save = async (cursor: unknown): Promise<void> => {
     const { step, hidden } = this.attempt;
     const what = `The cursor of ${step.stepId}`;

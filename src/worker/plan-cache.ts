@@ -3,6 +3,7 @@
  * once it doesn't read again, so a chain costs one read for each output and not one for each pair of steps.
  */
 import type { CompiledDefinition } from "../core/definition.js";
+import type { AttemptError } from "../core/outcome.js";
 import type { StartedStep } from "../core/ports.js";
 
 export interface PayloadSource {
@@ -12,6 +13,8 @@ export interface PayloadSource {
     planId: string,
     stepIds: readonly string[],
   ): Promise<{ input: string; workdir: string | null; outputs: string[] }>;
+  /** Why steps failed that the plan went on without; of those that did. */
+  failures(planId: string, stepIds: readonly string[]): Promise<ReadonlyMap<string, AttemptError>>;
 }
 
 /** What is kept at most, over all plans, in characters of JSON; the plans used longest ago go first. */
@@ -32,6 +35,8 @@ interface Entry {
   input: string | null;
   workdir: string | null;
   readonly outputs: Map<string, string>;
+  /** Of steps that are done: why they failed, or null where they did not. */
+  readonly failures: Map<string, AttemptError | null>;
   /** Steps of which everything above is here. */
   readonly closed: Set<string>;
   chars: number;
@@ -61,6 +66,17 @@ export class PlanCache {
       workdir: entry.workdir,
       output: (id) => entry.outputs.get(id) ?? "null",
     };
+  }
+
+  /** Why steps above failed that the plan went on without; of those that did. */
+  async failures(step: StartedStep, stepIds: readonly string[]): Promise<ReadonlyMap<string, AttemptError>> {
+    const { failures } = this.entryOf(step);
+    const unknown = stepIds.filter((id) => !failures.has(id));
+    if (unknown.length > 0) {
+      const read = await this.source.failures(step.planId, unknown);
+      for (const id of unknown) failures.set(id, read.get(id) ?? null);
+    }
+    return new Map(stepIds.flatMap((id) => (failures.get(id) ? [[id, failures.get(id)!]] : [])));
   }
 
   /** Remembers what a step of this worker recorded. */
@@ -101,7 +117,15 @@ export class PlanCache {
       entry = undefined;
     }
     if (entry) this.entries.delete(step.planId);
-    entry ??= { generation, input: null, workdir: null, outputs: new Map(), closed: new Set(), chars: 0 };
+    entry ??= {
+      generation,
+      input: null,
+      workdir: null,
+      outputs: new Map(),
+      failures: new Map(),
+      closed: new Set(),
+      chars: 0,
+    };
     this.entries.set(step.planId, entry);
     return entry;
   }

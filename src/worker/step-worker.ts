@@ -268,6 +268,8 @@ export class StepWorker {
       // Nothing below looks at the plan any more; if another branch does, it reads what it needs.
       if (compiled.steps.get(step.stepId)?.next.length === 0 && !outcome.appended) this.cache.drop(step.planId);
       else this.cache.keep(step, outcome.output);
+    } else if (outcome.kind === "skip") {
+      this.cache.keep(step, "null");
     }
     log.debug(facts, `step ended: ${outcome.kind}`);
     return outcome;

@@ -86,7 +86,7 @@ describe("plan get", () => {
     ).toEqual([
       "execute 2/15",
       '├─ ✔ a  1.2s  2 attempts  1 crash  dec_2 "patch"',
-      "├─ ✔ b  skipped",
+      "├─ ⊘ b  skipped",
       "├─ ✖ c  failed after 3 attempts: boom\\x1b[31m",
       "├─ ● d  3s on vm:1, attempt 2",
       "├─ ✖ e  lost with worker vm:2  2 crashes",
@@ -126,7 +126,7 @@ describe("plan get", () => {
       expect(stateWord(state, plain)).toBe(state);
     }
     expect(planMark("failed", colours)).toContain("\u001b[31m");
-    expect(stepMark("skipped", plain)).toBe("✔");
+    expect(stepMark("skipped", plain)).toBe("⊘");
     expect(ago(at, Date.parse(at))).toBe("just now");
   });
 });
@@ -262,6 +262,9 @@ describe("events", () => {
       "b  attempt 2 for good: no",
       "✖ b  no",
     ],
+    [{ type: "step.admitted", step: "a", attempt: 1 }, "a  its condition holds", null],
+    [{ type: "step.skipped", step: "a", checkpointId: "ckp_1" }, "a  ckp_1", "⊘ a skipped"],
+    [{ type: "step.continued", step: "b", checkpointId: "ckp_2" }, "b  ckp_2", "✖ b has failed, and the plan goes on"],
     [
       { type: "step.released", step: "a", attempt: 1, reason: "drain" },
       "a  attempt 1 handed back: drain",
@@ -371,6 +374,11 @@ describe("a live tree", () => {
       ),
     );
     expect(row()).toBe("✔ a  4s");
+    tree.update(update(anEvent({ type: "step.admitted", step: "a" }), anEvent({ type: "step.skipped", step: "a" })));
+    expect(row()).toMatch(/^⊘ a +skipped$/);
+    const failed = { type: "step.failed", step: "a", final: true, error: { message: "no" }, at };
+    tree.update(update(anEvent(failed), anEvent({ type: "step.continued", step: "a" })));
+    expect(row()).toMatch(/^✖ a .*no$/);
     expect(screen.last()).toContain("1/2");
 
     tree.print("note");

@@ -344,17 +344,60 @@ steps:
   ],
   [
     "uses what isn't built yet",
-    "plan: p\npriority: 2\nconcurrency: 3\nsteps:\n- { run: a, map: input.x, when: input.y, onFailure: continue, priority: 1, concurrency: {}, rate: {}, prepare: {} }",
+    "plan: p\npriority: 2\nconcurrency: 3\nsteps:\n- { run: a, map: input.x, priority: 1, concurrency: {}, rate: {}, prepare: {} }",
     [
       "2:1 priority | priority is not supported by this version",
       "3:1 concurrency | concurrency is not supported by this version",
       "5:13 steps[0].map | map is not supported by this version",
-      "5:27 steps[0].when | when is not supported by this version",
-      "5:42 steps[0].onFailure | onFailure is not supported by this version",
-      "5:63 steps[0].priority | priority is not supported by this version",
-      "5:76 steps[0].concurrency | concurrency is not supported by this version",
-      "5:93 steps[0].rate | rate is not supported by this version",
-      "5:103 steps[0].prepare | prepare is not supported by this version",
+      "5:27 steps[0].priority | priority is not supported by this version",
+      "5:40 steps[0].concurrency | concurrency is not supported by this version",
+      "5:57 steps[0].rate | rate is not supported by this version",
+      "5:67 steps[0].prepare | prepare is not supported by this version",
+    ],
+  ],
+  [
+    "has conditions that can't be asked",
+    `plan: p
+input: { tag: { type: string } }
+steps:
+- { id: a, run: x, when: 3 }
+- { id: b, run: x, when: "input.tag == v1" }
+- { id: c, run: x, when: { value: input.tag } }
+- { id: d, run: x, when: { value: input.tag, in: [1], notIn: [2] } }
+- { id: e, run: x, when: { value: input.tag, on: [1], in: one } }
+- { id: f, run: x, when: { value: [], in: ["\${{ input.tag }}", { deep: "\${{ plan.id }}" }] } }
+- { id: g, run: x, when: secrets.NPM }
+- { id: h, run: x, needs: [a], when: steps.b.output.x }
+- { id: i, run: x, when: input.tags }
+- { id: j, run: x, when: [] }`,
+    [
+      "4:26 steps[0].when | steps[0].when must be a path such as steps.scan.output.found, or { value, in } or { value, notIn }, not the number 3",
+      '5:26 steps[1].when | "==" can\'t stand in an expression, which is a plain path such as input.tag or steps.build.output.files[0]',
+      "6:26 steps[2].when | steps[2].when must be a path such as steps.scan.output.found, or { value, in } or { value, notIn }, not a mapping",
+      "7:26 steps[3].when | steps[3].when must be a path such as steps.scan.output.found, or { value, in } or { value, notIn }, not a mapping",
+      '8:46 steps[4].when.on | steps[4].when has no key "on"; did you mean "in"?',
+      '8:59 steps[4].when.in | steps[4].when.in must be a list of values, not "one"',
+      "9:35 steps[5].when.value | steps[5].when.value must be a path such as steps.scan.output.found, not a list",
+      "9:44 steps[5].when.in[0] | the values of a condition are taken as they are: no expressions",
+      "9:72 steps[5].when.in[1].deep | the values of a condition are taken as they are: no expressions",
+      "10:26 steps[6].when | secrets.NPM can't stand here: secrets are for env and for http",
+      '11:38 steps[7].when | step "h" doesn\'t wait for "b": add "b" to its needs',
+      '12:26 steps[8].when | the input has no "tags"; did you mean "tag"?',
+      "13:26 steps[9].when | steps[9].when must be a mapping, not a list",
+    ],
+  ],
+  [
+    "asks for errors that nobody could see",
+    `plan: p
+steps:
+- { id: a, run: x }
+- { id: b, run: x, onFailure: continue }
+- { id: c, uses: noop, onFailure: ignore, env: { A: "\${{ errors.a.code }}", B: "\${{ errors.b.stack }}", C: "\${{ errors.d }}" } }`,
+    [
+      '5:35 steps[2].onFailure | steps[2].onFailure must be stop or continue, not "ignore"',
+      '5:54 steps[2].env.A | nothing runs after "a" has failed: give it onFailure: continue',
+      "5:81 steps[2].env.B | errors needs a step's id, and has code and message: errors.build.code",
+      '5:109 steps[2].env.C | there is no step "d"; did you mean "a"?',
     ],
   ],
   [
@@ -537,7 +580,7 @@ steps:
   [
     "hides an expression behind an escape",
     'plan: p\nsteps: [{ uses: noop, with: { a: "x \\x24{{ nope }}" } }]',
-    ['2:34 steps[0].with.a | expressions start with input, steps, plan or secrets, not "nope"'],
+    ['2:34 steps[0].with.a | expressions start with input, steps, errors, plan or secrets, not "nope"'],
   ],
 ];
 
@@ -726,4 +769,26 @@ test("a place inside a text is found even where the text is folded", () => {
 
   expect(document.position(document.within(value, "${{", 1).offset)).toEqual({ line: 3, column: 7 });
   expect(document.within(value, "${{", 2)).toMatchObject({ offset: value.offset });
+});
+
+test("conditions and what a failure does become part of the step, paths in one form", () => {
+  const { definition, steps } = read(`plan: p
+steps:
+- { id: a, uses: noop, onFailure: continue }
+- { id: b, uses: noop, when: '\${{ steps["a"].output.found }}', onFailure: stop }
+- { id: c, uses: noop, when: { value: errors.a.code, notIn: [EXIT_1, null] } }
+- { id: d, uses: noop }`);
+
+  const shape = definition.steps.map(({ id, when, onFailure }) => ({ id, when, onFailure }));
+  expect(shape).toEqual([
+    { id: "a", onFailure: "continue" },
+    { id: "b", when: { value: "steps.a.output.found" } },
+    { id: "c", when: { value: "errors.a.code", notIn: ["EXIT_1", null] } },
+    { id: "d" },
+  ]);
+  const plain = read("plan: p\nsteps: [{ id: a, uses: noop, onFailure: stop }]");
+  expect(plain.digest).toBe(read("plan: p\nsteps: [{ id: a, uses: noop }]").digest);
+  const conditional = read("plan: p\nsteps: [{ id: a, uses: noop, when: plan.version }]");
+  expect(conditional.steps.get("a")!.digest).not.toBe(plain.steps.get("a")!.digest);
+  expect(steps.get("a")!.digest).toBe(plain.steps.get("a")!.digest);
 });

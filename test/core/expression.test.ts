@@ -7,6 +7,7 @@ import {
   type ExpressionScope,
   findExpressions,
   formatExpression,
+  parsePath,
   resolve,
   resolveTexts,
   stepReferences,
@@ -16,6 +17,7 @@ import type { Json } from "../../src/core/json.js";
 function aScope(changes: Partial<ExpressionScope> = {}): ExpressionScope {
   return {
     input: { tag: "v1", count: 3, nested: { list: [10, { deep: true }], "odd key": 1, empty: {} }, none: null },
+    errors: new Map(),
     outputs: new Map<string, Json>([
       ["build", { files: ["a.js", "b.js"] }],
       ["a.b", "dotted"],
@@ -269,7 +271,7 @@ test("a step refers to the steps that its arguments and environment name, each o
     env: { A: '${{ steps["a.b"].output }}', B: "${{ steps.x.output.again }}" },
   });
 
-  expect(references).toEqual(["x", "y", "a.b"]);
+  expect(references).toEqual({ outputs: ["x", "y", "a.b"], errors: [] });
 });
 
 function thrownBy(action: () => unknown): InvalidInputError {
@@ -281,3 +283,33 @@ function thrownBy(action: () => unknown): InvalidInputError {
   }
   throw new Error("nothing was thrown");
 }
+
+test("a step refers to the errors that it names, and to what its condition looks at", () => {
+  const env = { A: "${{ errors.lint.code }} ${{ errors.lint.message }}", B: "${{ errors.test }}" };
+
+  expect(stepReferences({ with: {}, env, when: { value: "steps.scan.output.n" } })).toEqual({
+    outputs: ["scan"],
+    errors: ["lint", "test"],
+  });
+  expect(stepReferences({ with: {}, env: {}, when: { value: "errors.lint" } }).errors).toEqual(["lint"]);
+  expect(stepReferences({ with: {}, env: {}, when: "code" })).toEqual({ outputs: [], errors: [] });
+});
+
+test("the error of a step is code and message, and null where it has not failed", () => {
+  const scope = aScope({ errors: new Map([["lint", { code: "EXIT_1", message: "two faults" }]]) });
+  const template = ["${{ errors.lint }}", "${{ errors.lint.code }}", "${{ errors.ok }}", "${{ errors.ok.message }}"];
+
+  expect(resolve(template, scope)).toEqual([{ code: "EXIT_1", message: "two faults" }, "EXIT_1", null, null]);
+  expect(formatExpression({ root: "errors", step: "a.b", field: "code" })).toBe('errors["a.b"].code');
+  expect(formatExpression({ root: "errors", step: "a", field: null })).toBe("errors.a");
+});
+
+test("a path may stand alone, with or without braces", () => {
+  const found = { root: "steps", step: "scan", path: ["n"] };
+
+  expect(parsePath(" steps.scan.output.n ")).toEqual(found);
+  expect(parsePath("${{ steps.scan.output.n }}")).toEqual(found);
+  expect(parsePath("")).toBe("the expression is empty");
+  expect(parsePath("${{ input.a }} ${{ input.b }}")).toMatch(/can't stand in an expression/);
+  expect(parsePath("input.a }} x")).toMatch(/can't stand in an expression/);
+});

@@ -206,6 +206,33 @@ describe("phases", () => {
   });
 });
 
+describe("a condition, and what a failure does", () => {
+  test("are part of what a step declares, but for the function itself", () => {
+    const when = () => true;
+    const plan = definePlan("web", { input })
+      .step("a", { onFailure: "continue" }, async () => 1)
+      .step("b", { when, onFailure: "stop" }, async () => 1)
+      .approve("c", { when, message: () => "Go?" });
+
+    const declared = plan.compiled.definition.steps.map(({ id, when, onFailure }) => ({ id, when, onFailure }));
+    expect(declared).toEqual([
+      { id: "a", onFailure: "continue" },
+      { id: "b", when: "code" },
+      { id: "c", when: "code" },
+    ]);
+    expect(plan.code.get("b")!.when).toBe(when);
+    expect(plan.code.get("a")).not.toHaveProperty("when");
+  });
+
+  test("that can't be are refused", () => {
+    const base = definePlan("web", { input });
+    const odd = (options: object) => () => base.step("a", options as never, async () => 1);
+
+    expect(odd({ when: true })).toThrow('Step "a" of plan web has true for `when`, not a function');
+    expect(odd({ onFailure: "ignore" })).toThrow('has onFailure "ignore"; it can be stop or continue');
+  });
+});
+
 describe("the functions of a plan", () => {
   test("a worker finds each step's function by its id", async () => {
     const signal = z.object({ ok: z.boolean() });
@@ -214,7 +241,11 @@ describe("the functions of a plan", () => {
       .approve("sign-off", { message: ({ outputs }) => `Ship ${outputs.sum}?` })
       .waitFor("ci", { signal })
       .use("tell", notify, { with: ({ outputs }) => ({ text: `${outputs.sum} ${outputs["sign-off"].by}` }) });
-    const seen: Seen = { input: { n: 2 }, outputs: { sum: 5, "sign-off": { choice: "approve", by: "ada" } } };
+    const seen: Seen = {
+      input: { n: 2 },
+      outputs: { sum: 5, "sign-off": { choice: "approve", by: "ada" } },
+      errors: {},
+    };
     const context = { ...seen, services: { add: (a: number) => a + 3 } } as unknown as Context;
 
     expect([...plan.code.keys()]).toEqual(["sum", "sign-off", "ci", "tell"]);

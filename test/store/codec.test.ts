@@ -136,7 +136,8 @@ describe("a record", () => {
       durationMs: 20,
       fence: 1_055,
     });
-    expect(decodeRecord("a", "s|0|1||50|0|0", 1_000)).toMatchObject({ kind: "skipped", workerId: "" });
+    expect(decodeRecord("a", "n|0|1||50|0|0", 1_000)).toMatchObject({ kind: "skipped", workerId: "" });
+    expect(decodeRecord("a", "o|3|1|w1.0:3|50|0|0", 1_000)).toMatchObject({ kind: "continued", attempts: 3 });
   });
 
   test.each(["x|2|1|w|50|20|5", "c|2|1|w|50|20", "c|2|1|w|50|20|"])("of the form %j is refused", (text) => {
@@ -147,6 +148,9 @@ describe("a record", () => {
 describe("an event", () => {
   test.each([
     ["s|5|1|a|1|0|w1", { type: "step.started", step: "a", attempt: 1, fence: 1_000, workerId: "w1" }],
+    ["a|5|1|a|1", { type: "step.admitted", step: "a", attempt: 1 }],
+    ["n|5|1|a|1|0|0|", { type: "step.skipped", step: "a", fence: 1_000, sandbox: null }],
+    ["o|5|1|a|2|0|0|", { type: "step.continued", step: "a", attempt: 2 }],
     ["f|5|1|a|1|0||{}", { type: "step.failed", final: false, retryInMs: null }],
     ["f|5|1|a|1|1|20|{}", { type: "step.failed", final: true, retryInMs: 20 }],
     ["r|5|1|a|1|drain", { type: "step.released", reason: "drain" }],

@@ -147,7 +147,37 @@ holds<Equal<Shapes["optional"], { note?: string; list: readonly [number, string]
 holds<Equal<Shapes["constructor"], number>>();
 holds<Equal<Shapes["always-fails"], never>>();
 
+// A step that may be skipped, or that the plan may go on without, may have recorded nothing.
+const mayBeMissing = base
+  .step("docs", { when: ({ outputs, input }) => outputs.b === "s" && input.n > 1 }, async () => ({ pages: 3 }))
+  .step("aside", { needs: ["a"], sandbox: "none", when: ({ outputs }) => outputs.a.x > 1 }, async () => 1)
+  .step("lint", { needs: ["docs"], onFailure: "continue" }, async ({ outputs }) => outputs.docs?.pages ?? 0)
+  .step("strict", { onFailure: "stop" }, async ({ errors }) => errors.lint?.code ?? "fine")
+  .approve("sign-off", { when: ({ errors }) => errors.lint === undefined, message: ({ outputs }) => outputs.strict })
+  .ask("pick", { when: () => true, question: () => "How?", options: ["x"] })
+  .waitFor("ci", { signal: z.object({ ok: z.boolean() }), when: ({ outputs }) => outputs.pick?.choice === "x" })
+  .use("tell", notify, { when: ({ outputs }) => outputs.ci?.ok === true, with: () => ({ text: "" }) });
+type Missing = PlanOutputs<typeof mayBeMissing>;
+holds<Equal<Missing["docs"], { pages: number } | null>>();
+holds<Equal<Missing["aside"], number | null>>();
+holds<Equal<Missing["lint"], number | null>>();
+holds<Equal<Missing["strict"], string>>();
+holds<Equal<Missing["sign-off"], Approval | null>>();
+holds<Equal<Missing["ci"], { ok: boolean } | null>>();
+
 export function whatDoesNotCompile(git: Git): void {
+  // @ts-expect-error a step that may be skipped may have recorded nothing
+  mayBeMissing.step("c", { needs: ["docs"] }, async ({ outputs }) => outputs.docs.pages);
+  // @ts-expect-error a condition says true or false
+  base.step("c", { when: ({ outputs }) => outputs.a.x }, async () => 1);
+  // @ts-expect-error a condition sees what is above, and nothing else
+  base.step("c", { needs: ["a"], when: ({ outputs }) => outputs.b === "s" }, async () => 1);
+  // @ts-expect-error a condition is no promise
+  base.step("c", { when: async () => true }, async () => 1);
+  // @ts-expect-error a plan stops or goes on
+  base.step("c", { onFailure: "ignore" }, async () => 1);
+  // @ts-expect-error an error of a step that isn't above
+  base.step("c", { needs: ["a"] }, async ({ errors }) => errors.b?.code ?? "");
   const ask = { question: "how?", options: ["patch", "rewrite"] } as const;
   // @ts-expect-error a choice that is not among the options
   base.step("c", async ({ decide }) => decide("how", ask, async () => "rebuild"));

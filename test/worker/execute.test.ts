@@ -1,10 +1,11 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: that is what an expression looks like
 /** What one attempt comes to, whatever the code that it runs does. */
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import type { CompiledDefinition } from "../../src/core/definition.js";
 import { NonRetryableError, RetryAfterError, UsageError } from "../../src/core/errors.js";
 import type { HandlerCall, StepHandler } from "../../src/core/handler.js";
+import type { AttemptError } from "../../src/core/outcome.js";
 import type { AttemptStore, Decided, MadeDecision, StartedStep, Written } from "../../src/core/ports.js";
 import { defineHandler } from "../../src/define/define-handler.js";
 import { definePlan } from "../../src/define/define-plan.js";
@@ -533,9 +534,116 @@ test("an attempt can be ended before anybody waits for it", () => {
 
 const UNGUARDED = { prepare() {}, add() {}, remove() {} };
 
+describe("a step with a condition", () => {
+  const input = z.object({ docs: z.boolean() });
+  let ran = 0;
+  const plan = definePlan("conditional", { input })
+    .step("scan", async () => ({ found: 2 }))
+    .waitFor("ci", { signal: z.object({ ok: z.boolean() }), when: () => false })
+    .step("docs", { when: ({ input, outputs }) => input.docs && outputs.scan.found > 1 }, async ({ outputs }) => {
+      ran++;
+      return { ci: outputs.ci };
+    });
+  const outputs = { scan: { found: 2 }, ci: null };
+
+  test("that doesn't hold is skipped, and its function isn't called", async () => {
+    ran = 0;
+
+    expect(await run(plan, "docs", { input: { docs: false }, outputs })).toEqual({ kind: "skip" });
+    expect(ran).toBe(0);
+  });
+
+  test("that holds says so before it runs, and sees null of what was skipped", async () => {
+    const attempts = new RememberedAttempts();
+
+    const outcome = await run(plan, "docs", { input: { docs: true }, outputs, environment: { attempts } });
+
+    expect(attempts.isAdmitted).toBe(true);
+    expect(completed(outcome)).toEqual({ ci: null });
+  });
+
+  test("that held once is not asked again", async () => {
+    const attempts = new RememberedAttempts();
+    attempts.isAdmitted = true;
+
+    const outcome = await run(plan, "docs", { input: { docs: false }, outputs, environment: { attempts } });
+
+    expect(outcome).toMatchObject({ kind: "complete" });
+  });
+
+  test("that was taken from its worker does nothing more", async () => {
+    ran = 0;
+    const attempts = new RememberedAttempts();
+    attempts.verdict = "LOST";
+
+    const outcome = await run(plan, "docs", { input: { docs: true }, outputs, environment: { attempts } });
+
+    expect(outcome).toEqual({ kind: "release", reason: "stop" });
+    expect(ran).toBe(0);
+  });
+
+  test("that is neither true nor false, or can't be asked, fails for good", async () => {
+    const vague = definePlan("vague", { input: z.object({}) }).step(
+      "a",
+      { when: (() => Promise.resolve(true)) as unknown as () => boolean },
+      async () => 1,
+    );
+    const error = { code: "STEP_FAILED", message: "`when` gave Promise { true }, which is neither true nor false" };
+
+    expect(await run(vague, "a")).toEqual({ kind: "fail", error });
+    const document = aDefinition([{ id: "a" }, { id: "b", needs: ["a"], when: { value: "steps.a.output.found" } }]);
+    const handlers = new Map([handler("act", () => 1)]);
+    expect(await runStep(document, "b", { outputs: { a: { n: 1 } }, environment: { handlers } })).toMatchObject({
+      kind: "fail",
+      error: { code: "INVALID_INPUT", message: expect.stringContaining("`when` of step b is not valid") },
+    });
+  });
+
+  test.each([
+    [{ found: 3 }, "complete"],
+    [{ found: 0 }, "skip"],
+    [null, "skip"],
+  ])("of a document, after the output %j: %s", async (output, kind) => {
+    const document = aDefinition([{ id: "a" }, { id: "b", needs: ["a"], when: { value: "steps.a.output.found" } }]);
+    const handlers = new Map([handler("act", () => 1)]);
+
+    expect(await runStep(document, "b", { outputs: { a: output }, environment: { handlers } })).toMatchObject({ kind });
+  });
+});
+
+describe("why a step failed that the plan went on without", () => {
+  const failures = new Map([["lint", { code: "EXIT_1", message: "two faults" }]]);
+
+  test("is there for functions, of those above that failed", async () => {
+    const plan = definePlan("tolerant", { input: z.object({}) })
+      .step("lint", { onFailure: "continue" }, async () => 1)
+      .step("test", { onFailure: "continue" }, async () => 1)
+      .step("aside", { needs: [], onFailure: "continue" }, async () => 1)
+      .step("report", { needs: ["test"] }, async ({ errors, outputs }) => ({ errors, lint: outputs.lint }));
+
+    expect(completed(await run(plan, "report", { failures, outputs: { lint: null, test: 1 } }))).toEqual({
+      errors: { lint: { code: "EXIT_1", message: "two faults" } },
+      lint: null,
+    });
+  });
+
+  test("is there for expressions", async () => {
+    const document = aDefinition([
+      { id: "lint", onFailure: "continue" },
+      { id: "report", needs: ["lint"], with: { why: "${{ errors.lint.message }}" } },
+    ]);
+    const handlers = new Map([handler("act", (call) => call.with)]);
+
+    expect(completed(await runStep(document, "report", { failures, environment: { handlers } }))).toEqual({
+      why: "two faults",
+    });
+  });
+});
+
 interface Case {
   readonly input?: unknown;
   readonly outputs?: Readonly<Record<string, unknown>>;
+  readonly failures?: ReadonlyMap<string, AttemptError>;
   readonly environment?: Partial<ExecuteEnvironment>;
   readonly step?: Partial<StartedStep>;
   /** Gets what the attempt writes. */
@@ -558,6 +666,7 @@ function setup(stepId: string, given: Case) {
   const outputs = new Map(Object.entries(given.outputs ?? {}));
   const cache = new PlanCache({
     openInput: (_planId, stored) => stored,
+    failures: async () => given.failures ?? new Map(),
     async payloads(_planId, stepIds) {
       return {
         input: JSON.stringify(given.input ?? {}),
@@ -598,6 +707,17 @@ class RememberedAttempts implements AttemptStore {
   async decide(_step: StartedStep, key: string, made: MadeDecision | null): Promise<Decided> {
     if (made !== null && !this.choices.has(key)) this.choices.set(key, made);
     return { verdict: this.verdict, choice: (this.choices.get(key)?.choice ?? null) as string | null };
+  }
+
+  isAdmitted = false;
+
+  async admit(): Promise<Written> {
+    this.isAdmitted = true;
+    return { verdict: this.verdict };
+  }
+
+  async admitted(): Promise<boolean> {
+    return this.isAdmitted;
   }
 
   async save(_step: StartedStep, cursor: string): Promise<Written> {

@@ -116,11 +116,27 @@ test("a plan that is larger than all that may be kept can still be used", async 
   expect((await cache.load(aStep("b"), aChain(["a", "b"]), ["a"])).output("a")).toHaveLength(huge.length);
 });
 
+test("why steps failed is read once, also of those that did not", async () => {
+  const { cache, reads } = aCache();
+  const step = aStep("c");
+
+  const first = await cache.failures(step, ["a", "b"]);
+  const second = await cache.failures(step, ["b", "a"]);
+
+  expect([...first]).toEqual([["a", { code: "X", message: "a of p" }]]);
+  expect(second).toEqual(first);
+  expect(reads).toEqual([["error of a", "error of b"]]);
+});
+
 /** A cache of a store that has everything, and the reads that reached the store. */
 function aCache(): { cache: PlanCache; reads: string[][] } {
   const reads: string[][] = [];
   const cache = new PlanCache({
     openInput: (_planId, stored) => stored,
+    async failures(planId, stepIds) {
+      reads.push(stepIds.map((id) => `error of ${id}`));
+      return new Map(stepIds.includes("a") ? [["a", { code: "X", message: `a of ${planId}` }]] : []);
+    },
     async payloads(planId, stepIds) {
       reads.push([...stepIds]);
       return { input: '{"n":1}', workdir: null, outputs: stepIds.map((id) => JSON.stringify(`${id} of ${planId}`)) };

@@ -23,6 +23,11 @@ function describeEvent(event: EventDocument): string {
       return `${printable(event.step)}  attempt ${event.attempt} on ${printable(event.workerId)}`;
     case "step.completed":
       return `${printable(event.step)}  ${printable(event.checkpointId)}${by(event.actor)}`;
+    case "step.skipped":
+    case "step.continued":
+      return `${printable(event.step)}  ${printable(event.checkpointId)}`;
+    case "step.admitted":
+      return `${printable(event.step)}  its condition holds`;
     case "step.failed": {
       const next = event.final ? "for good" : `again in ${formatDurationMs(event.retryInMs ?? 0)}`;
       return `${printable(event.step)}  attempt ${event.attempt} ${next}: ${printable(event.error.message)}`;

@@ -5,7 +5,7 @@ import { formatDurationMs } from "../../core/duration.js";
 import { WAIT_WORDS } from "../../core/plan.js";
 import type { TextSink } from "../io.js";
 import { fitTo, LiveFrame } from "./live-frame.js";
-import { stepMark } from "./marks.js";
+import { DONE_STATES, stepMark } from "./marks.js";
 import { printable } from "./printable.js";
 import type { Colors } from "./terminal.js";
 
@@ -109,6 +109,13 @@ export class LiveTree {
         set("completed");
         row.durationMs = row.startedAt === null ? null : at - row.startedAt;
         break;
+      case "step.skipped":
+        set("skipped", "skipped");
+        row.durationMs = null;
+        break;
+      case "step.continued":
+        set("continued", row.note);
+        break;
       case "step.failed":
         set(event.final ? "failed" : "delayed", printable(event.error.message));
         row.durationMs = row.startedAt === null ? null : at - row.startedAt;
@@ -122,6 +129,7 @@ export class LiveTree {
       case "step.released":
         set("queued");
         break;
+      case "step.admitted":
       case "decision.recorded":
       case "plan.grown":
         break;
@@ -172,7 +180,7 @@ function more(count: number, what: string): string[] {
 }
 
 function isDone(row: Row): boolean {
-  return row.state === "completed" || row.state === "skipped";
+  return DONE_STATES.has(row.state);
 }
 
 function pendingRow(id: string): Row {

@@ -4,16 +4,20 @@ import { formatDurationMs } from "../../core/duration.js";
 import type { PlanState } from "../../core/plan.js";
 import type { Colors } from "./terminal.js";
 
+/** Nothing more happens to a step in one of them, and what needs it may run. */
+export const DONE_STATES: ReadonlySet<StepState> = new Set(["completed", "skipped", "continued"]);
+
 export function stepMark(state: StepState, c: Colors): string {
   switch (state) {
     case "completed":
       return c.green("✔");
     case "skipped":
-      return c.dim("✔");
+      return c.dim("⊘");
     case "failed":
       return c.red("✖");
     case "lost":
     case "uncertain":
+    case "continued":
       return c.yellow("✖");
     case "running":
       return c.cyan("●");

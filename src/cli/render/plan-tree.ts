@@ -1,7 +1,7 @@
 /** A plan for people: its head, and its steps as a tree of phases. Big plans are shortened, their frontier never. */
 import type { DecisionDocument, PlanDocument, StepDocument, StepState } from "../../client/documents.js";
 import { formatDurationMs } from "../../core/duration.js";
-import { ago, localTime, stateWord, stepMark } from "./marks.js";
+import { ago, DONE_STATES, localTime, stateWord, stepMark } from "./marks.js";
 import { printable } from "./printable.js";
 import { snapshotLine } from "./snapshot-line.js";
 import type { Colors } from "./terminal.js";
@@ -136,7 +136,7 @@ function stepRow(
   c: Colors,
 ): string {
   const facts = [describeStep(step, c)];
-  if (isDone(step.state) && step.attempts > 1) facts.push(c.dim(`${step.attempts} attempts`));
+  if (step.state === "completed" && step.attempts > 1) facts.push(c.dim(`${step.attempts} attempts`));
   if (step.crashes > 0) facts.push(c.yellow(`${step.crashes} ${step.crashes === 1 ? "crash" : "crashes"}`));
   const earlier = decisions.length - SHOWN_DECISIONS;
   if (earlier > 0) facts.push(c.dim(`${earlier} earlier`));
@@ -155,10 +155,10 @@ function describeStep(step: StepDocument, c: Colors): string {
       return formatDurationMs(step.durationMs ?? 0);
     case "skipped":
       return c.dim("skipped");
-    case "failed": {
-      const tries = step.attempts === 1 ? "1 attempt" : `${step.attempts} attempts`;
-      return c.red(`failed after ${tries}${step.error ? `: ${printable(step.error.message)}` : ""}`);
-    }
+    case "continued":
+      return `${c.yellow(failure(step))} ${c.dim("(the plan goes on)")}`;
+    case "failed":
+      return c.red(failure(step));
     case "running":
       return `${formatDurationMs(step.durationMs ?? 0)} on ${printable(step.worker)}${attempt}`;
     case "lost":
@@ -183,6 +183,11 @@ function describeStep(step: StepDocument, c: Colors): string {
     default:
       return step.state satisfies never;
   }
+}
+
+function failure(step: StepDocument): string {
+  const tries = step.attempts === 1 ? "1 attempt" : `${step.attempts} attempts`;
+  return `failed after ${tries}${step.error ? `: ${printable(step.error.message)}` : ""}`;
 }
 
 function waiting(step: StepDocument): string {
@@ -212,5 +217,5 @@ function needs(step: StepDocument): string {
 }
 
 function isDone(state: StepState): boolean {
-  return state === "completed" || state === "skipped";
+  return DONE_STATES.has(state);
 }

@@ -23,6 +23,10 @@ export class StepLines {
         const by = event.actor === null ? "" : c.dim(` by ${printable(event.actor)}`);
         return `${stepMark("completed", c)} ${printable(event.step)}${this.took(event.step, event.at)}${by}`;
       }
+      case "step.skipped":
+        return `${stepMark("skipped", c)} ${printable(event.step)} ${c.dim("skipped")}`;
+      case "step.continued":
+        return `${stepMark("continued", c)} ${printable(event.step)} ${c.dim("has failed, and the plan goes on")}`;
       case "step.failed": {
         const head = `${printable(event.step)}${this.took(event.step, event.at)}  ${printable(event.error.message)}`;
         if (event.final) return `${stepMark("failed", c)} ${head}`;

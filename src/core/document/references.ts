@@ -35,10 +35,14 @@ export function checkReferences(
           if (!secretsAllowed)
             fault(`${formatExpression(expression)} can't stand here: secrets are for env and for http`);
           break;
-        case "steps": {
+        case "steps":
+        case "errors": {
           const to = graph.indexOf.get(expression.step);
           if (to !== undefined) references.push({ from, to, at });
           else fault(`there is no step "${expression.step}"${document.suggest(expression.step, graph.indexOf.keys())}`);
+          if (expression.root === "errors" && to !== undefined && steps[to]!.onFailure === undefined) {
+            fault(`nothing runs after "${expression.step}" has failed: give it onFailure: continue`);
+          }
           break;
         }
         default:
@@ -65,6 +69,7 @@ interface PlacedExpression {
 const MARK = "${{";
 
 function* expressionsOf(document: LocatedDocument, step: DraftStep): Generator<PlacedExpression> {
+  if (step.whenPath !== null) yield { ...step.whenPath, secretsAllowed: false };
   for (const [value, inEnv] of [
     [step.withAt, false],
     [step.envAt, true],

@@ -1,7 +1,8 @@
 /** `sandbox` of a plan document: which files the plan has, and where they come from. */
 import { DEFAULT_SANDBOX_PROVIDER, isAbsolutePath, type SandboxDeclaration } from "../sandbox.js";
+import { checkKeys } from "./keys.js";
 import type { Field, LocatedDocument } from "./located.js";
-import { checkKeys, readId } from "./step.js";
+import { readId } from "./step.js";
 
 const KEYS = ["from", "exclude", "ignore", "include", "prepare", "provider"];
 

@@ -3,6 +3,7 @@ import {
   DEFAULT_RETRY,
   DEFAULT_STEP_TIMEOUT_MS,
   type Effect,
+  ON_FAILURES,
   type RetryPolicy,
   type SandboxUse,
   type StepDefinition,
@@ -12,6 +13,8 @@ import { parseDurationMs } from "../duration.js";
 import type { StepHandler } from "../handler.js";
 import { isId } from "../ids.js";
 import type { JsonObject } from "../json.js";
+import { type DraftCondition, type PlacedPath, readCondition } from "./condition.js";
+import { checkKeys } from "./keys.js";
 import { type Field, type Located, type LocatedDocument, segmentsOf } from "./located.js";
 
 /** A step as it is written. Null where nothing was, or nothing usable. */
@@ -23,6 +26,8 @@ export interface DraftStep extends Omit<StepDefinition, "phase" | "needs"> {
   readonly needs: readonly { readonly id: string; readonly at: Located }[] | null;
   readonly withAt: Located | null;
   readonly envAt: Located | null;
+  /** What the condition looks at. */
+  readonly whenPath: PlacedPath | null;
 }
 
 export interface StepDefaults {
@@ -39,8 +44,21 @@ type Fields = ReadonlyMap<string, Field>;
 export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 const ACTION_KEYS = ["run", "uses", "with", "env", "pass-env"];
-const KEYS = ["id", "phase", "needs", ...ACTION_KEYS, "effect", "sandbox", "retry", "timeout", "queue", "rev"];
-const KEYS_OF_LATER_VERSIONS = ["map", "key", "when", "onFailure", "priority", "concurrency", "rate", "prepare"];
+const KEYS = [
+  "id",
+  "phase",
+  "needs",
+  ...ACTION_KEYS,
+  "effect",
+  "sandbox",
+  "retry",
+  "timeout",
+  "queue",
+  "rev",
+  "when",
+  "onFailure",
+];
+const KEYS_OF_LATER_VERSIONS = ["map", "key", "priority", "concurrency", "rate", "prepare"];
 const RETRY_KEYS = ["attempts", "backoff", "delay", "max"];
 const EFFECTS: readonly Effect[] = ["idempotent", "irreversible"];
 const SANDBOX_USES: readonly SandboxUse[] = ["none", "read", "write"];
@@ -66,6 +84,9 @@ export function readStep(
   const queue = fields.get("queue");
   const rev = fields.get("rev");
   const env = fields.get("env");
+  const when = fields.get("when");
+  const condition: DraftCondition | null = when ? readCondition(document, when) : null;
+  const continues = readChoice(document, fields.get("onFailure"), ON_FAILURES) === "continue";
   return {
     at,
     idAt: id ?? at,
@@ -82,6 +103,9 @@ export function readStep(
     timeoutMs: (timeout ? readTimeoutMs(document, timeout) : null) ?? defaults.timeoutMs,
     queue: (queue ? readId(document, queue) : null) ?? defaults.queue,
     rev: rev ? document.plainText(rev) : null,
+    whenPath: condition?.path ?? null,
+    ...(condition && { when: condition.condition }),
+    ...(continues && { onFailure: "continue" }),
   };
 }
 
@@ -92,7 +116,14 @@ export function readDefaults(
   ofPlan: Pick<StepDefaults, "queue" | "hasSandbox">,
 ): StepDefaults {
   const fields = at ? document.fields(at) : null;
-  if (at && fields) checkKeys(document, at, fields, ["retry", "timeout"], ["queue", "env", ...KEYS_OF_LATER_VERSIONS]);
+  if (at && fields)
+    checkKeys(
+      document,
+      at,
+      fields,
+      ["retry", "timeout"],
+      ["queue", "env", "when", "onFailure", ...KEYS_OF_LATER_VERSIONS],
+    );
   const retry = fields?.get("retry");
   const timeout = fields?.get("timeout");
   return {
@@ -100,25 +131,6 @@ export function readDefaults(
     timeoutMs: (timeout ? readTimeoutMs(document, timeout) : null) ?? DEFAULT_STEP_TIMEOUT_MS,
     ...ofPlan,
   };
-}
-
-/** Refuses what isn't known; a key that another version knows is named as such, never passed over. */
-export function checkKeys(
-  document: LocatedDocument,
-  at: Located,
-  fields: Fields,
-  known: readonly string[],
-  ofLaterVersions: readonly string[],
-): void {
-  for (const field of fields.values()) {
-    if (known.includes(field.key)) continue;
-    const place = { offset: field.keyOffset, path: field.path };
-    if (ofLaterVersions.includes(field.key)) document.fault(place, `${field.key} is not supported by this version`);
-    else {
-      const where = at.path === "" ? "a plan" : at.path;
-      document.fault(place, `${where} has no key "${field.key}"${document.suggest(field.key, known)}`);
-    }
-  }
 }
 
 export function readId(document: LocatedDocument, at: Located): string | null {

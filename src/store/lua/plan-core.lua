@@ -5,7 +5,8 @@
   P             hash  metadata: short values only, so that it stays a listpack
   P:open        hash  step -> open record: the frontier
   P:steps       hash  step -> record of a done step, written once
-  P:out         hash  step -> output; ":input", ":stop", ":error:<step>", ":ask:<step>"
+  P:out         hash  step -> output; ":input", ":stop", ":ask:<step>", ":error:<step>" of a step that has failed, or its last
+                      attempt, ":failed:<step>" where the plan went on
   P:origin      hash  where it comes from: workdir, file, fork (plan, epoch and point). On its own because a dry-run reads it: looking into a growing hash
                       would move its entries about, and a dry-run must leave every key as it was, to the byte
   P:needs       hash  step -> how many of its needs are done (absent where one need is all it has)
@@ -15,7 +16,7 @@
   P:sandboxes   list  snapshots of the sandbox, the one it started from first, as JSON
   P:exclusive   list  steps that wait for their turn to write the sandbox; whose turn it is stands in the plan's `holder`
   P:appended    hash  step -> definition (JSON) of a step that another one appended; `grown` counts the changes
-  P:choices     hash  step/key -> place in P:decisions of what a step's attempts chose
+  P:choices     hash  step/key -> place in P:decisions of what a step's attempts chose; step/:when -> 0 once its condition holds
   P:saved       hash  step -> cursor that an attempt saved for the next one
   P:signals     hash  signals that came before their step waited
   P:requests    hash  request id -> answer

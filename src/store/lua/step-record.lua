@@ -2,15 +2,15 @@
   What a completed step leaves, whoever completed it.
 ]]
 
--- Record, output and event of a completed step. `writer` = { token, attempts, line, at, fence } of the attempt. Returns
--- the fields of the plan that go with it.
+-- Record, output and event of a step that is done. `writer` = { token, attempts, line, at, fence } of the attempt, and `as`
+-- where it didn't complete: n (skipped) or o (failed, and the plan goes on). Returns the fields of the plan that go with it.
 local function step_record(P, plan, step, p, writer, output, checkpoint, actor, now)
-  local at = now - p.created
-  call('HSET', P .. ':steps', step, 'c|' .. writer.attempts .. '|' .. writer.line .. '|' .. writer.token .. '|'
+  local at, as = now - p.created, writer.as or 'c'
+  call('HSET', P .. ':steps', step, as .. '|' .. writer.attempts .. '|' .. writer.line .. '|' .. writer.token .. '|'
     .. writer.at .. '|' .. str(at - tonumber(writer.at)) .. '|' .. str(tonumber(writer.fence) - tonumber(writer.at)))
   call('HDEL', P .. ':open', step)
   if output ~= 'null' then call('HSET', P .. ':out', step, output) end
-  plan_record(P, plan, 'c|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. writer.attempts .. '|' .. writer.fence
+  plan_record(P, plan, as .. '|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. writer.attempts .. '|' .. writer.fence
     .. '|' .. p.decision .. '|' .. actor .. (p.sandbox and '|' .. p.sandbox or ''))
   return { 'last_completed_step', step, 'last_checkpoint_id', checkpoint }
 end

@@ -58,7 +58,7 @@ elseif what == 'resume' and small then
   done = call('HKEYS', P .. ':steps')
 elseif what == 'resume' then
   for _, event in ipairs(call('LRANGE', P .. ':history', '-50', '-1')) do
-    done[#done + 1] = string.match(event, '^c|%d+|%d+|([^|]+)|')
+    done[#done + 1] = string.match(event, '^[cno]|%d+|%d+|([^|]+)|')
   end
 end
 if (full or (what == 'resume' and small)) and field['definition'] ~= ARGV[4] then

@@ -84,6 +84,19 @@ test("of many decisions of one step the last ones are shown, and the others coun
   expect(row).not.toContain("dec_0");
 });
 
+test("a step that was skipped, or that the plan went on without, is done, and says how", () => {
+  const rows = render([
+    aStep("a", "skipped"),
+    aStep("b", "continued", { attempts: 3, error: { code: "EXIT_1", message: "two faults" } }),
+  ]).slice(-3);
+
+  expect(rows).toEqual([
+    "execute 2/2",
+    "├─ ⊘ a  skipped",
+    "└─ ✖ b  failed after 3 attempts: two faults (the plan goes on)",
+  ]);
+});
+
 test("a big plan with two places at work is shortened between them", () => {
   const steps = Array.from({ length: 200 }, (_, i) =>
     aStep(`s${i}`, i === 50 || i === 100 ? "running" : "pending", { worker: "vm:1" }),
