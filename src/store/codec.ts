@@ -136,11 +136,11 @@ export function decodeOpenStep(stepId: string, text: string, createdAt: number):
   }
 }
 
-const RECORD_KINDS: ReadonlyMap<string, StepRecord["kind"]> = new Map([
-  ["c", "completed"],
-  ["n", "skipped"],
-  ["o", "continued"],
-]);
+/** Of a record, and of the event that goes with it. */
+const RECORD_LETTERS: Readonly<Record<StepRecord["kind"], string>> = { completed: "c", skipped: "n", continued: "o" };
+const RECORD_KINDS = new Map(
+  Object.entries(RECORD_LETTERS).map(([kind, letter]) => [letter, kind as StepRecord["kind"]]),
+);
 
 /** `text` is c, n or o|attempts|line|token|start|duration|fence - start. */
 export function decodeRecord(stepId: string, text: string, createdAt: number): StepRecord {
@@ -304,10 +304,16 @@ export function encodeEvent(base: EncodeBase, event: PlanEvent): string {
       return fields("F", event.actor, event.source, event.sourceEpoch, event.newInput ? "1" : "", event.from ?? "");
     case "step.started":
       return fields("s", event.step, event.attempt, rel(event.fence), event.workerId);
-    case "step.completed": {
-      const { step, attempt, fence, decisionId, actor, sandbox } = event;
+    case "step.admitted":
+      return fields("a", event.step, event.attempt);
+    case "step.completed":
+    case "step.skipped":
+    case "step.continued": {
+      const { step, attempt, fence, decisionId, sandbox } = event;
+      const actor = event.type === "step.completed" ? event.actor : null;
       const files = sandbox === null ? [] : [base.snapshots.get(sandbox)!];
-      return fields("c", step, attempt, rel(fence), base.decisions.get(decisionId) ?? 0, actor ?? "", ...files);
+      const letter = RECORD_LETTERS[event.type.slice("step.".length) as StepRecord["kind"]];
+      return fields(letter, step, attempt, rel(fence), base.decisions.get(decisionId) ?? 0, actor ?? "", ...files);
     }
     case "step.failed": {
       const { step, attempt, final, retryInMs, error } = event;
@@ -349,8 +355,7 @@ export function encodeEvent(base: EncodeBase, event: PlanEvent): string {
 /** The record of a step that a fork inherits: what `decodeRecord` reads, in the first line of the new plan. */
 export function encodeRecord(record: StepRecord, createdAt: number): string {
   const { kind, attempts, workerId, startedAt, durationMs, fence } = record;
-  const letter = kind === "completed" ? "c" : "s";
-  return [letter, attempts, 1, workerId, startedAt - createdAt, durationMs, fence - startedAt].join("|");
+  return [RECORD_LETTERS[kind], attempts, 1, workerId, startedAt - createdAt, durationMs, fence - startedAt].join("|");
 }
 
 export function decodeError(text: string): AttemptError {

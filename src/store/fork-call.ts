@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { PlanNotFoundError } from "../core/errors.js";
-import type { PlanEvent } from "../core/history.js";
+import { isDone, type PlanEvent } from "../core/history.js";
 import { checkpointId, newPlanTag } from "../core/ids.js";
 import type { ForkWrite } from "../core/ports.js";
 import type { SandboxSnapshot } from "../core/sandbox.js";
@@ -118,7 +118,7 @@ export async function stageFork(
 async function stageDecisions(
   { sealed }: RedisPlanStore,
   stage: Stage,
-  { planId, decision, actor }: ForkWrite,
+  { planId, source, decision, actor }: ForkWrite,
   base: EncodeBase,
 ): Promise<{ place: number; events: string[] }> {
   const { decisions, standing, takenAnew } = decision.actions!;
@@ -132,6 +132,9 @@ async function stageDecisions(
   for (const { decisionId: _, current: __, parent, ...made } of decisions) {
     record(made.step, made.key, base.decisions.get(parent ?? "") ?? 0, sealed.sealDecision(planId, made));
   }
+  // It had begun when it took the decision, so that its condition held.
+  const anew = source.compiled!.steps.get(takenAnew?.stepId ?? "");
+  if (anew?.when !== undefined) choices.push(`${anew.id}/:when`, "0");
   let place = base.decisions.get(standing.decisionId ?? "") ?? 0;
   const events: string[] = [];
   if (takenAnew?.set) {
@@ -187,9 +190,7 @@ function firstSteps({ keys }: RedisPlanStore, { planId, source, decision }: Fork
 
 /** The snapshots that the new plan names, the one that its files began with first. */
 function snapshotsOf({ source, decision }: ForkWrite): Map<string, SandboxSnapshot> {
-  const named = new Set(
-    decision.actions!.events.map((event) => (event.type === "step.completed" ? event.sandbox : null)),
-  );
+  const named = new Set(decision.actions!.events.map((event) => (isDone(event) ? event.sandbox : null)));
   const kept = source.snapshots.filter((snapshot, i) => i === 0 || named.has(snapshot.digest));
   return new Map(kept.map((snapshot) => [snapshot.digest, snapshot]));
 }
@@ -217,13 +218,18 @@ async function stageOutputs({ redis, keys, sealed }: RedisPlanStore, stage: Stag
   const sourceId = write.source.view.meta.planId;
   for (let from = 0; from < kept.length; from += OUTPUT_CHUNK) {
     const ids = kept.slice(from, from + OUTPUT_CHUNK);
-    const outputs = await redis.hmget(keys.planPart(sourceId, "out"), ...ids);
-    const fields = ids.flatMap((id, i) => {
-      const stored = outputs[i];
-      if (stored == null) return [];
-      return [id, sealed.sealOutput(write.planId, id, sealed.openOutput(sourceId, id, stored))];
-    });
-    await stage.set("out", fields);
+    const fields = await redis.hmget(keys.planPart(sourceId, "out"), ...ids, ...ids.map((id) => `:failed:${id}`));
+    await stage.set(
+      "out",
+      ids.flatMap((id, i) => {
+        const stored = fields[i];
+        const failure = fields[ids.length + i];
+        return [
+          ...(stored == null ? [] : [id, sealed.sealOutput(write.planId, id, sealed.openOutput(sourceId, id, stored))]),
+          ...(failure == null ? [] : [`:failed:${id}`, failure]),
+        ];
+      }),
+    );
   }
 }
 

@@ -1,6 +1,8 @@
 /** Steps that are done without an output: skipped, or failed in a plan that goes on. */
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { Client } from "../../src/client/client.js";
 import { resumePlan } from "../../src/client/resume.js";
+import { sandboxesOf } from "../../src/client/sandboxes.js";
 import { RedisAttemptStore } from "../../src/store/attempt-store.js";
 import { checkInvariants } from "../support/invariants.js";
 import {
@@ -14,6 +16,7 @@ import {
   stepOf,
   type TestStore,
 } from "../support/plans.js";
+import { aFolder } from "../support/sandboxes.js";
 
 const BOOM = { code: "EXIT_3", message: "boom" };
 const SKIP = { kind: "skip" } as const;
@@ -237,4 +240,36 @@ describe("a step that fails in a plan that goes on", () => {
     expect((await t.store.detail(plan)).errors.size).toBe(0);
     expect(await checkInvariants(t.store, plan)).toEqual([]);
   });
+});
+
+test("a fork inherits what was passed over, and why it was", async () => {
+  const client = new Client(async () => t.store, "ada", sandboxesOf({ dataDir: aFolder() }));
+  const source = await t.submit(
+    aDefinition([
+      { id: "lint", onFailure: "continue" },
+      { id: "docs", needs: ["lint"], when: "code" },
+      { id: "choose", needs: ["docs"], when: "code" },
+      { id: "ship", needs: ["choose"] },
+    ]),
+  );
+  const docs = stepOf(await worker.settle(await worker.take(), FAIL));
+  const choose = stepOf(await worker.settle(docs, SKIP));
+  await attempts.admit(choose);
+  await attempts.decide(choose, "how", { question: "?", options: ["x"], choice: "x", rationale: null, madeBy: "me" });
+  await worker.settle(stepOf(await worker.complete(choose)), FAIL, false);
+  const decision = (await t.store.decisions(source)).at(-1)!.decisionId;
+
+  await client.fork(source, { planId: "new" });
+  const anew = await client.fork(source, { planId: "anew", fromDecision: decision });
+
+  const { records, errors } = await t.store.detail("new");
+  expect([...records.values()].map(({ kind }) => kind)).toEqual(["continued", "skipped", "completed"]);
+  expect([...errors]).toEqual([["lint", BOOM]]);
+  expect((await t.store.history("new")).map((event) => event.type)).toEqual(
+    expect.arrayContaining(["step.continued", "step.skipped", "step.admitted", "step.completed"]),
+  );
+  expect(await checkInvariants(t.store, "new")).toEqual([]);
+  expect(anew).toMatchObject({ reuse: ["lint", "docs"], run: ["choose", "ship"] });
+  expect(await t.redis.hgetall(t.keys.planPart("anew", "choices"))).toEqual({ "choose/:when": "0" });
+  expect(await checkInvariants(t.store, "anew")).toEqual([]);
 });
