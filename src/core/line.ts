@@ -12,6 +12,8 @@ export class Line {
   readonly done = new Map<string, DoneEvent>();
   /** Places in the history at which steps first started, counted from when they were last superseded. */
   readonly firstStarts = new Map<string, number>();
+  /** Steps whose condition was found to hold. */
+  readonly admitted = new Set<string>();
   /** Those that stand, oldest first, by id. The root, the submission, is not among them. */
   readonly decisions = new Map<string, DecidedEvent>();
   /** Checkpoints and decisions that left the line, each with the epoch of the rewind that superseded it. */
@@ -29,6 +31,9 @@ export class Line {
     switch (event.type) {
       case "step.started":
         if (!this.firstStarts.has(event.step)) this.firstStarts.set(event.step, event.seq);
+        return;
+      case "step.admitted":
+        this.admitted.add(event.step);
         return;
       case "step.completed":
       case "step.skipped":
@@ -54,6 +59,7 @@ export class Line {
       if (done) this.superseded.set(done.checkpointId, epoch);
       this.done.delete(step);
       this.firstStarts.delete(step);
+      if (step !== this.takenAnew?.step) this.admitted.delete(step);
     }
     for (const decided of this.decisions.values()) {
       if (!steps.has(decided.step) || standsBefore(decided, this.takenAnew)) continue;

@@ -4,9 +4,9 @@
  */
 
 import type { CompiledDefinition } from "./definition.js";
-import type { PlanEvent } from "./history.js";
+import { type DoneEvent, isDone, type PlanEvent } from "./history.js";
 import { decisionId, decisionPlace } from "./ids.js";
-import { type CompletedEvent, Line } from "./line.js";
+import { Line } from "./line.js";
 import { isTerminal, type PlanState, type PlanView, type StepRecord } from "./plan.js";
 import { keptOf } from "./rewind.js";
 import type { SandboxSnapshot } from "./sandbox.js";
@@ -97,12 +97,10 @@ class Fold {
     if ((this.count++ === 0) !== (event.type === "plan.submitted")) say("I9", "it is out of place");
     if (event.epoch < this.epoch) say("I9", `epoch ${event.epoch} comes after ${this.epoch}`);
     this.epoch = Math.max(this.epoch, event.epoch);
+    if (isDone(event) && this.line.done.has(event.step)) say("I1", `${event.step} was done already`);
     switch (event.type) {
       case "step.started":
         this.started(event, say);
-        break;
-      case "step.completed":
-        if (this.line.done.has(event.step)) say("I1", `${event.step} was done already`);
         break;
       case "plan.grown":
         for (const id of event.appended) this.early.delete(id);
@@ -165,7 +163,10 @@ function stateAfter(before: PlanState | null, event: PlanEvent): PlanState | nul
     case "plan.forked":
       return "queued";
     case "step.started":
+    case "step.admitted":
     case "step.completed":
+    case "step.skipped":
+    case "step.continued":
     case "step.failed":
     case "step.released":
     case "step.crashed":
@@ -311,6 +312,7 @@ function verifyDecisions({ view, decisions, choices, keyed }: Evidence, { line }
       `the choice ${name} is decision ${place}; kept for its step is ${choices.get(name) ?? "none"}`,
     );
   }
+  for (const step of line.admitted) made.set(`${step}/:when`, 0);
   for (const name of choices.keys())
     claim("I9", made.has(name), `a choice ${name} is kept that the history doesn't have`);
   return violations;
@@ -395,7 +397,7 @@ function verifyTurns({ view, compiled, exclusive, holder, pausing }: Evidence): 
   return violations;
 }
 
-function newest(done: Iterable<CompletedEvent>): CompletedEvent | undefined {
+function newest(done: Iterable<DoneEvent>): DoneEvent | undefined {
   return [...done].at(-1);
 }
 

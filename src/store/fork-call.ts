@@ -118,7 +118,7 @@ export async function stageFork(
 async function stageDecisions(
   { sealed }: RedisPlanStore,
   stage: Stage,
-  { planId, source, decision, actor }: ForkWrite,
+  { planId, decision, actor }: ForkWrite,
   base: EncodeBase,
 ): Promise<{ place: number; events: string[] }> {
   const { decisions, standing, takenAnew } = decision.actions!;
@@ -132,9 +132,6 @@ async function stageDecisions(
   for (const { decisionId: _, current: __, parent, ...made } of decisions) {
     record(made.step, made.key, base.decisions.get(parent ?? "") ?? 0, sealed.sealDecision(planId, made));
   }
-  // It had begun when it took the decision, so that its condition held.
-  const anew = source.compiled!.steps.get(takenAnew?.stepId ?? "");
-  if (anew?.when !== undefined) choices.push(`${anew.id}/:when`, "0");
   let place = base.decisions.get(standing.decisionId ?? "") ?? 0;
   const events: string[] = [];
   if (takenAnew?.set) {

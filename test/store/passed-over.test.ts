@@ -269,7 +269,8 @@ test("a fork inherits what was passed over, and why it was", async () => {
     expect.arrayContaining(["step.continued", "step.skipped", "step.admitted", "step.completed"]),
   );
   expect(await checkInvariants(t.store, "new")).toEqual([]);
+  // It has another input, perhaps: whether the step runs is asked anew.
   expect(anew).toMatchObject({ reuse: ["lint", "docs"], run: ["choose", "ship"] });
-  expect(await t.redis.hgetall(t.keys.planPart("anew", "choices"))).toEqual({ "choose/:when": "0" });
+  expect(await t.redis.hgetall(t.keys.planPart("anew", "choices"))).toEqual({});
   expect(await checkInvariants(t.store, "anew")).toEqual([]);
 });
