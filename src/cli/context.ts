@@ -2,10 +2,10 @@
 import { defaultActor } from "../client/actor.js";
 import { Client } from "../client/client.js";
 import { type Config, type ConfigInput, readConfig } from "../config.js";
-import { StoreUnsuitableError, UsageError, WaymarkError } from "../core/errors.js";
+import { UsageError, WaymarkError } from "../core/errors.js";
 import type { StoreLocation } from "../core/store-address.js";
 import type { Sandboxes } from "../sandbox/sandboxes.js";
-import type { RedisPlanStore } from "../store/redis-plan-store.js";
+import type { ShardedPlanStore } from "../store/sharded-plan-store.js";
 import type { Io } from "./io.js";
 import type { GlobalOptions } from "./program.js";
 import type { Terminal } from "./render/terminal.js";
@@ -14,7 +14,7 @@ export class CommandContext {
   readonly actor: string;
   #config: Promise<Config> | null = null;
   #client: Client | null = null;
-  #store: Promise<RedisPlanStore> | null = null;
+  #store: Promise<ShardedPlanStore> | null = null;
   #sandboxes: Promise<Sandboxes> | null = null;
   #embedded: { url: string; release(): Promise<void> } | null = null;
 
@@ -76,21 +76,18 @@ export class CommandContext {
   }
 
   /** The store that the client works on, for what executes steps. */
-  store(): Promise<RedisPlanStore> {
+  store(): Promise<ShardedPlanStore> {
     this.#store ??= this.openStore();
     return this.#store;
   }
 
-  private async openStore(): Promise<RedisPlanStore> {
+  private async openStore(): Promise<ShardedPlanStore> {
     const { prefix, shards, deadAfterMs, payloadKeys } = await this.config();
-    if (shards !== 1) {
-      throw new StoreUnsuitableError(`This version keeps all plans in one shard; ${shards} are configured`, { shards });
-    }
     const location = await this.storeLocation();
     const { openStore } = await import("../store/open-store.js");
     const { aesPayloads } = await import("../core/payload-codec.js");
     const payloads = payloadKeys === null ? undefined : aesPayloads(payloadKeys);
-    return openStore({ ...location, prefix, deadAfterMs, payloads });
+    return openStore({ ...location, prefix, shards, deadAfterMs, payloads });
   }
 
   /** The plan that an argument names; `@latest` is the newest. */

@@ -14,28 +14,25 @@ import { printable } from "./render/printable.js";
 import { planCommand } from "./shell-words.js";
 
 export interface Execution {
+  /** What is executed. */
+  readonly planId: string;
   /** What the plan's module gives, where the plan is code. */
   readonly module: PlanModule | null;
   readonly trust: ShellTrust;
-  /** Submits or resumes on this queue. Null where there is nothing to execute. */
-  begin(privateQueue: string): Promise<Begun | null>;
-}
-
-export interface Begun {
-  readonly planId: string;
-  /** The first epoch that this process executes. */
-  readonly epoch: number;
+  /** Submits or resumes on this queue. @returns the first epoch that this process executes; null where there is nothing to execute */
+  begin(privateQueue: string): Promise<number | null>;
 }
 
 export type Ending =
   | { readonly kind: "nothing" }
   /** The plan stopped by itself, or somebody stopped it. */
-  | { readonly kind: "stopped"; readonly planId: string }
+  | { readonly kind: "stopped" }
   /** The user ended this process; what was active is handed back. */
-  | { readonly kind: "interrupted"; readonly planId: string };
+  | { readonly kind: "interrupted" };
 
 export async function executeHere(context: CommandContext, execution: Execution): Promise<Ending> {
   const { io, terminal } = context;
+  const { planId } = execution;
   const { graceMs } = await context.config();
   const worker = await privateWorker(context, execution);
   const stop = new AbortController();
@@ -51,14 +48,13 @@ export async function executeHere(context: CommandContext, execution: Execution)
   });
   try {
     await worker.start();
-    const begun = await execution.begin(worker.privateQueue!);
-    if (begun === null) return { kind: "nothing" };
-    const { planId, epoch } = begun;
+    const epoch = await execution.begin(worker.privateQueue!);
+    if (epoch === null) return { kind: "nothing" };
     await showProgress(context, planId, { signal: stop.signal, sinceEpoch: epoch, asks: true, to: "stderr" });
     await draining;
-    if (!stop.signal.aborted) return { kind: "stopped", planId };
+    if (!stop.signal.aborted) return { kind: "stopped" };
     const { stopped, plan } = await context.client.standing(planId);
-    return stopped && plan.state !== "interrupted" ? { kind: "stopped", planId } : { kind: "interrupted", planId };
+    return stopped && plan.state !== "interrupted" ? { kind: "stopped" } : { kind: "interrupted" };
   } finally {
     unsubscribe();
     await worker.close();
@@ -80,7 +76,7 @@ export async function reportInterruption(
   return 130;
 }
 
-async function privateWorker(context: CommandContext, { module, trust }: Execution): Promise<StepWorker> {
+async function privateWorker(context: CommandContext, { planId, module, trust }: Execution): Promise<StepWorker> {
   const [{ makeWorker }, { traces }] = await Promise.all([import("./make-worker.js"), import("../observe/traces.js")]);
   const { concurrency } = await context.config();
   return makeWorker(context, {
@@ -90,6 +86,7 @@ async function privateWorker(context: CommandContext, { module, trust }: Executi
     concurrency,
     log: talkingLog(context),
     observer: await traces(),
+    planId,
   });
 }
 

@@ -16,6 +16,8 @@ export interface WorkerParts {
   readonly concurrency: number;
   readonly log: WorkerLog;
   readonly observer: WorkerObserver | null;
+  /** The only plan that it is for. */
+  readonly planId?: string;
 }
 
 export async function makeWorker(context: CommandContext, parts: WorkerParts): Promise<StepWorker> {
@@ -37,5 +39,6 @@ export async function makeWorker(context: CommandContext, parts: WorkerParts): P
     sandboxes: context.sandboxes,
     log: parts.log,
     observer: parts.observer,
+    planId: parts.planId,
   });
 }

@@ -37,13 +37,14 @@ export async function resumeHere(
   const module = await moduleOf(context, compiled, files, options.workdir ?? workdir);
   let summary: ResumeSummary | null = null;
   const ending = await executeHere(context, {
+    planId,
     module,
     trust,
     async begin(privateQueue) {
       const answer = await client.resumeOn(planId, options, hereFor(privateQueue, flags), offer);
       summary = answer.summary;
       await printSummary(context, summary);
-      if (!answer.repeated) return { planId, epoch: summary.nextEpoch };
+      if (!answer.repeated) return summary.nextEpoch;
       terminal.talk(`Plan ${printable(planId)} was resumed by an earlier request of this id; this is its answer.`);
       return null;
     },

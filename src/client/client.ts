@@ -236,7 +236,7 @@ export class Client {
   async definition(planId: string): Promise<{ compiled: CompiledDefinition; workdir: string | null; read: Preview }> {
     const store = await this.storeFor(planId);
     const read = await store.preview(planId, "frontier");
-    return { compiled: await store.definition(read.view.meta.definitionDigest), workdir: read.workdir, read };
+    return { compiled: await store.definition(read.view.meta.definitionDigest, planId), workdir: read.workdir, read };
   }
 
   /** What a step recorded. */
@@ -441,7 +441,7 @@ export class Client {
 
   async #lastStep(planId: string): Promise<string> {
     const { view } = await (await this.store()).detail(planId);
-    const { definition } = await (await this.store()).definition(view.meta.definitionDigest);
+    const { definition } = await (await this.store()).definition(view.meta.definitionDigest, planId);
     return definition.steps.at(-1)!.id;
   }
 

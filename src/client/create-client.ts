@@ -2,11 +2,9 @@
 import { type Cluster, type ClusterNode, Redis, type RedisOptions } from "ioredis";
 import type { PayloadCodec } from "../core/payload-codec.js";
 import type { StoreLocation, StoreTls } from "../core/store-address.js";
-import { isProcessGone } from "../machine/process-identity.js";
 import { isCluster } from "../store/connect.js";
-import { Keys } from "../store/keys.js";
-import { DEFAULT_DEAD_AFTER_MS, DEFAULT_PREFIX, openStore } from "../store/open-store.js";
-import { RedisPlanStore } from "../store/redis-plan-store.js";
+import { openStore, type StoreSettings, storeOn } from "../store/open-store.js";
+import { ShardedPlanStore } from "../store/sharded-plan-store.js";
 import { defaultActor } from "./actor.js";
 import { Client } from "./client.js";
 import { type SandboxOptions, sandboxesOf } from "./sandboxes.js";
@@ -24,6 +22,8 @@ export interface ClientOptions {
   readonly redis?: RedisSource | undefined;
   /** Of all keys: `waymark` unless given. */
   readonly prefix?: string | undefined;
+  /** How many shards the plans are in: 1 unless given. The first write decides, and nobody may say otherwise later. */
+  readonly shards?: number | undefined;
   /** Who does what this client does, for the history: user@host unless given. */
   readonly actor?: string | undefined;
   /** What payloads go through on their way to Redis and back, such as `aesPayloads`; as they are unless given. */
@@ -35,21 +35,25 @@ export interface ClientOptions {
 /** Connects at the first use. */
 export function createClient(options: ClientOptions = {}): Client {
   return new Client(
-    () => storeOf(options.redis ?? LOCAL_REDIS_URL, options.prefix, options.payloads),
+    () =>
+      storeOf(options.redis ?? LOCAL_REDIS_URL, {
+        prefix: options.prefix,
+        shards: options.shards,
+        payloads: options.payloads,
+      }),
     options.actor ?? defaultActor(),
     sandboxesOf(options.sandboxes),
   );
 }
 
 /** The store at an address, with options, or on a client that is there already. */
-export async function storeOf(
-  source: RedisSource,
-  prefix: string = DEFAULT_PREFIX,
-  payloads?: PayloadCodec,
-): Promise<RedisPlanStore> {
-  if (typeof source === "string") return openStore({ url: source, prefix, payloads });
-  if (isLocation(source)) return openStore({ ...source, prefix, payloads });
-  if (isRedis(source)) return new BorrowedPlanStore({ ...storeParts(source as Redis, prefix), payloads });
+export async function storeOf(source: RedisSource, settings: StoreSettings): Promise<ShardedPlanStore> {
+  if (typeof source === "string") return openStore({ url: source, ...settings });
+  if (isLocation(source)) return openStore({ ...source, ...settings });
+  if (isRedis(source)) {
+    const { shards } = await storeOn(source as Redis, locationOf(source), settings);
+    return new BorrowedPlanStore(shards);
+  }
   // A command fails while nothing answers, as it does with an address; ioredis alone would wait for minutes.
   const options: RedisOptions & { replyMapping?: "legacy" } = {
     maxRetriesPerRequest: 2,
@@ -59,7 +63,12 @@ export async function storeOf(
   const redis = new Redis(options);
   // Each command that fails says so; without a listener ioredis would print it as well.
   redis.on("error", () => {});
-  return new RedisPlanStore({ ...storeParts(redis, prefix), payloads });
+  try {
+    return await storeOn(redis, locationOf(source), settings);
+  } catch (error) {
+    redis.disconnect();
+    throw error;
+  }
 }
 
 /** The address of the same Redis, for connections that must be separate. */
@@ -122,18 +131,8 @@ function locationOf(source: RedisOptions | Redis | Cluster): StoreLocation {
 }
 
 /** Leaves the connection open: whoever made it closes it. */
-class BorrowedPlanStore extends RedisPlanStore {
+class BorrowedPlanStore extends ShardedPlanStore {
   override async close(): Promise<void> {}
-}
-
-function storeParts(redis: Redis, prefix: string): ConstructorParameters<typeof RedisPlanStore>[0] {
-  return {
-    redis,
-    location: locationOf(redis),
-    keys: new Keys(prefix),
-    deadAfterMs: DEFAULT_DEAD_AFTER_MS,
-    isGone: isProcessGone,
-  };
 }
 
 function isLocation(source: object): source is StoreLocation {

@@ -10,7 +10,7 @@ import type { AnyPlan, PlanServices } from "../define/typed-plan.js";
 import { builtinHandlers } from "../handlers/index.js";
 import type { HealthOptions, HealthServer } from "../observe/health-server.js";
 import { watchWorker } from "../observe/watch-worker.js";
-import type { RedisPlanStore } from "../store/redis-plan-store.js";
+import type { ShardedPlanStore } from "../store/sharded-plan-store.js";
 import { type DrainReport, StepWorker, type WorkerLog } from "../worker/step-worker.js";
 import { LOCAL_REDIS_URL, type RedisSource, storeOf } from "./create-client.js";
 import { type SandboxOptions, sandboxesOf } from "./sandboxes.js";
@@ -18,6 +18,8 @@ import { type SandboxOptions, sandboxesOf } from "./sandboxes.js";
 export interface WorkerOptions<D extends readonly AnyPlan[]> {
   readonly redis?: RedisSource | undefined;
   readonly prefix?: string | undefined;
+  /** As for `createClient`. */
+  readonly shards?: number | undefined;
   readonly plans: D;
   /** Everything that the plans declare. */
   readonly services: PlanServices<D[number]>;
@@ -94,7 +96,11 @@ export class FleetWorker {
   async #start(): Promise<StartedWorker> {
     const { options } = this;
     const source = options.redis ?? LOCAL_REDIS_URL;
-    const store = await storeOf(source, options.prefix, options.payloads);
+    const store = await storeOf(source, {
+      prefix: options.prefix,
+      shards: options.shards,
+      payloads: options.payloads,
+    });
     const watch = await watchWorker(options.health ?? null);
     const worker = new StepWorker({
       store,
@@ -136,7 +142,7 @@ export class FleetWorker {
 
 interface StartedWorker {
   readonly worker: StepWorker;
-  readonly store: RedisPlanStore;
+  readonly store: ShardedPlanStore;
   readonly health: HealthServer | null;
 }
 

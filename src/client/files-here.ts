@@ -68,7 +68,7 @@ export class FilesHere {
   }
 
   private async declaration({ view, compiled }: Preview): Promise<SandboxDeclaration> {
-    const { definition } = compiled ?? (await this.store.definition(view.meta.definitionDigest));
+    const { definition } = compiled ?? (await this.store.definition(view.meta.definitionDigest, view.meta.planId));
     return definition.sandbox!;
   }
 }

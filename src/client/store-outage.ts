@@ -13,12 +13,19 @@ const OUTAGE_CODES: ReadonlySet<unknown> = new Set([
 
 /** What ioredis gives up with, after its own retries. */
 const GAVE_UP = "MaxRetriesPerRequestError";
+const FOUND_NO_CLUSTER = "ClusterAllFailedError";
+/** It has no class for a cluster that went on changing. */
+const CLUSTER_GAVE_UP = "Too many Cluster redirections";
+/** First words of what a server answers while it is starting, or its cluster is changing. */
+const PASSING = new Set(["LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"]);
 
 /** Whether the store may answer again if it is asked again. */
 export function isStoreOutage(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if (error instanceof WaymarkError) return error.code === "STORE_UNAVAILABLE";
-  if (error.name === GAVE_UP) return true;
+  if (error.name === GAVE_UP || error.name === FOUND_NO_CLUSTER) return true;
+  if (error.message.startsWith(CLUSTER_GAVE_UP)) return true;
+  if (error.name === "ReplyError") return PASSING.has(firstWord(error));
   const { code, syscall } = error as NodeJS.ErrnoException;
   return OUTAGE_CODES.has(code) && (syscall === "connect" || syscall === "read" || syscall === "write");
 }
@@ -42,6 +49,10 @@ export function asStoreError(error: unknown): unknown {
 
 function asRefusal(error: unknown): StoreUnsuitableError | null {
   if (!(error instanceof Error) || error.name !== "ReplyError") return null;
-  const refusal = REFUSALS[error.message.split(" ", 1)[0]!];
+  const refusal = REFUSALS[firstWord(error)];
   return refusal === undefined ? null : new StoreUnsuitableError(`${refusal} (${error.message})`);
+}
+
+function firstWord({ message }: Error): string {
+  return message.split(" ", 1)[0]!;
 }

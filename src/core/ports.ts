@@ -122,7 +122,7 @@ export interface PlanStore {
   /** @throws PlanNotFoundError */
   view(planId: string): Promise<PlanView>;
   detail(planId: string): Promise<PlanDetail>;
-  definition(digest: string): Promise<CompiledDefinition>;
+  definition(digest: string, planId: string): Promise<CompiledDefinition>;
   /** What a plan runs: its definition, and the steps that were appended to it. */
   planDefinition(meta: PlanMeta): Promise<CompiledDefinition>;
   input(planId: string): Promise<string>;

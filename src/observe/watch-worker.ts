@@ -3,7 +3,7 @@
  * that gives them out and says whether the worker is well.
  */
 import type { QueueDepth } from "../store/queue-depth.js";
-import type { RedisPlanStore } from "../store/redis-plan-store.js";
+import type { ShardedPlanStore } from "../store/sharded-plan-store.js";
 import { together, type WorkerObserver } from "../worker/observer.js";
 import type { StepWorker } from "../worker/step-worker.js";
 import { type HealthOptions, HealthServer, type HealthSource } from "./health-server.js";
@@ -14,7 +14,7 @@ export interface WorkerWatch {
   /** For the worker that is going to be watched. */
   readonly observer: WorkerObserver | null;
   /** Null where nobody asked for it. The server is the caller's to start and to stop. */
-  server(worker: StepWorker, store: RedisPlanStore): HealthServer | null;
+  server(worker: StepWorker, store: ShardedPlanStore): HealthServer | null;
 }
 
 /** A store that takes longer is away, for a probe. */
@@ -29,12 +29,12 @@ export async function watchWorker(health: HealthOptions | null): Promise<WorkerW
   };
 }
 
-function healthSource(worker: StepWorker, store: RedisPlanStore, metrics: WorkerMetrics): HealthSource {
+function healthSource(worker: StepWorker, store: ShardedPlanStore, metrics: WorkerMetrics): HealthSource {
   return {
     async unready() {
       const { state } = worker.status;
       if (state !== "accepting") return `the worker is ${state}`;
-      return (await inTime(store.redis.ping())) === null ? "the store does not answer" : null;
+      return (await inTime(store.ping().then(() => "well"))) === null ? "the store does not answer" : null;
     },
     facts() {
       const { state, workerId, active } = worker.status;

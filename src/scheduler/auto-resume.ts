@@ -8,10 +8,10 @@ import type { ResumePolicy } from "../core/definition.js";
 import { NotEligibleError } from "../core/errors.js";
 import type { PlanMeta } from "../core/plan.js";
 import { InterruptedPlans } from "../store/interrupted-plans.js";
-import type { RedisPlanStore } from "../store/redis-plan-store.js";
+import type { ShardedPlanStore } from "../store/sharded-plan-store.js";
 
 export interface AutoResumeOptions {
-  readonly store: RedisPlanStore;
+  readonly store: ShardedPlanStore;
   readonly actor: string;
   readonly log: SchedulerLog;
   /** The mean pause between two pages of plans. */
@@ -26,14 +26,15 @@ export interface SchedulerLog {
 const EVERY_MS = 1_000;
 
 export class AutoResume {
-  private readonly plans: InterruptedPlans;
+  /** Of each shard. */
+  private readonly plans: readonly InterruptedPlans[];
   private readonly spent = new Set<string>();
   private timer: NodeJS.Timeout | null = null;
   private round: Promise<void> = Promise.resolve();
   private stopped = false;
 
   constructor(private readonly options: AutoResumeOptions) {
-    this.plans = new InterruptedPlans(options.store.redis, options.store.keys);
+    this.plans = options.store.shards.map(({ redis, keys }) => new InterruptedPlans(redis, keys));
   }
 
   start(): void {
@@ -62,24 +63,26 @@ export class AutoResume {
 
   private async nextPage(): Promise<void> {
     try {
-      for (const planId of await this.plans.nextPage()) {
-        if (this.stopped) return;
-        await this.look(planId);
+      for (const plans of this.plans) {
+        for (const planId of await plans.nextPage()) {
+          if (this.stopped) return;
+          await this.look(planId, plans);
+        }
       }
     } catch (error) {
       this.options.log.warn({ err: error }, "interrupted plans could not be looked for");
     }
   }
 
-  private async look(planId: string): Promise<void> {
+  private async look(planId: string, plans: InterruptedPlans): Promise<void> {
     const { store, actor, log } = this.options;
     try {
       const { summary } = await resumePlan(store, planId, { dryRun: true, actor });
       // Without a worker that can take a step, a resume would only use up the budget.
       if (!summary.eligible || summary.state !== "interrupted" || summary.workers === 0) return;
       const { meta } = await store.view(planId);
-      if (policyOf(meta, (await store.definition(meta.definitionDigest)).definition.resume) !== "auto") return;
-      const claim = await this.plans.claim(planId, summary.epoch);
+      if (policyOf(meta, (await store.definition(meta.definitionDigest, planId)).definition.resume) !== "auto") return;
+      const claim = await plans.claim(planId, summary.epoch);
       if (claim === "SPENT") this.saySpent(planId);
       if (claim !== "OK") return;
       const requestId = `auto/${summary.epoch}`;

@@ -5,6 +5,7 @@ import { oneField } from "./codec.js";
 import type { Keys } from "./keys.js";
 import type { Payloads } from "./payloads.js";
 import { runScript, type ScriptName } from "./scripts.js";
+import type { ShardedPlanStore } from "./sharded-plan-store.js";
 
 export class RedisAttemptStore implements AttemptStore {
   constructor(
@@ -55,4 +56,17 @@ export class RedisAttemptStore implements AttemptStore {
     ])) as [Written["verdict"], string?];
     return { verdict, value };
   }
+}
+
+/** Each step's in the shard of its plan. */
+export function attemptsIn(store: ShardedPlanStore): AttemptStore {
+  const stores = new Map(
+    store.shards.map((shard) => [shard, new RedisAttemptStore(shard.redis, shard.keys, shard.sealed)]),
+  );
+  const of = (step: StartedStep) => stores.get(store.shardOf(step.planId))!;
+  return {
+    decide: (step, key, made) => of(step).decide(step, key, made),
+    save: (step, cursor) => of(step).save(step, cursor),
+    saved: (step) => of(step).saved(step),
+  };
 }

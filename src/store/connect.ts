@@ -70,6 +70,16 @@ export function primariesOf(redis: Redis): Redis[] {
   return isCluster(redis) ? (redis as unknown as Cluster).nodes("master") : [redis];
 }
 
+/** The one server that has a key now, for what a connection of its own must be asked. */
+export async function serverOf(redis: Redis, key: string): Promise<Redis> {
+  if (!isCluster(redis)) return redis;
+  const slot = Number(await redis.cluster("KEYSLOT", key));
+  const ranges = await redis.cluster("SLOTS");
+  const [, , primary] = ranges.find(([from, to]) => from <= slot && slot <= to) ?? [];
+  const at = ({ options }: Redis) => options.host === primary?.[0] && options.port === primary?.[1];
+  return primariesOf(redis).find(at) ?? redis;
+}
+
 /** Pause before the next try; null to give up. */
 type Retry = (times: number) => number | null;
 
@@ -176,6 +186,15 @@ async function requireSuitableServer(redis: Redis): Promise<void> {
       { maxmemory_policy: policy },
     );
   }
+}
+
+/** @throws StoreUnsuitableError where the store was first written with another number of shards; `recorded` is null before */
+export function requireShards(shards: number, recorded: string | null): void {
+  if (recorded === null || Number(recorded) === shards) return;
+  throw new StoreUnsuitableError(
+    `This store has ${recorded} ${recorded === "1" ? "shard" : "shards"}, and ${shards} are configured: set WAYMARK_SHARDS=${recorded}`,
+    { shards, recorded: Number(recorded) },
+  );
 }
 
 function isAtLeast(version: string, major: number, minor: number): boolean {

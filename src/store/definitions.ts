@@ -16,13 +16,14 @@ const HEAD = ":head";
 const MOST_CACHED = 100;
 
 export class DefinitionStore {
-  private readonly cache = new Map<string, CompiledDefinition>();
   /** Of plans with appended steps, by plan. */
   private readonly plans = new Map<string, { readonly grown: number; readonly compiled: CompiledDefinition }>();
 
   constructor(
     private readonly redis: Redis,
     private readonly keys: Keys,
+    /** By digest. What is in it need not be in this store. */
+    private readonly cache = new Map<string, CompiledDefinition>(),
   ) {}
 
   /** Makes sure that the store has it. */

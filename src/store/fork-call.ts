@@ -14,6 +14,7 @@ import type { PlanPart } from "./keys.js";
 import { INLINE_INPUT_BYTES } from "./payloads.js";
 import type { RedisPlanStore } from "./redis-plan-store.js";
 import { sealChoice } from "./resume-call.js";
+import { timeOf } from "./scripts.js";
 import { queueOf, traitsOf } from "./step-log.js";
 
 /** Long enough for the largest plan; what a process that died had written is gone after it. */
@@ -23,8 +24,13 @@ const CHUNK = 500;
 /** Outputs are larger. */
 const OUTPUT_CHUNK = 50;
 
-/** @returns null where the source was rewound while it was read. @throws PlanNotFoundError where it is gone */
+/**
+ * @param from the shard of the source   @param store that of the new plan
+ * @returns null where the source was rewound while it was read
+ * @throws PlanNotFoundError where it is gone
+ */
 export async function stageFork(
+  from: RedisPlanStore,
   store: RedisPlanStore,
   stage: Stage,
   write: ForkWrite,
@@ -33,8 +39,7 @@ export async function stageFork(
   const { planId, source } = write;
   const { meta } = source.view;
   const actions = write.decision.actions!;
-  const [seconds, micros] = await redis.time();
-  const createdAt = Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
+  const createdAt = await timeOf(redis, keys);
 
   const snapshots = snapshotsOf(write);
   const base: EncodeBase = {
@@ -61,13 +66,13 @@ export async function stageFork(
     [...actions.counts].flatMap(([id, done]) => [id, String(done)]),
   );
   await stage.set("out", [":input", input]);
-  await stageOutputs(store, stage, write);
-  await stageAppended(store, stage, write);
+  await stageOutputs(from, stage, write);
+  await stageAppended(from, stage, write);
   await stage.set("origin", originOf(write));
   await stage.set("requests", ["fork", write.answer]);
 
   // Only a rewind changes what is done. And a plan that is pruned takes its snapshots with it, unless they are staged by then.
-  const line = await redis.hget(keys.plan(meta.planId), "line");
+  const line = await from.redis.hget(from.keys.plan(meta.planId), "line");
   if (line === null) throw new PlanNotFoundError(meta.planId);
   if (line !== String(meta.line)) return null;
 

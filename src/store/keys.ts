@@ -15,6 +15,8 @@ const OWN_WORDS = new Set([
   "events",
   "sweep",
   "claims",
+  "shards",
+  "absent",
   "staged",
 ]);
 
@@ -35,9 +37,12 @@ export class Keys {
   /** Forks that are being written, each under a name of its own. */
   readonly staged: string;
 
+  /** How many shards there are: in the first one, wherever these keys are. */
+  readonly shards: string;
+
   constructor(
     readonly prefix: string,
-    shard = 0,
+    readonly shard = 0,
     private readonly clustered = false,
   ) {
     this.tag = `{${prefix}:${shard}}`;
@@ -47,6 +52,7 @@ export class Keys {
     this.openPlans = `${this.base}plans:open`;
     this.events = `${this.base}events`;
     this.sweep = `${this.base}sweep`;
+    this.shards = `{${prefix}:0}:shards`;
     this.claims = `${this.base}claims`;
     this.staged = `${this.base}staged`;
   }
@@ -93,6 +99,11 @@ export class Keys {
 
   inbox(workerId: string): string {
     return `${this.base}worker:${workerId}:inbox`;
+  }
+
+  /** The workers of a machine. */
+  machine(machine: string): string {
+    return `${this.base}machine:${machine}`;
   }
 
   serving(queue: string): string {

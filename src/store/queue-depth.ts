@@ -1,6 +1,7 @@
 /** How much waits in a queue, and for how long. Reads only. */
 import type { Redis } from "ioredis";
 import { bullQueueName, type Keys } from "./keys.js";
+import { timeOf } from "./scripts.js";
 
 export interface QueueDepth {
   readonly queue: string;
@@ -16,14 +17,13 @@ export interface QueueDepth {
 /** @param queue as definitions name it */
 export async function queueDepth(redis: Redis, keys: Keys, queue: string): Promise<QueueDepth> {
   const base = `${keys.base}${bullQueueName(queue)}:`;
-  const [waiting, delayed, active, head, [seconds, micros]] = await Promise.all([
+  const [waiting, delayed, active, head, now] = await Promise.all([
     redis.llen(`${base}wait`),
     redis.zcard(`${base}delayed`),
     redis.llen(`${base}active`),
     redis.lindex(`${base}wait`, -1),
-    redis.time(),
+    timeOf(redis, keys),
   ]);
-  const now = Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
   const since = head === null ? null : await redis.hget(`${base}${head}`, "timestamp");
   return { queue, waiting, delayed, active, oldestMs: since === null ? 0 : Math.max(0, now - Number(since)) };
 }

@@ -60,7 +60,7 @@ import {
   WAIT_LETTERS,
   type WorkerReply,
 } from "./codec.js";
-import { requireSuitable } from "./connect.js";
+import { requireShards, requireSuitable } from "./connect.js";
 import { around, DefinitionStore } from "./definitions.js";
 import { readEvidence } from "./evidence.js";
 import { followAll, followPlan, passOverMissing } from "./follow.js";
@@ -69,7 +69,7 @@ import type { Keys } from "./keys.js";
 import { INLINE_INPUT_BYTES, Payloads } from "./payloads.js";
 import { type QueueDepth, queueDepth } from "./queue-depth.js";
 import { resumeCall } from "./resume-call.js";
-import { readScript, runScript } from "./scripts.js";
+import { readScript, runScript, timeOf } from "./scripts.js";
 import { queueOf, successorArgs, traitsOf } from "./step-log.js";
 
 /** Stands for the first snapshot in a submit until it is known that the plan isn't there yet. */
@@ -87,6 +87,10 @@ export interface PlanStoreOptions {
   /** What payloads go through; as they are unless given. */
   readonly payloads?: PayloadCodec | undefined;
   /** Whether a worker's process is known to be gone from this machine, whatever its last beat says. */
+  /** How many shards the store has: one unless given. */
+  readonly shards?: number;
+  /** Compiled definitions by digest, where several shards share them. */
+  readonly definitions?: Map<string, CompiledDefinition>;
   readonly isGone: (worker: { machine: string; pid: number; processStart: string }) => boolean;
 }
 
@@ -121,7 +125,7 @@ export class RedisPlanStore implements PlanStore {
     this.keys = options.keys;
     this.location = options.location;
     this.deadAfterMs = options.deadAfterMs;
-    this.definitions = new DefinitionStore(this.redis, this.keys);
+    this.definitions = new DefinitionStore(this.redis, this.keys, options.definitions);
     this.sealed = new Payloads(options.payloads ?? PLAIN_PAYLOADS);
   }
 
@@ -132,8 +136,15 @@ export class RedisPlanStore implements PlanStore {
 
   /** Asked once a process, before its first write. @throws StoreUnsuitableError */
   requireSuitable(): Promise<void> {
-    this.suitable ??= requireSuitable(this.redis);
+    this.suitable ??= this.checkSuitable();
     return this.suitable;
+  }
+
+  /** The number of shards is recorded by the first write: with another one, plans would be looked for where they aren't. */
+  private async checkSuitable(): Promise<void> {
+    await requireSuitable(this.redis);
+    const { shards = 1 } = this.options;
+    requireShards(shards, await this.redis.set(this.keys.shards, String(shards), "NX", "GET"));
   }
 
   async submit(request: SubmitRequest): Promise<{ existing: boolean }> {
@@ -472,11 +483,10 @@ export class RedisPlanStore implements PlanStore {
   }
 
   async workers(): Promise<WorkerView[]> {
-    const [time, flat] = await Promise.all([
-      this.redis.time(),
+    const [now, flat] = await Promise.all([
+      timeOf(this.redis, this.keys),
       this.redis.zrange(this.keys.workers, "0", "-1", "WITHSCORES"),
     ]);
-    const now = Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000);
     const beats = [...pairs(flat.map(String))];
     const infos = await Promise.all(beats.map(([id]) => this.redis.hgetall(this.keys.worker(id))));
     return beats.map(([workerId, beat], i) =>
@@ -513,16 +523,17 @@ export class RedisPlanStore implements PlanStore {
     throw unexpected("resume", answer);
   }
 
-  async fork(write: ForkWrite): Promise<ForkAnswer> {
+  /** @param from the shard of the plan that is forked */
+  async fork(write: ForkWrite, from: RedisPlanStore = this): Promise<ForkAnswer> {
     await this.requireSuitable();
     const stage = new Stage(this);
     let answer: unknown = "STALE";
     try {
-      const call = await stageFork(this, stage, write);
+      const call = await stageFork(from, this, stage, write);
       const send = (keys: string[], args: string[]) => runScript(this.redis, "fork", keys, args);
       if (call !== null) answer = await send(call.keys, call.args);
       if (call !== null && answer === "NODEFINITION") {
-        await this.definitions.upload(await this.definitions.get(write.source.view.meta.definitionDigest));
+        await this.definitions.upload(await from.definitions.get(write.source.view.meta.definitionDigest));
         answer = await send(call.keys, call.args);
       }
     } finally {
@@ -567,11 +578,11 @@ export class RedisPlanStore implements PlanStore {
   }
 
   async answerable(planId: string, stepId: string): Promise<Answerable> {
-    const [[epoch, queue, digest, grownText], open, ask, [seconds, micros]] = await Promise.all([
+    const [[epoch, queue, digest, grownText], open, ask, now] = await Promise.all([
       this.redis.hmget(this.keys.plan(planId), "epoch", "queue", "definition", "grown"),
       this.redis.hget(this.keys.planPart(planId, "open"), stepId),
       this.redis.hget(this.keys.planPart(planId, "out"), `:ask:${stepId}`),
-      this.redis.time(),
+      timeOf(this.redis, this.keys),
     ]);
     if (!epoch || !digest) throw new PlanNotFoundError(planId);
     const grown = Number(grownText);
@@ -594,7 +605,7 @@ export class RedisPlanStore implements PlanStore {
       grown,
       wait: record?.kind === "waiting" ? record.wait : null,
       ask: ask === null ? null : this.sealed.openAsk(planId, stepId, ask),
-      now: Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000),
+      now,
     };
   }
 

@@ -7,6 +7,8 @@ import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command, type Redis } from "ioredis";
+import { isCluster } from "./connect.js";
+import type { Keys } from "./keys.js";
 
 const FOLDER = fileURLToPath(new URL("./lua/", import.meta.url));
 const loaded = new Map<string, Script>();
@@ -44,6 +46,7 @@ export type ScriptName =
   | "strays"
   | "deregister"
   | "audit"
+  | "now"
   | "log";
 
 export function scriptText(name: ScriptName): string {
@@ -70,7 +73,7 @@ export async function runScriptInOrder(
   keys: readonly string[],
   args: readonly string[],
 ): Promise<unknown> {
-  const rest = [String(keys.length), ...keys, ...args];
+  const rest = argumentsOf(redis, keys, args);
   return redis.sendCommand(new Command("eval", [load(name).text, ...rest], { replyEncoding: "utf8" }));
 }
 
@@ -84,6 +87,11 @@ export function readScript(
   return evaluate(redis, "evalsha_ro", "eval_ro", name, keys, args);
 }
 
+/** The shard's own time, in ms: a cluster's servers have a clock each. */
+export async function timeOf(redis: Redis, keys: Keys): Promise<number> {
+  return Number(await readScript(redis, "now", [keys.workers], []));
+}
+
 async function evaluate(
   redis: Redis,
   bySha: string,
@@ -93,7 +101,7 @@ async function evaluate(
   args: readonly string[],
 ): Promise<unknown> {
   const script = load(name);
-  const rest = [String(keys.length), ...keys, ...args];
+  const rest = argumentsOf(redis, keys, args);
   sendTogether(redis);
   try {
     return await redis.sendCommand(new Command(bySha, [script.sha, ...rest], { replyEncoding: "utf8" }));
@@ -112,6 +120,18 @@ function sendTogether(redis: Redis): void {
   if (stream === undefined || stream.writableCorked > 0) return;
   stream.cork();
   setImmediate(() => stream.uncork());
+}
+
+/**
+ * On a cluster every call names one key more, which never exists. While a slot moves from one server to another, a call
+ * that names a key which isn't there is refused before it begins, so that no script meets a shard that is half here and
+ * half there, whatever keys it finds out about while it runs.
+ */
+function argumentsOf(redis: Redis, keys: readonly string[], args: readonly string[]): string[] {
+  if (!isCluster(redis)) return [String(keys.length), ...keys, ...args];
+  const [first] = keys as [string];
+  const absent = `${first.slice(0, first.indexOf("}") + 1)}:absent`;
+  return [String(keys.length + 1), ...keys, absent, ...args];
 }
 
 function load(name: ScriptName): Script {

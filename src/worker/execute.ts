@@ -54,7 +54,7 @@ export interface ExecuteEnvironment {
   /** Where steps find the files of their plans. Asked for at the first step that has some. */
   readonly sandboxes: (planId: string) => Promise<Sandboxes>;
   /** Resolves when what the store has acknowledged is on its disk, where the store can tell. */
-  readonly syncStore: () => Promise<void>;
+  readonly syncStore: (planId: string) => Promise<void>;
   readonly onProgress: (step: StartedStep, fraction: number, note: string | null) => void;
 }
 
@@ -74,7 +74,7 @@ export async function execute(
     return { kind: "park", wait, dueInMs: step.dueAt - step.startedAt, ask: null };
   }
   // Its start must outlive the store: after a crash of both, a forgotten start would run it again.
-  if (declared.effect === "irreversible") await environment.syncStore();
+  if (declared.effect === "irreversible") await environment.syncStore(step.planId);
   const timer = setTimeout(() => onTimeout(attempt, declared), declared.timeoutMs);
   let files: AttemptFiles | null = null;
   try {

@@ -17,6 +17,8 @@ import { VitalSigns } from "./vital-signs.js";
 /** What the thread is started with. */
 export interface KeeperSettings extends StoreLocation {
   readonly prefix: string;
+  /** Numbers of the shards that the process serves. */
+  readonly shards: readonly number[];
   readonly deadAfterMs: number;
   readonly memory: SharedArrayBuffer;
 }
@@ -49,12 +51,13 @@ const WATCH_MS = 200;
 const STUCK_AFTER_LOOKS = 15;
 
 export class KeeperLoop {
-  private readonly keys: Keys;
+  private readonly keys: readonly Keys[];
   private readonly signs: VitalSigns;
   private readonly groups = new Set<number>();
   private readonly watchTimer: NodeJS.Timeout;
   private redis: Redis | null = null;
-  private beat: Beat | null = null;
+  /** One for each shard: liveness is each shard's own affair. */
+  private beats: readonly Beat[] = [];
   private workerId: string | null = null;
   private queues: readonly string[] = [];
   private stopped = false;
@@ -67,7 +70,7 @@ export class KeeperLoop {
     private readonly port: MessagePort,
     private readonly endProcess: () => void,
   ) {
-    this.keys = new Keys(settings.prefix);
+    this.keys = settings.shards.map((shard) => new Keys(settings.prefix, shard));
     this.signs = new VitalSigns(settings.memory);
     port.on("message", (message: ToKeeper) => this.receive(message));
     this.watchTimer = setInterval(() => this.watch(), WATCH_MS);
@@ -101,7 +104,7 @@ export class KeeperLoop {
         this.startBeat();
         break;
       case "beat":
-        this.beat?.beat().catch((error: unknown) => this.onError(error));
+        for (const beat of this.beats) beat.beat().catch((error: unknown) => this.onError(error));
         break;
       case "group":
         if (message.lives) this.groups.add(message.group);
@@ -118,10 +121,15 @@ export class KeeperLoop {
   private startBeat(): void {
     const { redis, workerId } = this;
     if (redis === null || workerId === null || this.stopped) return;
-    this.beat?.stop();
-    this.beat = new Beat({
+    this.stopBeats();
+    this.beats = this.keys.map((keys) => this.beatIn(keys, redis, workerId));
+    for (const beat of this.beats) beat.start();
+  }
+
+  private beatIn(keys: Keys, redis: Redis, workerId: string): Beat {
+    return new Beat({
       redis,
-      keys: this.keys,
+      keys,
       workerId,
       queues: this.queues,
       deadAfterMs: this.settings.deadAfterMs,
@@ -132,12 +140,16 @@ export class KeeperLoop {
       onMended: (what, steps) => this.tell({ kind: "mended", workerId, what, steps }),
       onError: (error) => this.onError(error),
     });
-    this.beat.start();
+  }
+
+  private stopBeats(): void {
+    for (const beat of this.beats) beat.stop();
+    this.beats = [];
   }
 
   /** Its steps are others' now. The main thread tells their handlers, unless it is stuck: then only this ends their commands. */
   private onUnregistered(workerId: string): void {
-    this.beat?.stop();
+    this.stopBeats();
     this.tell({ kind: "unregistered", workerId });
     for (const group of this.groups) signalGroup(group, "SIGTERM");
     const left = [...this.groups];
@@ -171,7 +183,7 @@ export class KeeperLoop {
   private stop(): void {
     this.stopped = true;
     clearInterval(this.watchTimer);
-    this.beat?.stop();
+    this.stopBeats();
     this.redis?.disconnect();
     this.port.close();
   }

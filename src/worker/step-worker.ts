@@ -20,11 +20,12 @@ import type { AnyPlan } from "../define/typed-plan.js";
 import { thisProcess } from "../machine/process-identity.js";
 import { StepQueue } from "../queue/step-queue.js";
 import type { Sandboxes } from "../sandbox/sandboxes.js";
-import { RedisAttemptStore } from "../store/attempt-store.js";
-import { connect } from "../store/connect.js";
-import { bullQueueName, privateQueueName } from "../store/keys.js";
+import { attemptsIn } from "../store/attempt-store.js";
+import { connect, serverOf } from "../store/connect.js";
+import { bullQueueName, type Keys, privateQueueName } from "../store/keys.js";
 import type { RedisPlanStore } from "../store/redis-plan-store.js";
 import { runScript, runScriptInOrder } from "../store/scripts.js";
+import type { ShardedPlanStore } from "../store/sharded-plan-store.js";
 import { RedisStepLog } from "../store/step-log.js";
 import { type AbortReason, Attempt } from "./attempt.js";
 import type { InboxMessage } from "./beat.js";
@@ -57,7 +58,9 @@ export interface WorkerLog {
 
 export interface StepWorkerOptions {
   /** For everything but steps: definitions and payloads. The worker opens connections of its own besides. */
-  readonly store: RedisPlanStore;
+  readonly store: ShardedPlanStore;
+  /** The only plan that it is for: then it serves no other shard than that plan's. */
+  readonly planId?: string | undefined;
   /** Queues of definitions to serve. With none it serves only a private queue of its own, for plans run here. */
   readonly queues: readonly string[];
   readonly plans: readonly AnyPlan[];
@@ -100,6 +103,8 @@ export class StepWorker {
   private keeper: Keeper | null = null;
   private state: "new" | "accepting" | "draining" | "closed" = "new";
   private gaveUp = false;
+  /** Those that it serves. */
+  private readonly shards: readonly RedisPlanStore[];
   private readonly cache: PlanCache;
   private readonly released: { planId: string; stepId: string }[] = [];
   private readonly privatePlans = new Set<string>();
@@ -112,8 +117,12 @@ export class StepWorker {
   private tidyTimer: NodeJS.Timeout | null = null;
 
   constructor(private readonly options: StepWorkerOptions) {
-    this.cache = new PlanCache(options.store);
-    const { sandboxes: open, store } = options;
+    const { sandboxes: open, store, planId } = options;
+    this.shards = planId === undefined ? store.shards : [store.shardOf(planId)];
+    this.cache = new PlanCache({
+      openInput: (id, stored) => store.shardOf(id).openInput(id, stored),
+      payloads: (id, stepIds) => store.shardOf(id).payloads(id, stepIds),
+    });
     this.folders = new PlanFolders({ open, ended: (planIds) => store.ended(planIds) });
     this.plansByName = new Map(options.plans.map((plan) => [plan.name, plan]));
     this.environment = this.makeEnvironment();
@@ -150,7 +159,8 @@ export class StepWorker {
     const { store, concurrency } = this.options;
     this.keeper = new Keeper({
       ...store.location,
-      prefix: store.keys.prefix,
+      prefix: store.prefix,
+      shards: this.shards.map(({ keys }) => keys.shard),
       deadAfterMs: store.deadAfterMs,
       // Those of an incarnation that was lost may go on for a while beside the next one's.
       attempts: 2 * concurrency,
@@ -162,7 +172,8 @@ export class StepWorker {
     this.state = "accepting";
     this.incarnation = await this.incarnate();
     this.tidyTimer = setInterval(() => void this.tidy(), TIDY_MS);
-    this.redis.on("ready", () => void this.incarnation?.audit());
+    // A cluster tells of each server apart.
+    for (const event of ["ready", "+node"]) this.redis.on(event, () => void this.incarnation?.audit());
     this.options.log.info({ worker: this.workerId, queues: this.incarnation.queueNames }, "accepting steps");
   }
 
@@ -174,6 +185,7 @@ export class StepWorker {
       options.queues.length === 0 ? [privateQueueName(workerId)] : [...new Set(options.queues.map(bullQueueName))];
     const incarnation = new Incarnation(workerId, queueNames, {
       ...options,
+      shards: this.shards,
       redis: this.redis!,
       keeper: this.keeper!,
       isDraining: () => this.state !== "accepting",
@@ -245,8 +257,8 @@ export class StepWorker {
     const { log, observer } = this.options;
     const facts = factsOf(step);
     log.debug(facts, "step started");
-    const { definitions } = this.options.store;
     const { planId, definitionDigest, grown } = step;
+    const { definitions } = this.options.store.shardOf(planId);
     let compiled = definitions.cachedOfPlan(planId, definitionDigest, grown);
     try {
       compiled ??= await definitions.ofPlan(planId, definitionDigest, grown);
@@ -293,16 +305,17 @@ export class StepWorker {
       secret: options.secret,
       cache: this.cache,
       sandboxes: (planId) => this.folders.open(planId),
-      attempts: new RedisAttemptStore(options.store.redis, options.store.keys, options.store.sealed),
-      syncStore: () => this.syncStore(),
+      attempts: attemptsIn(options.store),
+      syncStore: (planId) => this.syncStore(planId),
       onProgress: options.onProgress ?? (() => {}),
     };
   }
 
   /** Redis before 7.2 has no WAITAOF; there only `appendfsync always` closes the gap, as `plan doctor` says. */
-  private async syncStore(): Promise<void> {
+  private async syncStore(planId: string): Promise<void> {
     try {
-      await this.redis!.call("WAITAOF", "1", "0", "1000");
+      const server = await serverOf(this.redis!, this.options.store.shardOf(planId).keys.workers);
+      await server.call("WAITAOF", "1", "0", "1000");
     } catch (error) {
       this.options.log.debug({ err: error }, "the store cannot confirm that it is on disk");
     }
@@ -399,6 +412,7 @@ function factsOf(step: StartedStep): object {
 }
 
 interface IncarnationOptions extends StepWorkerOptions {
+  readonly shards: readonly RedisPlanStore[];
   readonly redis: Redis;
   readonly keeper: Keeper;
   readonly isDraining: () => boolean;
@@ -412,7 +426,9 @@ interface IncarnationOptions extends StepWorkerOptions {
 /** What the store knows as one worker: an id, its queues, its running attempts. */
 class Incarnation {
   readonly running = new Map<string, Attempt>();
-  private readonly queues: StepQueue[];
+  /** What it serves of each shard. */
+  private readonly served: readonly { readonly shard: RedisPlanStore; readonly queues: readonly StepQueue[] }[];
+  private readonly queues: readonly StepQueue[];
   private readonly slots: ProcessSlots;
   private auditTimer: NodeJS.Timeout | null = null;
   private retired = false;
@@ -423,36 +439,41 @@ class Incarnation {
     readonly queueNames: readonly string[],
     private readonly options: IncarnationOptions,
   ) {
-    const { store } = options;
     this.slots = new ProcessSlots(options.concurrency);
-    const log = new RedisStepLog(options.redis, store.keys, workerId, store.definitions, store.sealed);
-    this.queues = queueNames.map(
-      (queue, i) =>
-        new StepQueue({
-          queue,
-          log,
-          slots: this.slots,
-          redis: options.redis,
-          tag: store.keys.tag,
-          slotPrefix: `${workerId}.${i}`,
-          concurrency: options.concurrency,
-          isDraining: () => this.retired || options.isDraining(),
-          gaveUp: options.gaveUp,
-          run: (step) => this.run(step),
-          onRefusal: (step, verdict) => {
-            options.log.warn({ ...factsOf(step), verdict }, "the store refused a result");
-            options.observer?.refused?.(step, verdict);
-            options.onLost(step);
-          },
-          onUnregistered: options.onUnregistered,
-          onStoreError: (error) =>
-            options.log.warn({ err: error, worker: workerId }, "the store answered with an error; trying again"),
-        }),
-    );
+    let queues = 0;
+    this.served = options.shards.map((shard) => {
+      const { keys, definitions, sealed } = shard;
+      const log = new RedisStepLog(options.redis, keys, workerId, definitions, sealed);
+      return { shard, queues: queueNames.map((queue) => this.serve(queue, keys.tag, log, queues++)) };
+    });
+    this.queues = this.served.flatMap((served) => served.queues);
+  }
+
+  private serve(queue: string, tag: string, log: RedisStepLog, place: number): StepQueue {
+    const { options, workerId } = this;
+    return new StepQueue({
+      queue,
+      log,
+      slots: this.slots,
+      redis: options.redis,
+      tag,
+      slotPrefix: `${workerId}.${place}`,
+      concurrency: options.concurrency,
+      isDraining: () => this.retired || options.isDraining(),
+      gaveUp: options.gaveUp,
+      run: (step) => this.run(step),
+      onRefusal: (step, verdict) => {
+        options.log.warn({ ...factsOf(step), verdict }, "the store refused a result");
+        options.observer?.refused?.(step, verdict);
+        options.onLost(step);
+      },
+      onUnregistered: options.onUnregistered,
+      onStoreError: (error) =>
+        options.log.warn({ err: error, worker: workerId }, "the store answered with an error; trying again"),
+    });
   }
 
   async start(): Promise<void> {
-    const { keys } = this.options.store;
     const { machine, pid, processStart } = thisProcess();
     const facts = {
       label: this.options.label,
@@ -463,11 +484,20 @@ class Incarnation {
       concurrency: String(this.options.concurrency),
       plans: this.options.plans.map((plan) => plan.name).join(" "),
     };
-    await runScript(
-      this.options.redis,
-      "register",
-      [keys.workers, keys.worker(this.workerId), ...this.queueNames.map((queue) => keys.serving(queue))],
-      [keys.base, this.workerId, machine, this.queueNames.join(" "), ...Object.entries(facts).flat()],
+    await Promise.all(
+      this.served.map(({ shard: { keys } }) =>
+        runScript(
+          this.options.redis,
+          "register",
+          [
+            keys.workers,
+            keys.worker(this.workerId),
+            keys.machine(machine),
+            ...this.queueNames.map((queue) => keys.serving(queue)),
+          ],
+          [keys.base, this.workerId, machine, this.queueNames.join(" "), ...Object.entries(facts).flat()],
+        ),
+      ),
     );
     this.options.keeper.keep(this.workerId, this.queueNames);
     await Promise.all(this.queues.map((queue) => queue.start()));
@@ -519,7 +549,7 @@ class Incarnation {
   private async sayAlone(attempt: Attempt): Promise<void> {
     const { step } = attempt;
     const job = `${step.planId}/${step.stepId}/${step.epoch}`;
-    const keys = [this.options.store.keys.worker(this.workerId)];
+    const keys = [this.options.store.shardOf(step.planId).keys.worker(this.workerId)];
     await insist(attempt, () => runScript(this.options.redis, "alone", keys, [job, String(step.attempt)]));
   }
 
@@ -528,7 +558,7 @@ class Incarnation {
   }
 
   private async sendLog(step: StartedStep, text: string, bytes: number): Promise<void> {
-    const { keys } = this.options.store;
+    const { keys } = this.options.store.shardOf(step.planId);
     try {
       await runScriptInOrder(
         this.options.redis,
@@ -543,8 +573,11 @@ class Incarnation {
 
   /** Gives back what this worker owns without knowing it: a reply that told it so was lost. */
   async audit(): Promise<void> {
-    const { keys } = this.options.store;
-    const known = this.queues.flatMap((queue) => queue.knownTokens());
+    await Promise.all(this.served.map(({ shard, queues }) => this.auditIn(shard.keys, queues)));
+  }
+
+  private async auditIn(keys: Keys, queues: readonly StepQueue[]): Promise<void> {
+    const known = queues.flatMap((queue) => queue.knownTokens());
     try {
       const given = await runScript(
         this.options.redis,
@@ -579,9 +612,10 @@ class Incarnation {
     for (const attempt of this.running.values()) attempt.end(outcome);
   }
 
-  /** The store gave this incarnation's steps to others. */
+  /** A shard gave this incarnation's steps to others. It leaves the other shards in order, so that no crash is counted there. */
   retire(): void {
     this.retired = true;
+    if (this.served.length > 1) void this.deregister([]);
     this.stopAudit();
     this.abortAll("lost");
     this.stopQueues();
@@ -595,13 +629,19 @@ class Incarnation {
   }
 
   async deregister(privatePlans: readonly string[]): Promise<void> {
-    const { keys } = this.options.store;
+    await Promise.all(this.served.map(({ shard }) => this.deregisterFrom(shard, privatePlans)));
+  }
+
+  private async deregisterFrom(shard: RedisPlanStore, privatePlans: readonly string[]): Promise<void> {
+    const { keys } = shard;
+    const { store, redis } = this.options;
+    const plans = privatePlans.filter((planId) => store.shardOf(planId) === shard);
     try {
       await runScript(
-        this.options.redis,
+        redis,
         "deregister",
-        [keys.workers],
-        [keys.base, this.workerId, privateQueueName(this.workerId), ...privatePlans],
+        [keys.workers, keys.worker(this.workerId), keys.own(this.workerId), keys.inbox(this.workerId)],
+        [keys.base, this.workerId, privateQueueName(this.workerId), ...plans],
       );
     } catch (error) {
       this.options.log.warn(

@@ -3,14 +3,14 @@ import { followPlan } from "../../src/client/follow-plan.js";
 import { asStoreError, isStoreOutage } from "../../src/client/store-outage.js";
 import { PlanNotFoundError, StoreUnavailableError } from "../../src/core/errors.js";
 import { openStore } from "../../src/store/open-store.js";
-import type { RedisPlanStore } from "../../src/store/redis-plan-store.js";
+import type { ShardedPlanStore } from "../../src/store/sharded-plan-store.js";
 import { aChain, aStore, type TestStore } from "../support/plans.js";
 import { type PrivateRedis, startPrivateRedis } from "../support/private-redis.js";
 import { runWorker } from "../support/step-workers.js";
 
 let server: PrivateRedis;
 let t: TestStore;
-let store: RedisPlanStore;
+let store: ShardedPlanStore;
 
 beforeEach(async () => {
   server = await startPrivateRedis({ appendfsync: "always" });
@@ -71,7 +71,18 @@ test("only an outage of the store is taken for one", () => {
   const gaveUp = Object.assign(new Error("x"), { name: "MaxRetriesPerRequestError" });
   const noFile = Object.assign(new Error("open x"), { code: "ENOENT", syscall: "open" });
 
-  expect([refused, gaveUp, new StoreUnavailableError("x", "y")].map(isStoreOutage)).toEqual([true, true, true]);
+  const said = (message: string, name: string) => Object.assign(new Error(message), { name });
+  const passing = [
+    said("LOADING Redis is loading the dataset in memory", "ReplyError"),
+    said("CLUSTERDOWN The cluster is down", "ReplyError"),
+    said("Failed to refresh slots cache.", "ClusterAllFailedError"),
+    said("Too many Cluster redirections. Last error: TRYAGAIN", "Error"),
+  ];
+  const outages = [refused, gaveUp, new StoreUnavailableError("x", "y"), ...passing];
+  expect(outages.map(isStoreOutage)).toEqual(outages.map(() => true));
+  const noPermission = said("NOPERM this user has no permissions", "ReplyError");
+  expect(asStoreError(noPermission)).toMatchObject({ code: "STORE_UNSUITABLE" });
+  expect(asStoreError(said("WRONGTYPE Operation against a key", "ReplyError"))).toMatchObject({ name: "ReplyError" });
   expect([noFile, new PlanNotFoundError("x"), "text"].map(isStoreOutage)).toEqual([false, false, false]);
   expect(asStoreError(gaveUp)).toMatchObject({ code: "STORE_UNAVAILABLE", cause: gaveUp });
   expect(asStoreError(noFile)).toBe(noFile);

@@ -36,7 +36,7 @@ test("sentinels that know no such primary, or aren't there, are told soon", asyn
 test("a plan outlives the death of its primary in the middle of a step", async () => {
   const prefix = aPrefix();
   const { url, primary, replica } = watched;
-  const t = new TestStore(await openStore({ url, prefix, patient: true }), url, prefix);
+  const t = new TestStore((await openStore({ url, prefix, patient: true })).shardOf(""), url, prefix);
   const done: string[] = [];
   const worker = await runWorker(t, async ({ stepId }) => {
     if (stepId === "s2" && !done.includes("s2")) {

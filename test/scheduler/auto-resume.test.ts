@@ -100,9 +100,9 @@ test("a plan that gets nowhere is resumed ten times, at growing intervals, and t
 function scheduler(): void {
   looks = 0;
   const log = { info() {}, warn() {} };
-  const made = new AutoResume({ store: t.store, actor: "scheduler", everyMs: 100, log });
+  const made = new AutoResume({ store: t.sharded, actor: "scheduler", everyMs: 100, log });
   const { nextPage } = InterruptedPlans.prototype;
-  (made as unknown as { plans: InterruptedPlans }).plans.nextPage = async function (this: InterruptedPlans) {
+  (made as unknown as { plans: InterruptedPlans[] }).plans[0]!.nextPage = async function (this: InterruptedPlans) {
     const page = await nextPage.call(this);
     looks++;
     return page;

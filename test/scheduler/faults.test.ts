@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, inject, test } from "vitest";
 import { AutoResume } from "../../src/scheduler/auto-resume.js";
 import { AUTO_RESUME_BUDGET, InterruptedPlans } from "../../src/store/interrupted-plans.js";
 import { openStore } from "../../src/store/open-store.js";
-import type { RedisPlanStore } from "../../src/store/redis-plan-store.js";
+import type { ShardedPlanStore } from "../../src/store/sharded-plan-store.js";
 import { aChain, aDefinition, aPlanId, aStore, type TestStore } from "../support/plans.js";
 import { type RunningWorker, runs, runWorker } from "../support/step-workers.js";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.js";
@@ -15,7 +15,7 @@ const { steps } = aChain(["a", "b"]).definition;
 let t: TestStore;
 let proxy: TcpProxy;
 /** The scheduler's own way to the store, through the proxy. */
-let store: RedisPlanStore;
+let store: ShardedPlanStore;
 let scheduler: AutoResume;
 let worker: RunningWorker;
 let warnings: { facts: Record<string, unknown>; message: string }[];

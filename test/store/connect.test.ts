@@ -135,7 +135,7 @@ test.each([
 
 test("a store that is opened without a prefix keeps its keys under `waymark`", async () => {
   const store = await openStore({ url: inject("redisUrl") });
-  expect(store.keys.base).toBe("{waymark:0}:");
+  expect(store.shardOf("any").keys.base).toBe("{waymark:0}:");
   expect(store.address).toBe(inject("redisUrl"));
   await store.close();
 });

@@ -115,7 +115,7 @@ describe("lists", () => {
 
     const read = await fresh.answerable(plan, "ci");
 
-    expect(fresh.definitions.cached(compiled.digest)).toBeUndefined();
+    expect(fresh.shardOf(plan).definitions.cached(compiled.digest)).toBeUndefined();
     const declared = (id: string) => compiled.definition.steps.find((step) => step.id === id);
     const expected = {
       planId: plan,

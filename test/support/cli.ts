@@ -222,11 +222,15 @@ export class Workplace {
 
   /** What is wrong with the plans of this store, each a sentence. Nothing may be under way. */
   async violations(): Promise<string[]> {
-    const store = await openStore({ url: await this.storeUrl(), prefix: this.env.WAYMARK_PREFIX });
+    const store = await openStore({
+      url: await this.storeUrl(),
+      prefix: this.env.WAYMARK_PREFIX,
+      shards: Number(this.env.WAYMARK_SHARDS ?? 1),
+    });
     try {
       const violations: string[] = [];
       for (const { meta } of await store.list({ limit: 1_000 })) {
-        for (const violation of await checkInvariants(store, meta.planId))
+        for (const violation of await checkInvariants(store.shardOf(meta.planId), meta.planId))
           violations.push(`${meta.planId}: ${violation}`);
       }
       return violations;

@@ -16,6 +16,7 @@ import { isProcessGone } from "../../src/machine/process-identity.js";
 import { bullQueueName, Keys } from "../../src/store/keys.js";
 import { RedisPlanStore } from "../../src/store/redis-plan-store.js";
 import { runScript } from "../../src/store/scripts.js";
+import { ShardedPlanStore } from "../../src/store/sharded-plan-store.js";
 import { RedisStepLog } from "../../src/store/step-log.js";
 import { aPrefix } from "./store.js";
 
@@ -90,6 +91,11 @@ export class TestStore {
     readonly url: string,
     readonly prefix: string,
   ) {}
+
+  /** The same, as all the shards that there are. */
+  get sharded(): ShardedPlanStore {
+    return new ShardedPlanStore([this.store]);
+  }
 
   get redis(): Redis {
     return this.store.redis;

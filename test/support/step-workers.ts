@@ -31,11 +31,22 @@ export interface RunOptions
   extends Partial<
     Pick<
       StepWorkerOptions,
-      "queues" | "concurrency" | "plans" | "label" | "startKeeper" | "observer" | "trust" | "sandboxes" | "handlers"
+      | "queues"
+      | "concurrency"
+      | "plans"
+      | "label"
+      | "startKeeper"
+      | "observer"
+      | "trust"
+      | "sandboxes"
+      | "handlers"
+      | "planId"
     >
   > {
   /** Another way to the same Redis, such as through a proxy. */
   readonly url?: string;
+  /** How many there are: one unless given. */
+  readonly shards?: number;
   readonly onLog?: (line: LoggedLine) => void;
   /** What payloads go through; as they are unless given. */
   readonly payloads?: PayloadCodec;
@@ -47,6 +58,7 @@ export async function runWorker(t: TestStore, act: Act, options: RunOptions = {}
   const store = await openStore({
     url,
     prefix: t.prefix,
+    shards: options.shards,
     deadAfterMs: t.store.deadAfterMs,
     patient: true,
     payloads: options.payloads,
@@ -73,6 +85,7 @@ export async function runWorker(t: TestStore, act: Act, options: RunOptions = {}
     secret: () => undefined,
     sandboxes: options.sandboxes ?? noSandboxes,
     observer: options.observer ?? null,
+    planId: options.planId,
     log: { debug: line("debug"), info: line("info"), warn: line("warn") },
     startKeeper: options.startKeeper ?? startKeeperHere,
   });

@@ -243,7 +243,7 @@ test("a worker that has not been started has no id, and nothing to drain; starti
 
   const { StepWorker } = await import("../../src/worker/step-worker.js");
   const idle = new StepWorker({
-    store: t.store,
+    store: t.sharded,
     queues: ["work"],
     plans: [],
     handlers: new Map(),

@@ -82,9 +82,13 @@ function keeper(url = t.url): void {
   const channel = new MessageChannel();
   port = channel.port1;
   port.on("message", (message: FromKeeper) => heard.push(message));
-  new KeeperLoop({ url, prefix: t.prefix, deadAfterMs: 3_000, memory: signs.memory }, channel.port2, () => {
-    ended++;
-  });
+  new KeeperLoop(
+    { url, shards: [0], prefix: t.prefix, deadAfterMs: 3_000, memory: signs.memory },
+    channel.port2,
+    () => {
+      ended++;
+    },
+  );
 }
 
 function tell(message: ToKeeper): void {

@@ -62,7 +62,7 @@ test("a process whose keeper dies ends with status 1 and says why", async () => 
   // With too little memory the thread can't begin.
   const program = `
     import { startKeeperThread } from ${JSON.stringify(keeper)};
-    startKeeperThread({ url: "redis://127.0.0.1:1", prefix: "p", deadAfterMs: 3000, memory: new SharedArrayBuffer(4) }, () => {});
+    startKeeperThread({ url: "redis://127.0.0.1:1", prefix: "p", shards: [0], deadAfterMs: 3000, memory: new SharedArrayBuffer(4) }, () => {});
     setInterval(() => {}, 1000);`;
   const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program], {
     stdio: ["ignore", "ignore", "pipe"],

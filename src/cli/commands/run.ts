@@ -1,5 +1,6 @@
 /** `plan run`: submits a plan and executes it here, to the end. */
 import { WaymarkError } from "../../core/errors.js";
+import { newPlanId } from "../../core/ids.js";
 import type { CommandContext } from "../context.js";
 import { executeHere, reportInterruption } from "../execute-here.js";
 import { planInput } from "../input-values.js";
@@ -26,36 +27,38 @@ export async function run(context: CommandContext, args: readonly string[], opti
   requireTrust(loaded.compiled, trust, "plan run");
   requireCode(loaded);
   const workdir = workdirOf(loaded);
+  // Known before the worker starts: it serves the shard of its plan.
+  const planId = options.id ?? newPlanId(loaded.compiled.definition.name, Date.now());
   let existing = false;
   const ending = await executeHere(context, {
+    planId,
     module: loaded.kind === "code" ? loaded.module : null,
     trust,
     async begin(privateQueue) {
       const submitted = await client.submitCompiled(loaded.compiled, stored, {
         privateQueue,
-        ...(options.id !== undefined && { planId: options.id }),
+        planId,
         ...(workdir !== null && { workdir }),
         ...fileOf(loaded),
         folder: folderOf(loaded, context.io.cwd),
       });
       existing = submitted.existing;
-      const { planId } = submitted;
       const standing = await client.standing(planId);
       if (existing) terminal.talk(`Plan ${printable(planId)} exists already; it is ${standing.plan.state}.`);
       // A live tree has it in its title.
       else if (!context.io.stderr.isTTY) {
         terminal.talk(`Plan ${printable(planId)}  ${printable(standing.plan.name)} v${standing.plan.version}`);
       }
-      return { planId, epoch: 1 };
+      return 1;
     },
   });
   switch (ending.kind) {
     case "nothing":
       return 0;
     case "stopped":
-      return reportEnd(context, ending.planId, { document: (plan) => ({ ...plan, existing }) });
+      return reportEnd(context, planId, { document: (plan) => ({ ...plan, existing }) });
     case "interrupted":
-      return reportInterruption(context, ending.planId, { document: (plan) => ({ ...plan, existing }) });
+      return reportInterruption(context, planId, { document: (plan) => ({ ...plan, existing }) });
     default:
       return ending satisfies never;
   }

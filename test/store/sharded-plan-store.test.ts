@@ -1,0 +1,179 @@
+/** Plans in several shards, on one server: each whole in its own, all of them as one store. */
+import { afterEach, beforeEach, expect, inject, test } from "vitest";
+import { Client } from "../../src/client/client.js";
+import type { PlanEvent } from "../../src/core/history.js";
+import { planState } from "../../src/core/plan.js";
+import { openStore } from "../../src/store/open-store.js";
+import { type ShardedPlanStore, shardNumber } from "../../src/store/sharded-plan-store.js";
+import { checkInvariants } from "../support/invariants.js";
+import { aChain, aDefinition, TestStore } from "../support/plans.js";
+import { gate, type RunningWorker, runWorker } from "../support/step-workers.js";
+import { aPrefix } from "../support/store.js";
+import { until } from "../support/until.js";
+
+const SHARDS = 3;
+/** One in each shard, in their order. */
+const IN_SHARD = [0, 1, 2].map((shard) => {
+  for (let i = 0; ; i++) if (shardNumber(`plan-${i}`, SHARDS) === shard) return `plan-${i}`;
+});
+
+let prefix: string;
+let store: ShardedPlanStore;
+let workers: RunningWorker[];
+
+beforeEach(async () => {
+  prefix = aPrefix();
+  store = await openStore({ url: inject("redisUrl"), prefix, shards: SHARDS });
+  workers = [];
+});
+
+afterEach(async () => {
+  for (const worker of workers) await worker.close();
+  const keys = await store.redis.keys(`{${prefix}:*}:*`);
+  if (keys.length > 0) await store.redis.unlink(keys);
+  await store.close();
+});
+
+test("a plan is where the CRC-32 of its id says, and everything of it is there", async () => {
+  expect([shardNumber("web-42", 1), shardNumber("web-42", 4), shardNumber("release", 4)]).toEqual([0, 3, 1]);
+  const [, second] = IN_SHARD;
+
+  await submit(second!);
+
+  const keys = await store.redis.keys(`*${second}*`);
+  expect(keys.length).toBeGreaterThan(4);
+  expect(keys.filter((key) => !key.startsWith(`{${prefix}:1}:`))).toEqual([]);
+  expect(store.shardOf(second!)).toBe(store.shards[1]);
+});
+
+test("a list is newest first over all shards, up to its limit", async () => {
+  for (const id of IN_SHARD) {
+    await submit(id);
+    await until("the clock to tell the next one apart", async () => Date.now() > (await store.view(id)).meta.createdAt);
+  }
+
+  const ids = async (limit: number) => (await store.list({ limit })).map(({ meta }) => meta.planId);
+
+  expect(await ids(10)).toEqual([...IN_SHARD].reverse());
+  expect(await ids(2)).toEqual([...IN_SHARD].reverse().slice(0, 2));
+});
+
+test("one worker serves the queue of every shard, is shown once, and all plans are completed", async () => {
+  await aWorker(({ stepId }) => stepId);
+  const seen: PlanEvent[] = [];
+  const stop = new AbortController();
+  const following = (async () => {
+    for await (const event of store.followAll(stop.signal)) seen.push(event);
+  })();
+  await until("somebody to follow", () => true);
+  for (const id of IN_SHARD) await submit(id, ["a", "b", "c"]);
+
+  await until("all to be completed", async () => (await store.list({ limit: 9, states: ["completed"] })).length === 3);
+
+  for (const id of IN_SHARD) expect(await checkInvariants(store.shardOf(id), id)).toEqual([]);
+  expect(await store.workers()).toMatchObject([{ alive: true, queues: ["work"] }]);
+  expect(await store.ended([...IN_SHARD, "nobody"])).toHaveLength(4);
+  await until("their ends", () => seen.filter(({ type }) => type === "plan.completed").length === 3);
+  stop.abort();
+  await following;
+  expect(new Set(seen.map(({ planId }) => planId))).toEqual(new Set(IN_SHARD));
+  const verified = new Map<string, number>();
+  for await (const { planId, violations } of new Client(async () => store, "ada").verifyAll()) {
+    verified.set(planId, violations.length);
+  }
+  expect(verified).toEqual(new Map(IN_SHARD.map((id) => [id, 0])));
+});
+
+test("a worker for one plan serves its shard only", async () => {
+  const [first, second] = IN_SHARD;
+  await aWorker(() => null, { planId: second! });
+
+  await submit(first!);
+  await submit(second!);
+
+  await until("its plan", async () => (await stateOf(second!)) === "completed");
+  expect(await stateOf(first!)).toBe("queued");
+  expect(await store.redis.exists(`{${prefix}:0}:workers`, `{${prefix}:2}:workers`)).toBe(0);
+});
+
+test("a worker that one shard has forgotten begins anew, and no crash is counted in the others", async () => {
+  const [first, second] = IN_SHARD;
+  const held = gate();
+  let begun = 0;
+  const { worker } = await aWorker(async ({ signal }) => {
+    begun++;
+    if (begun > 1) return begun;
+    await Promise.race([held.passed, new Promise((resolve) => signal.addEventListener("abort", resolve))]);
+    throw new Error("too late");
+  });
+  const { workerId } = worker;
+  await submit(first!, ["a"]);
+  await until("its step to run", () => begun === 1);
+
+  await store.redis.zrem(`{${prefix}:1}:workers`, workerId);
+  await submit(second!, ["a"]);
+
+  await until("both plans", async () => (await store.list({ limit: 9, states: ["completed"] })).length === 2);
+  held.open();
+  expect(worker.workerId).not.toBe(workerId);
+  const history = await store.history(first!);
+  expect(history.map(({ type }) => type)).not.toContain("step.failed");
+  expect(await checkInvariants(store.shardOf(first!), first!)).toEqual([]);
+  await until("the old one to be gone", async () => (await store.workers()).length === 1);
+});
+
+test("a plan is forked into another shard, which gets its definition", async () => {
+  const [first, second] = IN_SHARD;
+  await aWorker(({ stepId }) => stepId);
+  await submit(first!, ["a", "b"]);
+  await until("the source", async () => (await stateOf(first!)) === "completed");
+
+  const client = new Client(async () => store, "ada");
+  const fork = await client.fork(first!, { planId: second!, fromStep: "b" });
+
+  expect(fork.reuse).toEqual(["a"]);
+  await until("the fork", async () => (await stateOf(second!)) === "completed");
+  expect(await store.output(second!, "a")).toBe('"a"');
+  expect(await checkInvariants(store.shardOf(second!), second!)).toEqual([]);
+});
+
+test("the depth of a queue is that of all shards", async () => {
+  for (const id of IN_SHARD) await submit(id);
+
+  expect(await store.queueDepth("work")).toMatchObject({ queue: "work", waiting: 3, delayed: 0, active: 0 });
+});
+
+test("the first write decides how many shards there are; whoever says otherwise is refused, to read as to write", async () => {
+  const url = inject("redisUrl");
+  const other = await openStore({ url, prefix, shards: 2 });
+  await submit(IN_SHARD[0]!);
+
+  const refusal = {
+    code: "STORE_UNSUITABLE",
+    message: /This store has 3 shards, and 2 are configured: set WAYMARK_SHARDS=3/,
+  };
+  await expect(openStore({ url, prefix, shards: 2 })).rejects.toMatchObject(asMatchers(refusal));
+  await expect(other.requireSuitable()).rejects.toMatchObject(asMatchers(refusal));
+  await expect(openStore({ url, prefix })).rejects.toThrow("and 1 are configured");
+  await other.close();
+});
+
+function asMatchers({ code, message }: { code: string; message: RegExp }) {
+  return { code, message: expect.stringMatching(message) as string };
+}
+
+async function aWorker(...[act, options]: Parameters<typeof runWorker> extends [unknown, ...infer R] ? R : never) {
+  const t = new TestStore(store.shards[0]!, inject("redisUrl"), prefix);
+  const running = await runWorker(t, act, { shards: SHARDS, concurrency: 4, ...options });
+  workers.push(running);
+  return running;
+}
+
+async function stateOf(planId: string): Promise<string> {
+  return planState(await store.view(planId));
+}
+
+async function submit(planId: string, steps: readonly string[] = ["a", "b"]): Promise<void> {
+  const compiled = steps.length === 1 ? aDefinition([{ id: steps[0]! }]) : aChain(steps);
+  await store.submit({ planId, compiled, input: "{}", actor: "tester", privateQueue: null, workdir: null });
+}
