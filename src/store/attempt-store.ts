@@ -68,5 +68,7 @@ export function attemptsIn(store: ShardedPlanStore): AttemptStore {
     decide: (step, key, made) => of(step).decide(step, key, made),
     save: (step, cursor) => of(step).save(step, cursor),
     saved: (step) => of(step).saved(step),
+    admit: (step) => of(step).admit(step),
+    admitted: (step) => of(step).admitted(step),
   };
 }

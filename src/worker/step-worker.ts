@@ -122,6 +122,7 @@ export class StepWorker {
     this.cache = new PlanCache({
       openInput: (id, stored) => store.shardOf(id).openInput(id, stored),
       payloads: (id, stepIds) => store.shardOf(id).payloads(id, stepIds),
+      failures: (id, stepIds) => store.shardOf(id).failures(id, stepIds),
     });
     this.folders = new PlanFolders({ open, ended: (planIds) => store.ended(planIds) });
     this.plansByName = new Map(options.plans.map((plan) => [plan.name, plan]));
