@@ -242,6 +242,34 @@ test("a third of the fleet silent at once gets one more DEAD_AFTER", async () =>
   expect([...dead].sort()).toEqual(others.map((other) => other.id).sort());
 });
 
+test("workers that fell silent together count together, though the last beat of the first is a second older", async () => {
+  const [watcher, ...others] = await Promise.all([1, 2, 3, 4, 5].map(() => t.worker()));
+  await watcher!.beat();
+  const [seconds, micros] = await t.redis.time();
+  const now = Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
+  await t.redis.hset(t.keys.sweep, "until", now - 60_000);
+  // With DEAD_AFTER at three seconds only the first of them is silent for long enough.
+  for (const [i, other] of others.entries()) await t.redis.zadd(t.keys.workers, now - 3_050 + i * 200, other.id);
+
+  const [, , , , , dead] = await watcher!.beat();
+
+  expect(dead).toEqual([]);
+  expect(await t.redis.hget(t.keys.sweep, "brake")).toBe("1");
+});
+
+test("one that is silent among workers that beat is taken over without a brake", async () => {
+  const [watcher, silent] = await Promise.all([1, 2, 3, 4, 5].map(() => t.worker()));
+  await watcher!.beat();
+  const [seconds, micros] = await t.redis.time();
+  const now = Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
+  await t.redis.hset(t.keys.sweep, "until", now - 60_000);
+  await t.redis.zadd(t.keys.workers, now - 3_050, silent!.id);
+
+  const [, , , , , dead] = await watcher!.beat();
+
+  expect(dead).toEqual([silent!.id]);
+});
+
 test("a takeover of more jobs than one call may give back goes on in the next", async () => {
   const plan = await t.submit(aDefinition(Array.from({ length: 230 }, (_, i) => ({ id: `s${i}` }))));
   for (let i = 0; i < 230; i++) await zombie.take();

@@ -2,7 +2,7 @@
   A worker says that it lives, hears what it has to stop, and sweeps: workers that have been silent for too long, or
   whose process is gone from the caller's machine, lose their jobs to the queues.
   If nobody has swept for a while, the store was away or nobody watched: then everybody gets time to be heard first,
-  else every outage would look like the death of the whole fleet. The same where a third of the workers looks dead at once.
+  else every outage would look like the death of the whole fleet. The same where a third of the workers falls silent at once.
 
   KEYS[1] <tag>:workers   zset   KEYS[2] <tag>:worker:<id>   hash   KEYS[3] <tag>:worker:<id>:inbox   list
   KEYS[4] <tag>:sweep     hash   at, until, brake; page, round, cursor
@@ -16,7 +16,7 @@
 --#include plan.lua
 --#include attempt.lua
 --#include takeover.lua
-local SWEEP_GAP_MS, MOST_WORKERS, MOST_JOBS = 2500, 20, 200
+local SWEEP_GAP_MS, MOST_WORKERS, MOST_JOBS, BEAT_MS = 2500, 20, 200, 1000
 local T, worker, dead_after, now = ARGV[1], ARGV[2], tonumber(ARGV[5]), redis_now()
 if not call('ZSCORE', KEYS[1], worker) then return { 'UNREGISTERED', now_text, {}, {}, 0, {}, {}, {} } end
 call('ZADD', KEYS[1], now, worker)
@@ -46,7 +46,11 @@ end
 local brake = sweep[3]
 if now >= wait_until then
   local silent = call('ZRANGEBYSCORE', KEYS[1], '-inf', now - dead_after, 'LIMIT', 0, MOST_WORKERS)
-  if #silent >= 3 and #silent * 3 > call('ZCARD', KEYS[1]) and not brake then
+  -- Those that fell silent in one moment have beaten last at any time of the second before it. So all that miss a beat are
+  -- counted when the first of them is due, or they would be taken over in twos and threes and never look like many.
+  local late_after = math.min(dead_after, math.max(dead_after - BEAT_MS, 1.5 * BEAT_MS))
+  local late = #silent > 0 and call('ZCOUNT', KEYS[1], '-inf', now - late_after) or 0
+  if late >= 3 and late * 3 > call('ZCARD', KEYS[1]) and not brake then
     brake = '1'
     wait_until = now + dead_after
   else
