@@ -86,4 +86,4 @@ export type {
 } from "./define/typed-plan.js";
 export type { HealthOptions } from "./observe/health-server.js";
 export { VERSION } from "./version.js";
-export type { DrainReport, WorkerLog } from "./worker/step-worker.js";
+export type { DrainReport, OnDrain, WorkerLog } from "./worker/step-worker.js";

@@ -100,3 +100,10 @@ test("three workers drain before they are killed", () => {
   expect(parseDurationMs(stop_grace_period)).toBeGreaterThan(parseDurationMs(environment!.WAYMARK_GRACE)!);
   expect(environment!.WAYMARK_REDIS_URL).toBe("redis://redis:6379");
 });
+
+test("a scheduler looks at the Redis that the workers serve", () => {
+  const { command, environment } = services.scheduler!;
+
+  expect(command).toEqual(["scheduler"]);
+  expect(environment).toEqual(services.worker!.environment);
+});

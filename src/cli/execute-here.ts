@@ -1,6 +1,6 @@
 /**
  * Executes a plan in this process, on a queue that nobody else serves, until it stops or the user stops it. The first
- * SIGINT or SIGTERM drains: what is active may end within the grace. The second one hands it back at once.
+ * SIGINT, SIGTERM or SIGHUP drains: what is active may end within the grace. The second one hands it back at once.
  */
 import { performance } from "node:perf_hooks";
 import { formatDurationMs } from "../core/duration.js";

@@ -1,7 +1,7 @@
 /** Ends something endless when the user says so. */
 import type { Io } from "./io.js";
 
-/** @returns 0 when `work` ended by itself or nobody reads on, 130 when SIGINT or SIGTERM ended it */
+/** @returns 0 when `work` ended by itself or nobody reads on, 130 when a signal ended it */
 export async function untilStopped(io: Io, work: (signal: AbortSignal) => Promise<void>): Promise<number> {
   const stop = new AbortController();
   let interrupted = false;

@@ -7,13 +7,13 @@ export interface Io {
   readonly stdin: Readable & { readonly isTTY?: boolean };
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
-  /** Calls `listener` for each SIGINT and SIGTERM until the returned function is called. */
+  /** Calls `listener` for each SIGINT, SIGTERM and SIGHUP until the returned function is called. */
   onSignal(listener: (signal: StopSignal) => void): () => void;
   /** Calls `listener` when whoever reads stdout has left, until the returned function is called. */
   onReaderGone(listener: () => void): () => void;
 }
 
-export type StopSignal = "SIGINT" | "SIGTERM";
+export type StopSignal = "SIGINT" | "SIGTERM" | "SIGHUP";
 
 export interface TextSink {
   write(text: string): unknown;

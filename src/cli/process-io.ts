@@ -25,7 +25,7 @@ export function processIo(process: NodeJS.Process): Io {
       return workingDirectory(process);
     },
     onSignal(listener) {
-      const signals: readonly StopSignal[] = ["SIGINT", "SIGTERM"];
+      const signals: readonly StopSignal[] = ["SIGINT", "SIGTERM", "SIGHUP"];
       for (const signal of signals) process.on(signal, listener);
       return () => {
         for (const signal of signals) process.off(signal, listener);

@@ -299,6 +299,12 @@ const COMMANDS: readonly CommandSpec[] = [
       new Option("--queues <names...>", "queues to serve (default: those of --plans, and documents)"),
       new Option("--concurrency <n>", "steps at once"),
       new Option("--grace <duration>", "how long active steps may go on after SIGTERM (default: 25s)"),
+      new Option(
+        "--on-drain <what>",
+        "of steps that can't end in time: others take them, or their plans wait for a resume",
+      )
+        .choices(["requeue", "interrupt"])
+        .default("requeue"),
       new Option("--allow-shell", "run shell steps of every definition in this store"),
       new Option("--health-port <n>", "answer GET /livez, /readyz and /metrics (OpenMetrics) on this port; 0 for any"),
       new Option("--health-host <address>", "where it listens (default: 127.0.0.1)"),
@@ -307,10 +313,11 @@ const COMMANDS: readonly CommandSpec[] = [
     examples: [
       "plan worker --plans 'plans/*.ts' --concurrency 20",
       "plan worker --queues documents --allow-shell",
+      "plan worker --queues documents --grace 2m --on-drain interrupt",
       "plan worker --health-port 9464 --health-host 0.0.0.0",
     ],
     notes:
-      "A module of --plans may export `services` (an object, or a function that makes one) and `handlers` (an array).",
+      "SIGTERM, SIGINT and SIGHUP drain: nothing new is taken, and active steps may end within the grace. A second signal hands them back at once. A module of --plans may export `services` (an object, or a function that makes one) and `handlers` (an array).",
     load: async () => (await import("./commands/worker.js")).worker,
   },
   {

@@ -11,7 +11,7 @@ import { builtinHandlers } from "../handlers/index.js";
 import type { HealthOptions, HealthServer } from "../observe/health-server.js";
 import { watchWorker } from "../observe/watch-worker.js";
 import type { ShardedPlanStore } from "../store/sharded-plan-store.js";
-import { type DrainReport, StepWorker, type WorkerLog } from "../worker/step-worker.js";
+import { type DrainReport, type OnDrain, StepWorker, type WorkerLog } from "../worker/step-worker.js";
 import { LOCAL_REDIS_URL, type RedisSource, storeOf } from "./create-client.js";
 import { type SandboxOptions, sandboxesOf } from "./sandboxes.js";
 
@@ -70,14 +70,20 @@ export class FleetWorker {
     await this.#starting;
   }
 
-  /** Stops pulling, lets active steps end within the grace (25 s unless given), hands back the others. */
-  async drain(options: { readonly grace?: Duration } = {}): Promise<DrainReport> {
+  /**
+   * Stops pulling, lets active steps end within the grace (25 s unless given), hands back the others: to their queues, or
+   * with `onDrain: "interrupt"` to whoever resumes their plans.
+   */
+  async drain(options: { readonly grace?: Duration; readonly onDrain?: OnDrain } = {}): Promise<DrainReport> {
     const graceMs = options.grace === undefined ? DEFAULT_GRACE_MS : parseDurationMs(options.grace);
     if (graceMs === null)
       throw new UsageError(`The grace ${JSON.stringify(options.grace)} is not a duration such as "25s"`);
     if (this.#starting === null) return { released: [] };
     const { worker } = await this.#starting;
-    const report = await worker.drain({ graceMs });
+    const { onDrain = "requeue" } = options;
+    if (onDrain !== "requeue" && onDrain !== "interrupt")
+      throw new UsageError(`onDrain is "requeue" or "interrupt", not ${JSON.stringify(onDrain)}`);
+    const report = await worker.drain({ graceMs, onDrain });
     await this.close();
     return report;
   }

@@ -22,7 +22,12 @@ export type Outcome =
   | { readonly kind: "retry"; readonly delayMs: number; readonly error: AttemptError }
   | { readonly kind: "fail"; readonly error: AttemptError }
   /** Handed back without counting: drain, pause, a stop of this process. */
-  | { readonly kind: "release"; readonly reason: "drain" | "stop" }
+  | {
+      readonly kind: "release";
+      readonly reason: "drain" | "stop";
+      /** Whether nobody is to take it before its plan is resumed. */
+      readonly hold?: boolean;
+    }
   /** This worker lacks the version, handler or permission: another may have it. No attempt happened. */
   | { readonly kind: "defer"; readonly delayMs: number; readonly reason: string }
   /** Nothing to execute until a signal, a person or a timer says so; no worker is held. */

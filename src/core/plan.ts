@@ -80,7 +80,7 @@ export type OpenStep = OpenStepFacts &
     | { readonly kind: "exclusive" }
     /** Irreversible, started, without a record: only a person can say whether it happened. */
     | { readonly kind: "uncertain"; readonly workerId: string; readonly since: number }
-    /** Taken out of its queue: the plan is paused, pausing, cancelled or stopped at its first failure. */
+    /** Out of its queue: the plan is paused, pausing, cancelled, stopped at its first failure, or a drain left it to a resume. */
     | { readonly kind: "held" }
     | { readonly kind: "running"; readonly workerId: string; readonly startedAt: number }
     | { readonly kind: "waiting"; readonly wait: WaitKind; readonly dueAt: number | null; readonly since: number }

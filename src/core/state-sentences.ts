@@ -47,6 +47,9 @@ export function explainState(view: PlanView, state: PlanState): string {
         const owner = view.owners.get(lost.workerId);
         return `worker ${owner?.label ?? lost.workerId} was lost in ${lost.stepId}`;
       }
+      const held = view.open.filter((step) => step.kind === "held");
+      if (held.length > 0)
+        return `${names(held)} ${held.length === 1 ? "was" : "were"} handed back by a worker that drained, to be resumed`;
       const waiting = view.open.find(
         (step) => step.kind === "queued" || step.kind === "delayed" || step.kind === "backlog",
       );

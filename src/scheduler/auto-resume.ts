@@ -3,7 +3,8 @@
  * is needed: each plan is claimed by one, and its resume carries a request id made of plan and epoch, so that even two
  * that act at once are one.
  */
-import { resumePlan } from "../client/resume.js";
+import { type ResumeOptions, type ResumeOutcome, resumePlan } from "../client/resume.js";
+import type { OpenSandboxes } from "../client/sandboxes.js";
 import type { ResumePolicy } from "../core/definition.js";
 import { NotEligibleError } from "../core/errors.js";
 import type { PlanMeta } from "../core/plan.js";
@@ -14,6 +15,8 @@ export interface AutoResumeOptions {
   readonly store: ShardedPlanStore;
   readonly actor: string;
   readonly log: SchedulerLog;
+  /** Where this process finds snapshots of plans' files. */
+  readonly sandboxes: OpenSandboxes;
   /** The mean pause between two pages of plans. */
   readonly everyMs?: number;
 }
@@ -75,9 +78,9 @@ export class AutoResume {
   }
 
   private async look(planId: string, plans: InterruptedPlans): Promise<void> {
-    const { store, actor, log } = this.options;
+    const { store, log } = this.options;
     try {
-      const { summary } = await resumePlan(store, planId, { dryRun: true, actor });
+      const { summary } = await this.resume(planId, { dryRun: true });
       // Without a worker that can take a step, a resume would only use up the budget.
       if (!summary.eligible || summary.state !== "interrupted" || summary.workers === 0) return;
       const { meta } = await store.view(planId);
@@ -86,13 +89,18 @@ export class AutoResume {
       if (claim === "SPENT") this.saySpent(planId);
       if (claim !== "OK") return;
       const requestId = `auto/${summary.epoch}`;
-      const { summary: done } = await resumePlan(store, planId, { requestId, reason: summary.why, actor });
+      const { summary: done } = await this.resume(planId, { requestId, reason: summary.why });
       log.info({ plan: planId, epoch: done.nextEpoch, why: summary.why }, "resumed");
     } catch (error) {
       // Another was faster, or something happened to the plan since it was looked at.
       if (error instanceof NotEligibleError) return;
       log.warn({ err: error, plan: planId }, "a plan could not be resumed");
     }
+  }
+
+  private resume(planId: string, options: ResumeOptions): Promise<ResumeOutcome> {
+    const { store, actor, sandboxes } = this.options;
+    return resumePlan(store, planId, { ...options, actor }, null, sandboxes);
   }
 
   private saySpent(planId: string): void {

@@ -72,7 +72,7 @@ export class RedisStepLog implements StepLog {
       }
       case "release":
       case "defer": {
-        const args = outcome.kind === "release" ? ["0", "0"] : [String(outcome.delayMs), "1"];
+        const args = outcome.kind === "release" ? ["0", outcome.hold ? "h" : "0"] : [String(outcome.delayMs), "1"];
         const reply = await this.end("release", step, fetchNext, [outcome.reason, ...args]);
         return decodeFetch(reply, step.token, step.queue);
       }

@@ -3,7 +3,8 @@
  *
  *   accepting  every queue's slots fetch, run, commit and fetch with the commit
  *   draining   from `drain()` on: nothing is fetched; active steps finish; at 80 % of the grace their signals are
- *              aborted; at 90 % they are handed back, without an attempt counted; at the end nobody is waited for
+ *              aborted; at 90 % they are handed back, without an attempt counted, to their queues or to whoever
+ *              resumes their plans; at the end nobody is waited for
  *   closed     deregistered, connections gone
  *
  * What the store knows of a process is an incarnation: a random id, registered before its first fetch. When the store
@@ -47,6 +48,9 @@ const ALONE_AFTER_CRASHES = 2;
 /** Parts of the grace: when active steps are told to stop, and when they are handed back. */
 const ABORT_AT = 0.8;
 const RELEASE_AT = 0.9;
+const GIVE_UP_AT = 0.97;
+/** The process itself takes a moment to end. */
+const CLOSED_AT = 0.99;
 /** What closing connections may take. */
 const CLOSE_MS = 500;
 
@@ -90,8 +94,16 @@ export interface WorkerStatus {
   readonly queues: readonly string[];
 }
 
+export interface DrainOptions {
+  readonly graceMs: number;
+  /** What becomes of steps that can't end in time: others take them, or their plan is interrupted until it is resumed. */
+  readonly onDrain?: OnDrain;
+}
+
+export type OnDrain = "requeue" | "interrupt";
+
 export interface DrainReport {
-  /** What was handed back. */
+  /** What was handed back. What the store could not be told of is none of it: others take that over. */
   readonly released: readonly { readonly planId: string; readonly stepId: string }[];
 }
 
@@ -106,7 +118,8 @@ export class StepWorker {
   /** Those that it serves. */
   private readonly shards: readonly RedisPlanStore[];
   private readonly cache: PlanCache;
-  private readonly released: { planId: string; stepId: string }[] = [];
+  private readonly released: StartedStep[] = [];
+  private onDrain: OnDrain = "requeue";
   private readonly privatePlans = new Set<string>();
   private draining: Promise<DrainReport> | null = null;
   private releaseRequested: (() => void) | null = null;
@@ -194,8 +207,8 @@ export class StepWorker {
       run: (attempt) => this.run(attempt),
       onLost: (step) => this.cache.drop(step.planId),
       // What a pause or a cancel ended before is not handed back by a drain.
-      onReleased: ({ planId, stepId }) => {
-        if (this.state !== "accepting") this.released.push({ planId, stepId });
+      onReleased: (step) => {
+        if (this.state !== "accepting") this.released.push(step);
       },
       onUnregistered: () => void this.reincarnate(incarnation),
     });
@@ -273,8 +286,7 @@ export class StepWorker {
     const execution = () => attempt.outcomeOf(execute(attempt, compiled, environment));
     const ended = await (observer ? observer.attempt(step, execution) : execution());
     signs.withdraw(watched);
-    const outcome: Outcome =
-      this.state === "draining" && isStopSignal(ended) ? { kind: "release", reason: "drain" } : ended;
+    const outcome = this.state === "draining" ? this.drained(ended) : ended;
     // On the connection of the commit, which so comes after it: nobody sees a step's end before its last line.
     attempt.flush();
     if (outcome.kind === "complete") {
@@ -286,6 +298,16 @@ export class StepWorker {
     }
     log.debug(facts, `step ended: ${outcome.kind}`);
     return outcome;
+  }
+
+  /** Of an attempt that ended while this process drains. */
+  private drained(outcome: Outcome): Outcome {
+    if (isStopSignal(outcome)) return this.handBack();
+    return outcome.kind === "release" ? { ...outcome, hold: this.onDrain === "interrupt" } : outcome;
+  }
+
+  private handBack(): Outcome {
+    return { kind: "release", reason: "drain", hold: this.onDrain === "interrupt" };
   }
 
   private async tidy(): Promise<void> {
@@ -326,8 +348,8 @@ export class StepWorker {
    * Stops pulling, lets active steps finish, hands back what can't finish in time. Resolves within the grace, whether
    * the store answers or not. A second call joins the first.
    */
-  drain(options: { graceMs: number }): Promise<DrainReport> {
-    this.draining ??= this.drainOnce(options.graceMs);
+  drain({ graceMs, onDrain = "requeue" }: DrainOptions): Promise<DrainReport> {
+    this.draining ??= this.drainOnce(graceMs, onDrain);
     return this.draining;
   }
 
@@ -336,18 +358,19 @@ export class StepWorker {
     this.releaseRequested?.();
   }
 
-  private async drainOnce(graceMs: number): Promise<DrainReport> {
+  private async drainOnce(graceMs: number, onDrain: OnDrain): Promise<DrainReport> {
     if (this.state === "closed" || this.state === "new") return { released: [] };
     const startedAt = Date.now();
     const left = (part: number) => Math.max(0, startedAt + graceMs * part - Date.now());
     this.state = "draining";
+    this.onDrain = onDrain;
     this.keeper!.signs.draining = true;
     // One that is being registered has to end as well; it takes nothing.
     if (this.incarnating) await firstOf(this.incarnating, never, left(ABORT_AT));
     const { incarnation } = this;
     if (!incarnation) {
       this.gaveUp = true;
-      await this.closeWithin(Math.max(50, left(1)));
+      await this.closeWithin(Math.max(50, left(CLOSED_AT)));
       return { released: [] };
     }
     this.options.log.info({ worker: incarnation.workerId, active: this.active, grace_ms: graceMs }, "draining");
@@ -359,13 +382,24 @@ export class StepWorker {
     if ((await firstOf(idle, asked, left(ABORT_AT))) !== "first") {
       incarnation.abortAll("drain");
       await firstOf(idle, asked, left(RELEASE_AT));
-      incarnation.endAll({ kind: "release", reason: "drain" });
-      await firstOf(idle, never, left(0.97));
+      incarnation.endAll(this.handBack());
+      await firstOf(idle, never, left(GIVE_UP_AT));
     }
+    const unheard = incarnation.unsettled();
     this.gaveUp = true;
-    await this.closeWithin(Math.max(50, left(1)));
-    this.options.log.info({ worker: incarnation.workerId, released: this.released.length }, "drained");
-    return { released: this.released };
+    await this.closeWithin(Math.max(50, left(CLOSED_AT)));
+    return this.report(incarnation.workerId, unheard);
+  }
+
+  private report(worker: string, unheard: ReadonlySet<string>): DrainReport {
+    const { log } = this.options;
+    const released = this.released.filter(({ token }) => !unheard.has(token));
+    for (const [plan, steps] of stepsByPlan(released))
+      log.info({ worker, plan, steps, on_drain: this.onDrain }, "handed back");
+    if (unheard.size > 0)
+      log.warn({ worker, steps: unheard.size }, "the store does not answer; others will take over what was active");
+    log.info({ worker, released: released.length }, "drained");
+    return { released: released.map(({ planId, stepId }) => ({ planId, stepId })) };
   }
 
   /** Ends at once: active steps are handed back. Safe before `start()` and twice. */
@@ -387,7 +421,7 @@ export class StepWorker {
     if (incarnation) {
       await firstOf(incarnation.deregister([...this.privatePlans]), never, ms / 2);
       await firstOf(this.tidy(), never, ms / 4);
-      await incarnation.close(ms / 2);
+      await incarnation.close(ms / 4);
     }
     this.redis?.disconnect();
   }
@@ -404,6 +438,15 @@ const STOP_SIGNAL_CODES = new Set(["EXIT_SIGTERM", "EXIT_SIGINT", "EXIT_143", "E
 /** Service managers send the signal that drains this process to its commands as well: what that ends is no failure. */
 function isStopSignal(outcome: Outcome): boolean {
   return (outcome.kind === "retry" || outcome.kind === "fail") && STOP_SIGNAL_CODES.has(outcome.error.code);
+}
+
+/** The ids of steps, by plan. */
+export function stepsByPlan(
+  steps: readonly { readonly planId: string; readonly stepId: string }[],
+): ReadonlyMap<string, readonly string[]> {
+  const plans = new Map<string, string[]>();
+  for (const { planId, stepId } of steps) plans.set(planId, [...(plans.get(planId) ?? []), stepId]);
+  return plans;
 }
 
 /** What every line about a step says of it. */
@@ -623,6 +666,11 @@ class Incarnation {
     void this.whenIdle().then(() => this.close(CLOSE_MS));
   }
 
+  /** Tokens of attempts that run, or whose result is on its way. */
+  unsettled(): ReadonlySet<string> {
+    return new Set([...this.running.keys(), ...this.queues.flatMap((queue) => queue.heldTokens())]);
+  }
+
   /** Resolves when no attempt runs and no result is on its way. */
   whenIdle(): Promise<void> {
     if (this.isIdle()) return Promise.resolve();
@@ -668,7 +716,7 @@ class Incarnation {
   }
 
   private isIdle(): boolean {
-    return this.running.size === 0 && this.queues.every((queue) => queue.heldTokens().length === 0);
+    return this.unsettled().size === 0;
   }
 
   private notifyIdle(): void {

@@ -108,6 +108,34 @@ test("a step that can't end within the grace is handed back, and costs no attemp
   expect(place.count("long")).toBe(2);
 });
 
+test("a worker whose terminal closes drains too, says what it leaves, and with --on-drain interrupt leaves it to a resume", async () => {
+  place.write("plan.yaml", document([{ id: "long", needs: [] }]));
+  place.hold("long");
+  const worker = await aWorker(["--grace", "1s", "--on-drain", "interrupt"]);
+  await place.plan("submit", "plan.yaml", "--id", "p1");
+  await place.untilBegun("long");
+  const other = await aWorker();
+
+  worker.signal("SIGHUP");
+  const ended = await worker.finished;
+
+  expect(ended.code).toBe(0);
+  expect(ended.stderr).toMatch(/^Handed back long of plan p1\. Resume with: plan resume p1$/m);
+  const lines = ended.stderr.split("\n").filter((line) => line.startsWith("{"));
+  expect(lines.map((line) => JSON.parse(line)).find(({ msg }) => msg === "handed back")).toMatchObject({
+    plan: "p1",
+    steps: ["long"],
+    on_drain: "interrupt",
+  });
+  expect(await place.json("get", "p1")).toMatchObject({ state: "interrupted", try: "plan resume p1" });
+  place.free("long");
+  expect((await place.plan("resume", "p1")).code).toBe(0);
+  await untilCompleted("p1");
+  expect(place.count("long")).toBe(2);
+  other.signal("SIGTERM");
+  expect((await other.finished).stderr).not.toContain("Handed back");
+});
+
 test("a fleet's worker runs commands of the documents that were named to it, of others only with --allow-shell", async () => {
   place.write("plan.yaml", document([{ id: "mine", needs: [] }]));
   place.write("other.yaml", document([{ id: "theirs", needs: [] }]).replace("plan: fleet", "plan: other"));

@@ -1,10 +1,13 @@
 /** Schedulers on interrupted plans: each plan is resumed once, and what must not be resumed is not. */
 import { afterEach, beforeEach, expect, inject, test } from "vitest";
+import { firstSnapshot, type OpenSandboxes, sandboxesOf } from "../../src/client/sandboxes.js";
+import type { SandboxSnapshot } from "../../src/core/sandbox.js";
 import { AutoResume } from "../../src/scheduler/auto-resume.js";
 import { InterruptedPlans } from "../../src/store/interrupted-plans.js";
 import { checkInvariants } from "../support/invariants.js";
-import { aChain, aDefinition, aPlanId, aStore, type TestStore } from "../support/plans.js";
-import { type RunningWorker, runWorker } from "../support/step-workers.js";
+import { A_SANDBOX, aChain, aDefinition, aPlanId, aSnapshot, aStore, type TestStore } from "../support/plans.js";
+import { aFolder } from "../support/sandboxes.js";
+import { noSandboxes, type RunningWorker, runWorker } from "../support/step-workers.js";
 import { until } from "../support/until.js";
 
 const { steps } = aChain(["a", "b"]).definition;
@@ -13,6 +16,7 @@ let looks = 0;
 let t: TestStore;
 let running: RunningWorker | null = null;
 let schedulers: AutoResume[] = [];
+let sandboxes: OpenSandboxes = noSandboxes;
 
 beforeEach(async () => {
   t = await aStore(inject("redisUrl"));
@@ -21,6 +25,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await Promise.all(schedulers.map((scheduler) => scheduler.stop()));
   schedulers = [];
+  sandboxes = noSandboxes;
   await running?.close();
   running = null;
   await t.drop();
@@ -67,6 +72,26 @@ test("what a person has to decide on is left to people", async () => {
   expect(await Promise.all(left.map((plan) => t.dumpPlan(plan)))).toEqual(before);
 });
 
+test("a plan whose files are gone from the store that all machines see is left to a person", async () => {
+  const store = aFolder();
+  sandboxes = sandboxesOf({ dataDir: aFolder(), store });
+  const compiled = aDefinition(steps, { resume: "auto", sandbox: A_SANDBOX });
+  const submit = async (planId: string, sandbox: () => Promise<SandboxSnapshot>) => {
+    const request = { planId, compiled, input: "{}", actor: "ada", workdir: null, privateQueue: `run~${planId}` };
+    await t.store.submit({ ...request, sandbox });
+    return planId;
+  };
+  const gone = await submit(aPlanId(), async () => aSnapshot(1));
+  const whole = await submit(aPlanId(), () => firstSnapshot(compiled, null, sandboxes));
+  running = await runWorker(t, () => null, { sandboxes });
+
+  scheduler();
+  await until("the other one to complete", async () => (await t.state(whole)) === "completed");
+  await until("another round", () => looks >= 3);
+
+  expect((await t.store.view(gone)).meta).toMatchObject({ epoch: 1, resumeCount: 0 });
+});
+
 test("without a worker that could take it, a plan is left as it is", async () => {
   const plan = await anInterruptedPlan("auto");
   const before = await t.dumpPlan(plan);
@@ -100,7 +125,7 @@ test("a plan that gets nowhere is resumed ten times, at growing intervals, and t
 function scheduler(): void {
   looks = 0;
   const log = { info() {}, warn() {} };
-  const made = new AutoResume({ store: t.sharded, actor: "scheduler", everyMs: 100, log });
+  const made = new AutoResume({ store: t.sharded, actor: "scheduler", everyMs: 100, log, sandboxes });
   const { nextPage } = InterruptedPlans.prototype;
   (made as unknown as { plans: InterruptedPlans[] }).plans[0]!.nextPage = async function (this: InterruptedPlans) {
     const page = await nextPage.call(this);

@@ -5,7 +5,7 @@ import { AUTO_RESUME_BUDGET, InterruptedPlans } from "../../src/store/interrupte
 import { openStore } from "../../src/store/open-store.js";
 import type { ShardedPlanStore } from "../../src/store/sharded-plan-store.js";
 import { aChain, aDefinition, aPlanId, aStore, type TestStore } from "../support/plans.js";
-import { type RunningWorker, runs, runWorker } from "../support/step-workers.js";
+import { noSandboxes, type RunningWorker, runs, runWorker } from "../support/step-workers.js";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.js";
 import { until } from "../support/until.js";
 
@@ -26,7 +26,13 @@ beforeEach(async () => {
   store = await openStore({ url: proxy.url, prefix: t.prefix });
   warnings = [];
   const warn = (facts: object, message: string) => void warnings.push({ facts: { ...facts }, message });
-  scheduler = new AutoResume({ store, actor: "scheduler", everyMs: 20, log: { info() {}, warn } });
+  scheduler = new AutoResume({
+    store,
+    actor: "scheduler",
+    everyMs: 20,
+    log: { info() {}, warn },
+    sandboxes: noSandboxes,
+  });
   worker = await runWorker(t, () => null);
 });
 

@@ -9,7 +9,7 @@ export async function scheduler(context: CommandContext): Promise<number> {
   const log = pino({ level: debug ? "debug" : config.logLevel }, { write: (line: string) => io.stderr.write(line) });
   const store = await context.store();
   await store.requireSuitable();
-  const resumes = new AutoResume({ store, actor: context.actor, log });
+  const resumes = new AutoResume({ store, actor: context.actor, log, sandboxes: context.sandboxes });
   const stopped = new Promise<void>((resolve) => {
     const unsubscribe = io.onSignal(() => {
       unsubscribe();

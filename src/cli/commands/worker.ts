@@ -5,11 +5,14 @@ import { DOCUMENT_QUEUE } from "../../core/definition.js";
 import { UsageError } from "../../core/errors.js";
 import type { HealthOptions } from "../../observe/health-server.js";
 import { watchWorker } from "../../observe/watch-worker.js";
+import { type DrainReport, type OnDrain, stepsByPlan } from "../../worker/step-worker.js";
 import type { CommandContext } from "../context.js";
 import { expandGlobs } from "../expand-globs.js";
 import { type LoadedDefinition, loadFile, loadModule, type PlanModule } from "../load-definition.js";
 import { makeWorker } from "../make-worker.js";
 import { wholeNumber } from "../option-values.js";
+import { printable } from "../render/printable.js";
+import { planCommand } from "../shell-words.js";
 import { trustIn } from "../trust.js";
 
 interface WorkerOptions {
@@ -17,6 +20,7 @@ interface WorkerOptions {
   readonly queues?: readonly string[];
   readonly concurrency?: string;
   readonly grace?: string;
+  readonly onDrain?: OnDrain;
   readonly allowShell?: boolean;
   readonly healthPort?: string;
   readonly healthHost?: string;
@@ -28,7 +32,7 @@ export async function worker(
   _args: readonly string[],
   options: WorkerOptions,
 ): Promise<number> {
-  const { io, debug } = context;
+  const { io, terminal, debug } = context;
   const config = await context.config({ concurrency: options.concurrency, grace: options.grace });
   const log = pino({ level: debug ? "debug" : config.logLevel }, { write: (line: string) => io.stderr.write(line) });
   const { modules, documents } = await loadPlans(context, options.plans ?? []);
@@ -57,16 +61,26 @@ export async function worker(
     if (server) log.info({ port: server.port }, "answering /livez, /readyz and /metrics");
     await running.start();
     await asked;
-    const drained = running.drain({ graceMs });
+    const { onDrain = "requeue" } = options;
+    const drained = running.drain({ graceMs, onDrain });
     // The second signal may have come before the drain began.
     if (signals > 1) running.releaseNow();
-    await drained;
+    for (const line of handedBack(await drained, onDrain)) terminal.talk(line);
   } finally {
     unsubscribe();
     await running.close();
     await server?.stop();
   }
   return 0;
+}
+
+/** For whoever stopped it: what it leaves, a line for each plan. */
+function handedBack({ released }: DrainReport, onDrain: OnDrain): string[] {
+  return [...stepsByPlan(released)].map(([planId, steps]) => {
+    const next =
+      onDrain === "requeue" ? "Another worker may take it." : `Resume with: ${planCommand("resume", planId)}`;
+    return `Handed back ${steps.map(printable).join(", ")} of plan ${printable(planId)}. ${next}`;
+  });
 }
 
 /** Null where nobody asked for it. */

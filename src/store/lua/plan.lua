@@ -237,7 +237,7 @@ end
 --[[
   Ends a transition: counts, the state that follows from them, and its events. `p` are the plan's facts as read
   before; `change` = { failed, waiting, uncertain } says by how much this transition changed the counts, `fields` what else
-  of the plan it changed.
+  of the plan it changed. `uncertain` counts all that only a resume moves: also what a drain handed back to be held.
   A plan that is pausing becomes paused with its last running step.
 ]]
 local function plan_settle(T, P, plan, p, change, now)

@@ -2,7 +2,8 @@
   Hands a step back without a result and without counting a failure: on drain, or because this worker can't run it.
 
   KEYS, ARGV[1…9] and what it returns: see ending.lua
-  ARGV[10] reason   ARGV[11] delay in ms, 0 for at once   ARGV[12] 1 where no attempt happened: the start is undone
+  ARGV[10] reason   ARGV[11] delay in ms, 0 for at once   ARGV[12] 1 where no attempt happened: the start is undone; h where
+  nobody is to take the step before the plan is resumed; else 0
 ]]
 --#include ending.lua
 local delay, undo = tonumber(ARGV[11]), ARGV[12] == '1'
@@ -19,8 +20,14 @@ else
   plan_record(P, plan, 'r|' .. str(at) .. '|' .. epoch .. '|' .. step .. '|' .. attempt .. '|' .. ARGV[10])
 end
 r.at, r.due = str(at), r.wait ~= '' and r.due or ''
-local uncertain = attempt_hand_back(q, a, id, p, r, not undo, delay, now)
+local stuck
+if ARGV[12] == 'h' and not p.pausing and not string.find(r.traits, 'i', 1, true) then
+  r.state, stuck = 'h', true
+  queue_drop_job(q, id)
+else
+  stuck = attempt_hand_back(q, a, id, p, r, not undo, delay, now)
+end
 call('HSET', P .. ':open', step, open_encode(r))
-if uncertain and p.sandbox then exclusive_leave(T, P, plan, p, step, r, {}) end
-plan_settle(T, P, plan, p, { uncertain = uncertain and 1 or nil }, now)
+if stuck and p.sandbox then exclusive_leave(T, P, plan, p, step, r, {}) end
+plan_settle(T, P, plan, p, { uncertain = stuck and 1 or nil }, now)
 return fetch_after('OK', T, queue, own, token, worker, lock_ms, now)
