@@ -24,6 +24,7 @@ export type {
 } from "./client/documents.js";
 export type { PlanStanding, PlanUpdate } from "./client/follow-plan.js";
 export type { ForkOptions } from "./client/fork.js";
+export type { PruneOptions, PruneReport } from "./client/prune.js";
 export type { Ack, ResumeOptions } from "./client/resume.js";
 export type { SandboxOptions } from "./client/sandboxes.js";
 export type { VerifyDocument, VerifyOptions } from "./client/verify.js";

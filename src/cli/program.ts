@@ -355,6 +355,21 @@ const COMMANDS: readonly CommandSpec[] = [
     load: async () => (await import("./commands/verify.js")).verify,
   },
   {
+    name: "prune",
+    args: "",
+    does: "Remove plans that are over for long, and snapshots of files that no plan names",
+    formats: JSON_ONLY,
+    options: [
+      new Option("--older-than <duration>", "how long a plan must be completed or cancelled").default("30d"),
+      new Option("--no-files", "leave snapshots alone"),
+      new Option("--dry-run", "show what would be removed, and write nothing"),
+    ],
+    examples: ["plan prune --dry-run", "plan prune --older-than 12h -o json"],
+    notes:
+      "A plan that isn't over is never removed, and a snapshot younger than 25 hours isn't either.\nWhere plans of several stores keep their snapshots in one place, use --no-files: one store doesn't know what the others name.",
+    load: async () => (await import("./commands/prune.js")).prune,
+  },
+  {
     name: "doctor",
     args: "",
     does: "Check the store: version, eviction policy, persistence, clock, scripts, latency, leftovers",
@@ -366,7 +381,7 @@ const COMMANDS: readonly CommandSpec[] = [
 ];
 
 /** Commands that the documentation announces. */
-const LATER = ["prune", "schedule", "schedules"];
+const LATER = ["schedule", "schedules"];
 
 /** Parses one command line. @throws UsageError with what was probably meant */
 export function parseCommandLine(argv: readonly string[], version: string): Parsed {

@@ -39,6 +39,7 @@ import {
 } from "./documents.js";
 import { followPlan, type PlanStanding, type PlanUpdate, planStanding } from "./follow-plan.js";
 import { checkedInput, type ForkOptions, type ForkPlacement, forkPlan } from "./fork.js";
+import { type PruneOptions, type PruneReport, prunePlans } from "./prune.js";
 import {
   type ExecutesHere,
   type OfferDefinition,
@@ -299,6 +300,11 @@ export class Client {
         if (!(error instanceof PlanNotFoundError)) throw error;
       }
     }
+  }
+
+  /** Removes plans that are completed or cancelled for long, and snapshots that no plan names any more. @throws UsageError */
+  async prune(options: PruneOptions = {}): Promise<PruneReport> {
+    return prunePlans(await this.store(), options, this.#openSandboxes);
   }
 
   /** Stops a plan until it is resumed. Active steps are aborted, or with `afterStep` finish first. */

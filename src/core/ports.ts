@@ -154,6 +154,12 @@ export interface PlanStore {
   fork(write: ForkWrite): Promise<ForkAnswer>;
   /** What was said when a plan was forked by this request; null where there is no plan of this id. @throws PlanExistsError */
   forkAnswer(planId: string, request: string): Promise<string | null>;
+  /** Plans that have been over for so long. */
+  prunablePlans(olderThanMs: number): AsyncIterable<PrunablePlan>;
+  /** Removes a plan, in one write, if it has been over for so long. @returns whether it did */
+  removePlan(planId: string, olderThanMs: number): Promise<boolean>;
+  /** Digests of all snapshots that plans name, `without` those that only these plans name. */
+  namedSnapshots(without: ReadonlySet<string>): Promise<ReadonlySet<string>>;
   pause(planId: string, actor: string, reason: string | null, afterStep: boolean): Promise<void>;
   cancel(planId: string, actor: string, reason: string | null): Promise<void>;
   /** Reads what an answer to a step needs: the step and those that need it, whatever the size of the plan. @throws STEP_NOT_FOUND */
@@ -161,6 +167,12 @@ export interface PlanStore {
   /** Completes a parked step. A signal to a step that doesn't wait yet is kept until it does. @throws NOT_WAITING */
   signal(to: Answerable, answer: SignalAnswer): Promise<{ kept: boolean }>;
   close(): Promise<void>;
+}
+
+export interface PrunablePlan {
+  readonly planId: string;
+  /** What it takes in the store. */
+  readonly bytes: number;
 }
 
 export type PreviewDepth = "frontier" | "full" | "line";

@@ -50,6 +50,11 @@ export class Sandboxes {
     return name === DEFAULT_SANDBOX_PROVIDER ? existsSync(this.storeDir) : this.providers.has(name);
   }
 
+  /** Those of whose snapshots something could be found here. */
+  get present(): SandboxProvider[] {
+    return [...this.providers.values()].filter(({ name }) => this.keeps(name));
+  }
+
   /** Makes the data directory. Must come before the first write; who only reads leaves no trace. */
   begin(): void {
     if (!this.isBegun) ensureDataDir(this.dataDir);

@@ -1,5 +1,7 @@
 /** Everything that is stored of a plan, for whoever checks it: one read, no write. */
+import type { CompiledDefinition } from "../core/definition.js";
 import { PlanNotFoundError } from "../core/errors.js";
+import type { PlanMeta } from "../core/plan.js";
 import { FULL_LIST_LIMIT } from "../core/resume-summary.js";
 import type { Evidence } from "../core/verify.js";
 import type { FoundJob, JobEvidence, JobPlace } from "../core/verify-jobs.js";
@@ -31,16 +33,7 @@ export async function readEvidence(store: RedisPlanStore, planId: string): Promi
   for (;;) {
     // Which queues there are to look into, the plan's definition says.
     const { meta } = await store.view(planId);
-    const { steps } = await store.planDefinition(meta);
-    const queues = new Set<string>();
-    const jobs: string[] = [];
-    for (const step of steps.values()) {
-      for (const queue of [bullQueueName(step.queue), ...(meta.privateQueue === null ? [] : [meta.privateQueue])]) {
-        queues.add(queue);
-        jobs.push(step.id, queue);
-      }
-    }
-    const firstEpoch = (jobs.length / 2) * meta.epoch <= MOST_JOB_NAMES ? 1 : meta.epoch;
+    const { queues, jobs, firstEpoch } = possibleJobs(await store.planDefinition(meta), meta);
     const reply = (await readScript(
       store.redis,
       "evidence",
@@ -68,6 +61,22 @@ export async function readEvidence(store: RedisPlanStore, planId: string): Promi
       now.privateQueue === meta.privateQueue;
     if (isSame) return decodeEvidence(read, reply);
   }
+}
+
+/** Where jobs of a plan may be: steps and queues in pairs, and the first epoch in which they are looked for. */
+export function possibleJobs(
+  { steps }: CompiledDefinition,
+  { privateQueue, epoch }: PlanMeta,
+): { queues: ReadonlySet<string>; jobs: string[]; firstEpoch: number } {
+  const queues = new Set<string>();
+  const jobs: string[] = [];
+  for (const step of steps.values()) {
+    for (const queue of [bullQueueName(step.queue), ...(privateQueue === null ? [] : [privateQueue])]) {
+      queues.add(queue);
+      jobs.push(step.id, queue);
+    }
+  }
+  return { queues, jobs, firstEpoch: (jobs.length / 2) * epoch <= MOST_JOB_NAMES ? 1 : epoch };
 }
 
 function decodeEvidence(

@@ -281,6 +281,7 @@ export class Stage {
     const pipeline = redis.pipeline();
     if (!this.parts.includes(part)) this.parts.push(part);
     pipeline.sadd(keys.staged, this.name);
+    pipeline.expire(keys.staged, 2 * STAGED_FOR_S);
     for (let from = 0; from < items.length; from += chunk) pipeline[verb](key, ...items.slice(from, from + chunk));
     pipeline.expire(key, STAGED_FOR_S);
     for (const [error] of (await pipeline.exec()) ?? []) if (error) throw error;

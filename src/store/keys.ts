@@ -72,8 +72,13 @@ export class Keys {
 
   /** All keys that a transition of this plan may write. */
   planKeys(planId: string): string[] {
+    return [...this.ownKeys(planId), this.openPlans, this.events];
+  }
+
+  /** All keys that only this plan has. */
+  ownKeys(planId: string): string[] {
     const plan = this.plan(planId);
-    return [plan, ...PLAN_PARTS.map((part) => `${plan}:${part}`), this.openPlans, this.events];
+    return [plan, ...PLAN_PARTS.map((part) => `${plan}:${part}`)];
   }
 
   planPart(planId: string, part: PlanPart): string {

@@ -35,6 +35,7 @@ import type {
   PlanStore,
   Preview,
   PreviewDepth,
+  PrunablePlan,
   ResumeAnswer,
   ResumeWrite,
   SignalAnswer,
@@ -67,6 +68,7 @@ import { followAll, followPlan, passOverMissing } from "./follow.js";
 import { Stage, stageFork } from "./fork-call.js";
 import type { Keys } from "./keys.js";
 import { INLINE_INPUT_BYTES, Payloads } from "./payloads.js";
+import { namedSnapshots, prunablePlans, removePlan } from "./prune.js";
 import { type QueueDepth, queueDepth } from "./queue-depth.js";
 import { resumeCall } from "./resume-call.js";
 import { readScript, runScript, timeOf } from "./scripts.js";
@@ -312,6 +314,19 @@ export class RedisPlanStore implements PlanStore {
 
   evidence(planId: string): Promise<Evidence> {
     return readEvidence(this, planId);
+  }
+
+  prunablePlans(olderThanMs: number): AsyncIterable<PrunablePlan> {
+    return prunablePlans(this, olderThanMs);
+  }
+
+  async removePlan(planId: string, olderThanMs: number): Promise<boolean> {
+    await this.requireSuitable();
+    return removePlan(this, planId, olderThanMs);
+  }
+
+  namedSnapshots(without: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+    return namedSnapshots([this], without);
   }
 
   async *planIds(): AsyncGenerator<string> {

@@ -36,6 +36,7 @@ export type ScriptName =
   | "signal"
   | "resume"
   | "fork"
+  | "prune"
   | "view"
   | "evidence"
   | "register"

@@ -18,6 +18,7 @@ import type {
   PlanStore,
   Preview,
   PreviewDepth,
+  PrunablePlan,
   ResumeAnswer,
   ResumeWrite,
   SignalAnswer,
@@ -26,6 +27,7 @@ import type {
 import type { StoreLocation } from "../core/store-address.js";
 import type { Evidence } from "../core/verify.js";
 import { merged } from "./merged.js";
+import { namedSnapshots } from "./prune.js";
 import type { QueueDepth } from "./queue-depth.js";
 import type { RedisPlanStore } from "./redis-plan-store.js";
 
@@ -165,6 +167,18 @@ export class ShardedPlanStore implements PlanStore {
 
   forkAnswer(planId: string, request: string): Promise<string | null> {
     return this.shardOf(planId).forkAnswer(planId, request);
+  }
+
+  async *prunablePlans(olderThanMs: number): AsyncGenerator<PrunablePlan> {
+    for (const shard of this.shards) yield* shard.prunablePlans(olderThanMs);
+  }
+
+  removePlan(planId: string, olderThanMs: number): Promise<boolean> {
+    return this.shardOf(planId).removePlan(planId, olderThanMs);
+  }
+
+  namedSnapshots(without: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+    return namedSnapshots(this.shards, without);
   }
 
   pause(planId: string, actor: string, reason: string | null, afterStep: boolean): Promise<void> {

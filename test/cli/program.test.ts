@@ -8,7 +8,7 @@ import { UsageError } from "../../src/core/errors.js";
 import { VERSION } from "../../src/version.js";
 
 const COMMANDS =
-  "run submit validate resume fork list get history logs checkpoints decisions watch pause cancel signal approve decide worker scheduler workers verify doctor".split(
+  "run submit validate resume fork list get history logs checkpoints decisions watch pause cancel signal approve decide worker scheduler workers verify prune doctor".split(
     " ",
   );
 
@@ -27,7 +27,7 @@ describe("commands", () => {
     const { text } = parseCommandLine(["--help"], "1.0.0") as { text: string };
 
     for (const name of COMMANDS) expect(text).toMatch(new RegExp(`^ {2}${name}\\b`, "m"));
-    expect(text).not.toMatch(/^ {2}(schedules|prune)\b/m);
+    expect(text).not.toMatch(/^ {2}(schedules|schedule)\b/m);
     expect((parseCommandLine([], "1.0.0") as { text: string }).text).toContain("Usage: plan");
     expect((parseCommandLine(["help", "get"], "1.0.0") as { text: string }).text).toContain("Usage: plan get");
   });

@@ -6,7 +6,7 @@ import { planState } from "../../src/core/plan.js";
 import { openStore } from "../../src/store/open-store.js";
 import { type ShardedPlanStore, shardNumber } from "../../src/store/sharded-plan-store.js";
 import { checkInvariants } from "../support/invariants.js";
-import { aChain, aDefinition, TestStore } from "../support/plans.js";
+import { aChain, aDefinition, aSnapshot, TestStore } from "../support/plans.js";
 import { gate, type RunningWorker, runWorker } from "../support/step-workers.js";
 import { aPrefix } from "../support/store.js";
 import { until } from "../support/until.js";
@@ -177,3 +177,25 @@ async function submit(planId: string, steps: readonly string[] = ["a", "b"]): Pr
   const compiled = steps.length === 1 ? aDefinition([{ id: steps[0]! }]) : aChain(steps);
   await store.submit({ planId, compiled, input: "{}", actor: "tester", privateQueue: null, workdir: null });
 }
+
+test("a prune goes through all shards, and finds what their plans name", async () => {
+  const [first, second, third] = IN_SHARD as [string, string, string];
+  const client = new Client(async () => store, "ada");
+  const snapshots = [1, 2, 3].map(aSnapshot);
+  for (const [i, id] of IN_SHARD.entries()) {
+    await submit(id);
+    const { redis, keys } = store.shardOf(id);
+    await redis.rpush(keys.planPart(id, "sandboxes"), JSON.stringify(snapshots[i]));
+  }
+  const { redis, keys } = store.shards[1]!;
+  await redis.sadd(keys.staged, "fork");
+  await redis.rpush(keys.stagedPart("fork", "sandboxes"), JSON.stringify(aSnapshot(4)));
+  for (const id of [first, third]) await client.cancel(id);
+
+  const named = await store.namedSnapshots(new Set([first]));
+  const { plans } = await client.prune({ olderThan: 0, files: false });
+
+  expect([...named].sort()).toEqual([2, 3, 4].map((nth) => aSnapshot(nth).digest).sort());
+  expect(plans).toEqual([first, third]);
+  expect((await client.list()).map(({ planId }) => planId)).toEqual([second]);
+});
