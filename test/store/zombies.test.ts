@@ -152,6 +152,19 @@ test("a worker that was taken over gets nothing more under its old name, whateve
   expect(await t.redis.lrange(`${t.keys.base}work:active`, 0, -1)).toEqual([]);
 });
 
+test("a commit sent again by a worker that was taken over brings it no step", async () => {
+  const plan = await t.submit(aChain(["a", "b"]));
+  const a = await zombie.take();
+  await zombie.complete(a);
+  await (await t.worker()).beat([zombie.id]);
+
+  const again = await zombie.complete(a);
+
+  expect([again.verdict, again.next.kind]).toEqual(["DUP", "none"]);
+  expect(await zombie.owned()).toEqual({});
+  expect((await t.store.view(plan)).open.map((step) => [step.stepId, step.kind])).toEqual([["b", "queued"]]);
+});
+
 test("an irreversible step of a dead worker is nobody's to run again, and says whose it was", async () => {
   const plan = await t.submit(
     aDefinition([

@@ -110,7 +110,7 @@ local function fetch_after(verdict, T, queue, own, token, worker, lock_ms, now, 
   local fresh = verdict == 'OK' or verdict == 'FENCED'
   local ok, reply
   -- A worker that was taken over gets nothing under its old name: nobody would take that from it again.
-  if lock_ms ~= '0' and (verdict ~= 'LOST' or call('ZSCORE', T .. 'workers', worker)) then
+  if lock_ms ~= '0' and (fresh or call('ZSCORE', T .. 'workers', worker)) then
     ok, reply = pcall(fetch, verdict, T, queue, own, token, worker, lock_ms, now, cache or {}, fresh, wanted)
   end
   if not ok then
