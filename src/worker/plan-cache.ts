@@ -30,7 +30,7 @@ export interface Payloads {
 }
 
 interface Entry {
-  /** Created and line: another run under the same id, or a rewind, makes everything here stale. */
+  /** Created and epoch: another run under the same id makes everything here stale, and a resume the folder and what a rewind takes. */
   readonly generation: string;
   input: string | null;
   workdir: string | null;
@@ -110,7 +110,7 @@ export class PlanCache {
   }
 
   private entryOf(step: StartedStep): Entry {
-    const generation = `${step.createdAt}/${step.line}`;
+    const generation = `${step.createdAt}/${step.epoch}`;
     let entry = this.entries.get(step.planId);
     if (entry && entry.generation !== generation) {
       this.drop(step.planId);

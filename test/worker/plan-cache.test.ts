@@ -61,7 +61,7 @@ test("an output that nobody recorded is null", async () => {
 });
 
 test.each([
-  ["a rewind", { line: 2 }],
+  ["a resume", { epoch: 2 }],
   ["another run under the same id", { createdAt: 2_000 }],
 ])("%s makes everything stale that was known", async (_, change) => {
   const { cache, reads } = aCache();

@@ -2,8 +2,9 @@
 import { Queue, QueueEvents } from "bullmq";
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, expect, inject, test } from "vitest";
+import { resumePlan } from "../../src/client/resume.js";
 import { checkInvariants } from "../support/invariants.js";
-import { aChain, aDefinition, aStore, type TestStore } from "../support/plans.js";
+import { aChain, aDefinition, aPlanId, aStore, type TestStore } from "../support/plans.js";
 import { gate, type RunningWorker, runWorker } from "../support/step-workers.js";
 import { until } from "../support/until.js";
 
@@ -107,6 +108,29 @@ test("a drain aborts what is active near its end, and hands back what doesn't st
     ["queued", 0, 1],
   ]);
   expect(await checkInvariants(t.store, plan)).toEqual([]);
+});
+
+test("a resume's folder reaches a worker that knows the plan by another", async () => {
+  const seen: unknown[] = [];
+  await start(({ stepId, workdir }) => {
+    seen.push([stepId, workdir]);
+    if (workdir === "/old" && stepId === "b") throw new Error("no such folder");
+    return null;
+  });
+  const planId = aPlanId();
+  const compiled = aChain(["a", "b"], { retry: { attempts: 1, backoff: "fixed", delayMs: 1, maxMs: 1 } });
+  const request = { planId, compiled, input: "{}", actor: "tester", privateQueue: null };
+  await t.store.submit({ ...request, workdir: "/old" });
+  await until("the plan to fail", async () => (await t.state(planId)) === "failed");
+
+  await resumePlan(t.store, planId, { actor: "tester", workdir: "/new" });
+  await completed(planId);
+
+  expect(seen).toEqual([
+    ["a", "/old"],
+    ["b", "/old"],
+    ["b", "/new"],
+  ]);
 });
 
 test("releaseNow ends a drain that would wait", async () => {
