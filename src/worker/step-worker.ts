@@ -674,7 +674,9 @@ class Incarnation {
   /** Resolves when no attempt runs and no result is on its way. */
   whenIdle(): Promise<void> {
     if (this.isIdle()) return Promise.resolve();
-    return new Promise((resolve) => this.idleWaiters.push(resolve));
+    const idle = new Promise<void>((resolve) => this.idleWaiters.push(resolve));
+    if (this.running.size === 0) this.notifyIdle();
+    return idle;
   }
 
   async deregister(privatePlans: readonly string[]): Promise<void> {

@@ -142,6 +142,24 @@ test.each([
   expect(await checkInvariants(t.store, plan)).toEqual([]);
 });
 
+test("a drain that begins while the last result is on its way ends with that", async () => {
+  const isCommit = runs("complete");
+  let away = true;
+  proxy.judge = (args) => (away && isCommit(args) ? "-LOADING Redis is loading the dataset in memory" : "pass");
+  const { worker } = await start(() => null);
+  const plan = await t.submit(aChain(["a", "b"]));
+  await until("a commit to be refused", () => proxy.seen.some(isCommit) && worker.active === 0);
+
+  const startedAt = Date.now();
+  const drained = worker.drain({ graceMs: 20_000 });
+  away = false;
+  await drained;
+
+  expect(Date.now() - startedAt).toBeLessThan(10_000);
+  expect((await t.store.view(plan)).open.map((step) => [step.stepId, step.kind])).toEqual([["b", "queued"]]);
+  expect(await checkInvariants(t.store, plan)).toEqual([]);
+});
+
 test("a store that became a replica takes the record when it is a master again", async () => {
   await privateStore();
   const passed = gate();
