@@ -507,6 +507,23 @@ describe("waiting", () => {
     expect(await t.store.output(plan, "w")).toBe("7");
   });
 
+  test("a step of a paused plan takes one answer, as any other", async () => {
+    const plan = await submitted(asks);
+    await worker.settle(await worker.take(), forApproval, false);
+    await t.store.pause(plan, actor, null, false);
+    const choice = (text: string) => ({ question: "?", options: ["approve", "reject"], choice: text, rationale: null });
+    expect(await t.signal(plan, "ok", answer("yes", { choice: choice("approve") }))).toEqual({ kept: true });
+    const before = await t.dumpPlan(plan);
+
+    const second = t.signal(plan, "ok", answer("no", { choice: choice("reject"), cancels: true }));
+
+    await expect(second).rejects.toMatchObject({
+      code: "NOT_WAITING",
+      message: expect.stringContaining("answer already"),
+    });
+    expect(await t.dumpPlan(plan)).toEqual(before);
+  });
+
   test("a signal id counts once, however often it is sent", async () => {
     const plan = await submitted(waits);
     await worker.settle(await worker.take(), forSignal, false);

@@ -31,6 +31,9 @@ call('HSTRLEN', P .. ':out', step)
 call('HLEN', P .. ':needs')
 local answer = answer_encode(ARGV[6], ARGV[7], ARGV[8], ARGV[9])
 if kind ~= 's' and not waiting then return 'NOTWAITING it has not asked yet' end
+if waiting and p.state == 'paused' and call('HEXISTS', P .. ':signals', step) == 1 then
+  return 'NOTWAITING it has its answer already, and takes it when the plan is resumed'
+end
 if waiting and p.grown ~= ARGV[10] then return 'GROWN' end
 if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'signal:' .. ARGV[5], now_text) end
 if not waiting or p.state == 'paused' then
