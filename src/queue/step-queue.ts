@@ -1,5 +1,5 @@
-/** One BullMQ Worker on one queue, with our backend. Locks last a day and are never renewed, nothing is checked for
- *  stalling: liveness is the worker's beat. */
+/** One BullMQ Worker on one queue, with our backend. Locks are never renewed, nothing is checked for stalling: liveness is
+ *  the worker's beat. */
 import { UnrecoverableError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { StartedStep } from "../core/ports.js";

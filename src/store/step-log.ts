@@ -16,8 +16,11 @@ import { bullQueueName, type Keys } from "./keys.js";
 import type { Payloads } from "./payloads.js";
 import { runScript, type ScriptName } from "./scripts.js";
 
-/** Locks are never renewed: liveness is the worker's beat. They only must outlive any attempt. */
-export const LOCK_MS = "86400000";
+/**
+ * Locks are never renewed: liveness is the worker's beat. They only must outlive any attempt, and all the steps that a slot
+ * goes on with: those have the lock of the first.
+ */
+export const LOCK_MS = String(30 * 24 * 60 * 60 * 1_000);
 
 /** How many steps of one plan a slot runs in a row before others get their turn. */
 const MOST_HANDED_OFF = 15;

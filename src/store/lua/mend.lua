@@ -48,7 +48,7 @@ local function mend_running(step, r, q, id)
   local known, entry = call('ZSCORE', KEYS[2], worker), r.queue .. ' ' .. id
   local lock = call('GET', q .. id .. ':lock')
   if known then
-    -- A lock lasts a day, a step may last longer. What the owner doesn't know of, its next audit gives back.
+    -- A lock lasts a month, a step may last longer. What the owner doesn't know of, its next audit gives back.
     if not lock then call('SET', q .. id .. ':lock', r.token, 'PX', lock_ms) end
     if (lock or r.token) == r.token then call('HSET', T .. 'worker:' .. worker .. ':own', r.token, entry) end
     return
