@@ -26,6 +26,8 @@ export const DEFAULT_PHASE = "execute";
 export const CONVENTIONAL_PHASES = ["strategize", "execute", "apply"] as const;
 /** How many steps a plan may have. */
 export const STEP_LIMIT = 100_000;
+/** What BullMQ can hold. */
+export const LEAST_URGENT_PRIORITY = 2_097_151;
 export const DOCUMENT_QUEUE = "documents";
 /** Handlers that end without a result until somebody or a timer goes on: they hold no files meanwhile. */
 export const WAITING_HANDLERS: ReadonlySet<string> = new Set(["approve", "ask", "sleep", "wait"]);
@@ -54,6 +56,8 @@ export interface StepDefinition {
   readonly rev: string | null;
   /** Whether it runs at all. Only where it is declared. */
   readonly when?: Condition;
+  /** Which steps of its queue come first: 1, then 2 …; before them all come those that have none. Only where it is declared. */
+  readonly priority?: number;
   /** Only where it is declared. */
   readonly onFailure?: "continue";
   /** The step that appended it while the plan ran; absent where the definition has it. */

@@ -15,7 +15,7 @@ import { checkKeys } from "./document/keys.js";
 import { type Field, LocatedDocument } from "./document/located.js";
 import { checkReferences } from "./document/references.js";
 import { readSandbox } from "./document/sandbox.js";
-import { type DraftStep, readChoice, readDefaults, readId, readStep } from "./document/step.js";
+import { type DraftStep, readChoice, readDefaults, readId, readPriority, readStep } from "./document/step.js";
 import type { StepHandler } from "./handler.js";
 import { checkInputSchema } from "./input.js";
 import type { JsonObject } from "./json.js";
@@ -27,12 +27,13 @@ const KEYS = [
   "input",
   "defaults",
   "queue",
+  "priority",
   "failFast",
   "resume",
   "sandbox",
   "steps",
 ] as const;
-const KEYS_OF_LATER_VERSIONS = ["priority", "concurrency", "rate", "prepare", "onFailure", "env"] as const;
+const KEYS_OF_LATER_VERSIONS = ["concurrency", "rate", "prepare", "onFailure", "env"] as const;
 
 /**
  * @param source what the document is called in faults, usually its path
@@ -59,6 +60,7 @@ export function parseDocument(
   const sandbox = fields.get("sandbox");
   const defaults = readDefaults(document, fields.get("defaults"), {
     queue: (queue ? readId(document, queue) : null) ?? DOCUMENT_QUEUE,
+    priority: readPriority(document, fields.get("priority")),
     hasSandbox: sandbox !== undefined,
   });
   const declaredSandbox = sandbox ? readSandbox(document, sandbox) : null;
@@ -81,11 +83,11 @@ export function parseDocument(
     phases: graph.phases,
     steps: drafts.map((draft, index): StepDefinition => {
       const { id, uses, with: input, env, passEnv, queue, effect, sandbox, retry, timeoutMs, rev } = draft;
-      const { when, onFailure } = draft;
+      const { when, onFailure, priority } = draft;
       const needs = graph.needs[index]!.map((need) => drafts[need]!.id);
       const phase = graph.phaseOf[index]!;
       const what = { uses, with: input, env, passEnv };
-      const shape = { ...(when && { when }), ...(onFailure && { onFailure }) };
+      const shape = { ...(when && { when }), ...(priority && { priority }), ...(onFailure && { onFailure }) };
       return { id, phase, needs, ...what, queue, effect, sandbox, retry, timeoutMs, rev, ...shape };
     }),
     inputSchema,

@@ -53,7 +53,7 @@ export interface AppendedStep {
   readonly needs?: readonly string[];
   /** By default the latest among its needs. */
   readonly phase?: string;
-  /** By default that of the step that appends it. */
+  /** By default that of the step that appends it. Its priority is that step's. */
   readonly queue?: string;
   readonly effect?: Effect;
   readonly timeout?: Duration;

@@ -86,6 +86,7 @@ export function toDefinitionSteps(
       retry: retryPolicy(step.retry, refuse),
       timeoutMs: durationMs(step.timeout, "timeout", refuse) ?? DEFAULT_STEP_TIMEOUT_MS,
       rev,
+      ...(appender.priority !== undefined && { priority: appender.priority }),
       appendedBy: by,
     });
   }

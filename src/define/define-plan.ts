@@ -10,6 +10,7 @@ import {
   DOCUMENT_QUEUE,
   defaultPhase,
   impliedPhases,
+  LEAST_URGENT_PRIORITY,
   ON_FAILURES,
   RESUME_POLICIES,
   type ResumePolicy,
@@ -53,6 +54,8 @@ export interface PlanOptions<In extends StandardSchemaV1, P extends string, Svc>
   readonly services?: ServicesType<Svc>;
   /** Where its steps wait for workers: a queue of the plan's own name unless given. */
   readonly queue?: string;
+  /** Of its steps, where they name none: which of a queue come first. */
+  readonly priority?: number;
   /** After a step fails for good, nothing more is released and the active steps are aborted. */
   readonly failFast?: boolean;
   /**
@@ -102,6 +105,7 @@ interface PlanHead {
   /** Null where the plan names none: then its steps decide. */
   readonly phases: readonly string[] | null;
   readonly queue: string;
+  readonly priority: number | undefined;
   readonly failFast: boolean;
   readonly resume: ResumePolicy | undefined;
   readonly sandbox: SandboxDeclaration | null;
@@ -121,7 +125,7 @@ type AnyPlacement = Placement<Steps, string, string>;
 type AnyStepOptions = StepOptions<Steps, string, string> &
   Conditional<Seen, boolean> & { readonly sandbox?: SandboxUse };
 
-const PLACEMENT_KEYS = ["needs", "phase", "queue", "rev", "when"];
+const PLACEMENT_KEYS = ["needs", "phase", "queue", "priority", "rev", "when"];
 const STEP_KEYS = [...PLACEMENT_KEYS, "timeout", "retry", "effect", "onFailure"];
 const SANDBOX_USES: readonly SandboxUse[] = ["none", "read", "write"];
 
@@ -249,7 +253,8 @@ class PlanBuilder implements AnyPlan {
     if (!SANDBOX_USES.includes(sandbox)) {
       throw refuse(`has the sandbox ${show(sandbox)}; it can be none, read or write`);
     }
-    const { when, onFailure = "stop" } = options;
+    const { when, onFailure = "stop", priority = this.#head.priority } = options;
+    checkPriority(priority, refuse);
     if (when !== undefined && typeof when !== "function")
       throw refuse(`has ${show(when)} for \`when\`, not a function`);
     if (!ON_FAILURES.includes(onFailure)) {
@@ -275,6 +280,7 @@ class PlanBuilder implements AnyPlan {
         retry: retryPolicy(options.retry, refuse),
         timeoutMs: durationMs(options.timeout, "timeout", refuse) ?? DEFAULT_STEP_TIMEOUT_MS,
         rev,
+        ...(priority !== undefined && { priority }),
         ...(when && { when: "code" }),
         ...(onFailure === "continue" && { onFailure }),
       },
@@ -373,7 +379,7 @@ class StepList {
 export type Refuse = (fault: string) => InvalidDefinitionError;
 
 const NOT_AN_ID = "not an id: letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit";
-const PLAN_KEYS = ["input", "version", "phases", "services", "queue", "failFast", "resume", "sandbox"];
+const PLAN_KEYS = ["input", "version", "phases", "services", "queue", "priority", "failFast", "resume", "sandbox"];
 const SANDBOX_KEYS = ["from", "exclude", "ignore", "include", "prepare", "provider"];
 
 function planHead(name: string, options: Omit<PlanOptions<StandardSchemaV1, string, never>, "services">): PlanHead {
@@ -389,6 +395,7 @@ function planHead(name: string, options: Omit<PlanOptions<StandardSchemaV1, stri
     throw refuse("would share the queue of plan documents; give it a `queue`");
   }
   if (!isId(queue)) throw refuse(`has the queue ${show(queue)}, which is ${NOT_AN_ID}`);
+  checkPriority(options.priority, refuse);
   if (typeof failFast !== "boolean") throw refuse(`has failFast ${show(failFast)}, which is neither true nor false`);
   if (resume !== undefined && !RESUME_POLICIES.includes(resume)) {
     throw refuse(`has resume ${show(resume)}, which is neither "auto" nor "manual"`);
@@ -398,11 +405,18 @@ function planHead(name: string, options: Omit<PlanOptions<StandardSchemaV1, stri
     version,
     phases: planPhases(phases, refuse),
     queue,
+    priority: options.priority,
     failFast,
     resume,
     sandbox: options.sandbox === undefined ? null : planSandbox(options.sandbox, refuse),
     inputSchema: input,
   };
+}
+
+function checkPriority(priority: number | undefined, refuse: Refuse): void {
+  if (priority === undefined || (Number.isSafeInteger(priority) && priority >= 1 && priority <= LEAST_URGENT_PRIORITY))
+    return;
+  throw refuse(`has the priority ${show(priority)}, which is not a whole number from 1 to ${LEAST_URGENT_PRIORITY}`);
 }
 
 function planSandbox(options: SandboxOptions, refuse: Refuse): SandboxDeclaration {

@@ -169,6 +169,8 @@ export interface Placement<S extends Steps, P extends string, N extends keyof S 
   readonly phase?: P;
   /** By default the plan's queue. */
   readonly queue?: string;
+  /** Which steps of its queue come first: 1, then 2 …; before them all come those that have none. By default the plan's. */
+  readonly priority?: number;
   /** Marks a change of the step's meaning that nothing else shows. */
   readonly rev?: string;
 }

@@ -17,13 +17,22 @@ export interface QueueDepth {
 /** @param queue as definitions name it */
 export async function queueDepth(redis: Redis, keys: Keys, queue: string): Promise<QueueDepth> {
   const base = `${keys.base}${bullQueueName(queue)}:`;
-  const [waiting, delayed, active, head, now] = await Promise.all([
+  const [plain, prioritized, delayed, active, first, [urgent], now] = await Promise.all([
     redis.llen(`${base}wait`),
+    redis.zcard(`${base}prioritized`),
     redis.zcard(`${base}delayed`),
     redis.llen(`${base}active`),
     redis.lindex(`${base}wait`, -1),
+    redis.zrange(`${base}prioritized`, "0", "0"),
     timeOf(redis, keys),
   ]);
+  const head = first ?? urgent ?? null;
   const since = head === null ? null : await redis.hget(`${base}${head}`, "timestamp");
-  return { queue, waiting, delayed, active, oldestMs: since === null ? 0 : Math.max(0, now - Number(since)) };
+  return {
+    queue,
+    waiting: plain + prioritized,
+    delayed,
+    active,
+    oldestMs: since === null ? 0 : Math.max(0, now - Number(since)),
+  };
 }

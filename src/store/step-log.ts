@@ -207,6 +207,8 @@ function canGoOn(step: StartedStep, { definition, steps }: CompiledDefinition): 
   const next = steps.get(step.stepId)?.next ?? [];
   if (definition.sandbox !== null || next.length !== 1) return false;
   const successor = steps.get(next[0]!)!;
+  // Others may be more urgent.
+  if (successor.priority !== undefined || steps.get(step.stepId)!.priority !== undefined) return false;
   return successor.needs.length === 1 && queueOf(successor, step.privateQueue) === step.queue;
 }
 
@@ -239,7 +241,7 @@ export function successorArgs(
 /** How records spell what a step declares that scripts must know: see lua/plan-core.lua. */
 export function traitsOf(step: StepDefinition): string {
   const sandbox = { none: "", read: "r", write: "w" }[step.sandbox];
-  return `${step.effect === "irreversible" ? "i" : ""}${sandbox}`;
+  return `${step.effect === "irreversible" ? "i" : ""}${sandbox}${step.priority ?? ""}`;
 }
 
 /** The BullMQ queue that a step goes to. */

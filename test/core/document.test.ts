@@ -344,15 +344,15 @@ steps:
   ],
   [
     "uses what isn't built yet",
-    "plan: p\npriority: 2\nconcurrency: 3\nsteps:\n- { run: a, map: input.x, priority: 1, concurrency: {}, rate: {}, prepare: {} }",
+    "plan: p\npriority: 0\nconcurrency: 3\nsteps:\n- { run: a, map: input.x, priority: 2097152, concurrency: {}, rate: {}, prepare: {} }",
     [
-      "2:1 priority | priority is not supported by this version",
+      "2:11 priority | priority must be a whole number of at least 1, not the number 0",
       "3:1 concurrency | concurrency is not supported by this version",
       "5:13 steps[0].map | map is not supported by this version",
-      "5:27 steps[0].priority | priority is not supported by this version",
-      "5:40 steps[0].concurrency | concurrency is not supported by this version",
-      "5:57 steps[0].rate | rate is not supported by this version",
-      "5:67 steps[0].prepare | prepare is not supported by this version",
+      "5:37 steps[0].priority | steps[0].priority is 2097152; the limit is 2097151",
+      "5:46 steps[0].concurrency | concurrency is not supported by this version",
+      "5:63 steps[0].rate | rate is not supported by this version",
+      "5:73 steps[0].prepare | prepare is not supported by this version",
     ],
   ],
   [
@@ -791,4 +791,15 @@ steps:
   const conditional = read("plan: p\nsteps: [{ id: a, uses: noop, when: plan.version }]");
   expect(conditional.steps.get("a")!.digest).not.toBe(plain.steps.get("a")!.digest);
   expect(steps.get("a")!.digest).toBe(plain.steps.get("a")!.digest);
+});
+
+test("a step's priority is its own, or the plan's", () => {
+  const { definition } = read(`plan: p
+priority: 7
+steps:
+- { id: a, uses: noop }
+- { id: b, uses: noop, priority: 1 }`);
+
+  expect(definition.steps.map((step) => step.priority)).toEqual([7, 1]);
+  expect(read("plan: p\nsteps: [{ id: a, uses: noop }]").definition.steps[0]).not.toHaveProperty("priority");
 });

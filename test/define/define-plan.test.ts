@@ -206,6 +206,18 @@ describe("phases", () => {
   });
 });
 
+test("a step's priority is its own, or the plan's; one that BullMQ can't hold is refused", () => {
+  const plan = definePlan("web", { input, priority: 7 })
+    .step("a", async () => 1)
+    .step("b", { priority: 1 }, async () => 1);
+
+  expect(plan.compiled.definition.steps.map((step) => step.priority)).toEqual([7, 1]);
+  expect(() => plan.step("c", { priority: 0 }, async () => 1)).toThrow(
+    'Step "c" of plan web has the priority 0, which is not a whole number from 1 to 2097151',
+  );
+  expect(() => definePlan("web", { input, priority: 2 ** 21 })).toThrow("has the priority 2097152");
+});
+
 describe("a condition, and what a failure does", () => {
   test("are part of what a step declares, but for the function itself", () => {
     const when = () => true;

@@ -18,7 +18,7 @@ const LOCK_MS = 86_400_000;
 const MINUTE_MS = 60_000;
 
 type Op =
-  | { readonly op: "add"; readonly delayMs: number }
+  | { readonly op: "add"; readonly delayMs: number; readonly priority: number }
   | { readonly op: "foreign"; readonly delayMs: number; readonly priority: number }
   | { readonly op: "fetch" }
   /** On the nth of the active jobs. */
@@ -35,7 +35,10 @@ const delays = fc.constantFrom(0, 1, 5, 5, 1_000, MINUTE_MS);
 const nth = fc.nat({ max: 3 });
 const operations = fc.array(
   fc.oneof(
-    { weight: 6, arbitrary: fc.record<Op & { op: "add" }>({ op: fc.constant("add"), delayMs: delays }) },
+    {
+      weight: 6,
+      arbitrary: fc.record({ op: fc.constant("add" as const), delayMs: delays, priority: fc.constantFrom(0, 0, 1, 2) }),
+    },
     {
       weight: 2,
       arbitrary: fc.record({
@@ -171,6 +174,7 @@ test("an id that is there already is replaced, wherever it was", async () => {
   const places: Record<string, () => Promise<unknown>> = {
     wait: () => redis.lpush(`${lean.q}wait`, "p/s/1"),
     delayed: () => redis.zadd(`${lean.q}delayed`, "1", "p/s/1"),
+    prioritized: () => redis.zadd(`${lean.q}prioritized`, "1", "p/s/1"),
     completed: () => redis.zadd(`${lean.q}completed`, "1", "p/s/1"),
     failed: () => redis.zadd(`${lean.q}failed`, "1", "p/s/1"),
   };
@@ -184,7 +188,10 @@ test("an id that is there already is replaced, wherever it was", async () => {
     await runLean("queue_add(q, queue_attributes(q), ARGV[2], '{\"old\":false}', ARGV[3], nil)", "p/s/1", now);
 
     expect(await redis.lrange(`${lean.q}wait`, 0, -1), place).toEqual(["p/s/1"]);
-    expect(await redis.exists(`${lean.q}delayed`, `${lean.q}completed`, `${lean.q}failed`), place).toBe(0);
+    expect(
+      await redis.exists(`${lean.q}delayed`, `${lean.q}prioritized`, `${lean.q}completed`, `${lean.q}failed`),
+      place,
+    ).toBe(0);
     expect(await redis.hgetall(`${lean.q}p/s/1`), place).toMatchObject({ data: '{"old":false}' });
     expect(await redis.hexists(`${lean.q}p/s/1`, "finishedOn"), place).toBe(0);
   }
@@ -222,7 +229,7 @@ test("where the start of a step raises, its job is back where it was", async () 
 /** One case: what was added, who holds what, and what time it is. */
 class Run {
   private now = 1_800_000_000_000;
-  private readonly held: { id: string; token: string; foreignPriority: boolean }[] = [];
+  private readonly held: { id: string; token: string }[] = [];
   private readonly prioritized = new Set<string>();
 
   /** Replies of BullMQ and of ours. */
@@ -232,10 +239,12 @@ class Run {
     switch (op.op) {
       case "add": {
         const id = `p/s${i}/1`;
-        await bull.queue.add("step", { n: i }, { ...OPTIONS, jobId: id, delay: op.delayMs });
+        if (op.priority > 0) this.prioritized.add(id);
+        await bull.queue.add("step", { n: i }, { ...OPTIONS, jobId: id, delay: op.delayMs, priority: op.priority });
         const delay = op.delayMs === 0 ? "nil" : String(op.delayMs);
+        const priority = op.priority === 0 ? "nil" : `'${op.priority}'`;
         await runLean(
-          `queue_add(q, queue_attributes(q), ARGV[2], ARGV[3], ARGV[4], ${delay})`,
+          `queue_add(q, queue_attributes(q), ARGV[2], ARGV[3], ARGV[4], ${delay}, ${priority})`,
           id,
           JSON.stringify({ n: i }),
           now,
@@ -260,7 +269,7 @@ class Run {
           now,
         )) as [string, number, number];
         const taken = id ? String(id) : "";
-        if (taken !== "") this.held.push({ id: taken, token, foreignPriority: this.prioritized.has(taken) });
+        if (taken !== "") this.held.push({ id: taken, token });
         return [
           [taken, Number(limitMs) > 0, Number(dueAt)],
           [ours[0], ours[1] > 0, ours[2]],
@@ -278,6 +287,8 @@ class Run {
             "if queue_acknowledge(q, ARGV[2]) then queue_put_back(q, queue_attributes(q), ARGV[2]) end",
             id,
           );
+          // BullMQ wakes nobody for a job with a priority that is handed back; we do.
+          if (this.prioritized.has(id)) await redis.del(`${bull.q}marker`, `${lean.q}marker`);
         });
       case "delay":
         return this.onHeld(op.nth, async ({ id, token }) => {
@@ -321,8 +332,7 @@ class Run {
     act: (job: { id: string; token: string }) => Promise<void>,
   ): Promise<[null, null]> {
     const job = this.held[index];
-    // Steps have no priority. What BullMQ does with a foreign job that has one, when it is handed back, we don't need.
-    if (job === undefined || job.foreignPriority) return [null, null];
+    if (job === undefined) return [null, null];
     this.held.splice(index, 1);
     await act(job);
     return [null, null];
@@ -381,8 +391,8 @@ async function read(key: string): Promise<unknown> {
     case "hash": {
       const hash: Record<string, string> = await redis.hgetall(key);
       if (hash.opts === undefined) return hash;
-      // What is said by the key and by the field `delay` already.
-      const { jobId: _, delay: __, ...opts } = JSON.parse(hash.opts) as Record<string, unknown>;
+      // What is said by the key and by the fields `delay` and `priority` already.
+      const { jobId: _, delay: __, priority: ___, ...opts } = JSON.parse(hash.opts) as Record<string, unknown>;
       return { ...hash, opts };
     }
     case "list":

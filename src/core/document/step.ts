@@ -3,6 +3,7 @@ import {
   DEFAULT_RETRY,
   DEFAULT_STEP_TIMEOUT_MS,
   type Effect,
+  LEAST_URGENT_PRIORITY,
   ON_FAILURES,
   type RetryPolicy,
   type SandboxUse,
@@ -34,6 +35,7 @@ export interface StepDefaults {
   readonly retry: RetryPolicy;
   readonly timeoutMs: number;
   readonly queue: string;
+  readonly priority: number | null;
   /** Whether the plan has one. */
   readonly hasSandbox: boolean;
 }
@@ -57,8 +59,9 @@ const KEYS = [
   "rev",
   "when",
   "onFailure",
+  "priority",
 ];
-const KEYS_OF_LATER_VERSIONS = ["map", "key", "priority", "concurrency", "rate", "prepare"];
+const KEYS_OF_LATER_VERSIONS = ["map", "key", "concurrency", "rate", "prepare"];
 const RETRY_KEYS = ["attempts", "backoff", "delay", "max"];
 const EFFECTS: readonly Effect[] = ["idempotent", "irreversible"];
 const SANDBOX_USES: readonly SandboxUse[] = ["none", "read", "write"];
@@ -85,6 +88,7 @@ export function readStep(
   const rev = fields.get("rev");
   const env = fields.get("env");
   const when = fields.get("when");
+  const priority = readPriority(document, fields.get("priority")) ?? defaults.priority;
   const condition: DraftCondition | null = when ? readCondition(document, when) : null;
   const continues = readChoice(document, fields.get("onFailure"), ON_FAILURES) === "continue";
   return {
@@ -104,6 +108,7 @@ export function readStep(
     queue: (queue ? readId(document, queue) : null) ?? defaults.queue,
     rev: rev ? document.plainText(rev) : null,
     whenPath: condition?.path ?? null,
+    ...(priority !== null && { priority }),
     ...(condition && { when: condition.condition }),
     ...(continues && { onFailure: "continue" }),
   };
@@ -113,7 +118,7 @@ export function readStep(
 export function readDefaults(
   document: LocatedDocument,
   at: Field | undefined,
-  ofPlan: Pick<StepDefaults, "queue" | "hasSandbox">,
+  ofPlan: Pick<StepDefaults, "queue" | "priority" | "hasSandbox">,
 ): StepDefaults {
   const fields = at ? document.fields(at) : null;
   if (at && fields)
@@ -122,7 +127,7 @@ export function readDefaults(
       at,
       fields,
       ["retry", "timeout"],
-      ["queue", "env", "when", "onFailure", ...KEYS_OF_LATER_VERSIONS],
+      ["queue", "priority", "env", "when", "onFailure", ...KEYS_OF_LATER_VERSIONS],
     );
   const retry = fields?.get("retry");
   const timeout = fields?.get("timeout");
@@ -131,6 +136,13 @@ export function readDefaults(
     timeoutMs: (timeout ? readTimeoutMs(document, timeout) : null) ?? DEFAULT_STEP_TIMEOUT_MS,
     ...ofPlan,
   };
+}
+
+export function readPriority(document: LocatedDocument, at: Field | undefined): number | null {
+  const priority = at ? document.count(at) : null;
+  if (priority === null || priority <= LEAST_URGENT_PRIORITY) return priority;
+  document.fault(at!, `${at!.path} is ${priority}; the limit is ${LEAST_URGENT_PRIORITY}`);
+  return null;
 }
 
 export function readId(document: LocatedDocument, at: Located): string | null {

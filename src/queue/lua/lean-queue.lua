@@ -48,14 +48,38 @@ local function queue_put_delayed(q, id, due)
   queue_mark_delay(q)
 end
 
--- `now` as a string: numbers are formatted anew by every call they are given to. `delay` in ms, or nil.
-local function queue_add(q, a, id, data, now, delay)
+-- Jobs without a priority come before those that have one; of these, 1 comes first, and equal ones as they came.
+local PRIORITY_STEP = 0x100000000
+
+-- To the end of those that wait. `priority` is 0 where it has none.
+local function queue_put_waiting(q, id, priority)
+  if priority == 0 then
+    call('LPUSH', q .. 'wait', id)
+  else
+    local count = call('INCR', q .. 'pc')
+    call('ZADD', q .. 'prioritized', string.format('%.0f', priority * PRIORITY_STEP + count % PRIORITY_STEP), id)
+  end
+end
+
+-- To the front of those that wait.
+local function queue_put_first(q, id)
+  local priority = tonumber(call('HGET', q .. id, 'priority')) or 0
+  if priority == 0 then
+    call('RPUSH', q .. 'wait', id)
+  else
+    call('ZADD', q .. 'prioritized', string.format('%.0f', priority * PRIORITY_STEP), id)
+  end
+end
+
+-- `now` as a string: numbers are formatted anew by every call they are given to. `delay` in ms, or nil; `priority`, or nil.
+local function queue_add(q, a, id, data, now, delay, priority)
   local fresh = call('HSET', q .. id, 'name', 'step', 'data', data, 'opts', JOB_OPTS, 'timestamp', now,
-    'delay', delay or '0', 'priority', '0')
+    'delay', delay or '0', 'priority', priority or '0')
   if fresh < 6 then
     -- BullMQ's add silently does nothing where the id exists; ours must happen, so what is left of the other goes.
     call('LREM', q .. 'wait', '0', id)
     call('ZREM', q .. 'delayed', id)
+    call('ZREM', q .. 'prioritized', id)
     call('ZREM', q .. 'completed', id)
     call('ZREM', q .. 'failed', id)
     call('HDEL', q .. id, 'processedOn', 'ats', 'atm', 'finishedOn', 'failedReason', 'returnvalue')
@@ -63,7 +87,7 @@ local function queue_add(q, a, id, data, now, delay)
   if delay then
     queue_put_delayed(q, id, tonumber(now) + delay)
   else
-    call('LPUSH', q .. 'wait', id)
+    queue_put_waiting(q, id, tonumber(priority or 0))
     queue_mark(q, a)
   end
 end
@@ -71,7 +95,7 @@ end
 -- After queue_acknowledge: back to the front of the queue, and somebody is woken.
 local function queue_put_back(q, a, id)
   call('DEL', q .. id .. ':lock')
-  call('RPUSH', q .. 'wait', id)
+  queue_put_first(q, id)
   queue_mark(q, a)
 end
 
@@ -92,13 +116,7 @@ local function queue_promote_due(q, a, now)
   if #due == 0 then return end
   for _, id in ipairs(due) do
     call('ZREM', q .. 'delayed', id)
-    local priority = tonumber(call('HGET', q .. id, 'priority')) or 0
-    if priority == 0 then
-      call('LPUSH', q .. 'wait', id)
-    else
-      local count = call('INCR', q .. 'pc')
-      call('ZADD', q .. 'prioritized', string.format('%.0f', priority * 0x100000000 + count % 0x100000000), id)
-    end
+    queue_put_waiting(q, id, tonumber(call('HGET', q .. id, 'priority')) or 0)
     call('HSET', q .. id, 'delay', '0')
   end
   queue_mark(q, a)
@@ -134,7 +152,7 @@ local function queue_fetch(q, a, token, lock_ms, now, start)
     if not id then return nil, 0, queue_next_due(q) or 0 end
     local ok, started = pcall(start, id)
     if not ok then
-      call('RPUSH', q .. 'wait', id)
+      queue_put_first(q, id)
       error(started)
     elseif started == nil then
       queue_drop_job(q, id)

@@ -39,7 +39,8 @@ local function mend_queued(step, r, q, id)
   if not is_missing(q, id) then return end
   call('LREM', q .. 'active', 0, id)
   local wait = r.due ~= '' and tonumber(r.due) - (now - p.created) or 0
-  queue_add(q, attributes_of(cache, q), id, job_data(plan, step, p.epoch), now_text, wait > 0 and str(wait) or nil)
+  queue_add(q, attributes_of(cache, q), id, job_data(plan, step, p.epoch), now_text, wait > 0 and str(wait) or nil,
+    priority_of(r))
   mended = mended + 1
 end
 
@@ -55,8 +56,8 @@ local function mend_running(step, r, q, id)
   end
   call('LREM', q .. 'active', 0, id)
   -- As it was before the loss, so that it is taken over like any other.
-  queue_add(q, attributes_of(cache, q), id, job_data(plan, step, p.epoch), now_text)
-  call('LREM', q .. 'wait', 1, id)
+  queue_add(q, attributes_of(cache, q), id, job_data(plan, step, p.epoch), now_text, nil, priority_of(r))
+  if priority_of(r) then call('ZREM', q .. 'prioritized', id) else call('LREM', q .. 'wait', 1, id) end
   queue_activate(q, id, r.token, lock_ms)
   takeover_job(T, r.token, entry, worker, true, now)
   p = attempt_facts(P)

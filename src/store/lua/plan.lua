@@ -3,9 +3,9 @@
 ]]
 --#include plan-core.lua
 
--- state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|traits (letters: i irreversible, r reads
--- the sandbox, w writes it)
-local OPEN_PATTERN = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(-?%d*)|(-?%d*)|(%a?)|([^|]*)|([^|]*)|(-?%d*)|(%a*)$'
+-- state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|traits (i irreversible, r reads
+-- the sandbox, w writes it, digits its priority)
+local OPEN_PATTERN = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(-?%d*)|(-?%d*)|(%a?)|([^|]*)|([^|]*)|(-?%d*)|(%w*)$'
 
 local function open_decode(text)
   if not text then return nil end
@@ -134,13 +134,17 @@ local function attributes_of(cache, q)
   return a
 end
 
+local function priority_of(r)
+  return string.match(r.traits, '%d+')
+end
+
 -- Puts an open step into its queue. `r` is its record, already decoded.
 local function step_enqueue(T, P, plan, step, epoch, r, cache)
   r.state = 'q'
   call('HSET', P .. ':open', step, open_encode(r))
   if cache.queued then cache.queued[#cache.queued + 1] = { step = step, queue = r.queue, traits = r.traits } end
   local q = T .. r.queue .. ':'
-  queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now_text)
+  queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now_text, nil, priority_of(r))
 end
 
 -- Steps that write the sandbox run one at a time: `holder` is the one whose turn it is, also while it is queued or waits

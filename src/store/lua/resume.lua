@@ -89,6 +89,7 @@ for i = 1, #open, 2 do
     call('LREM', q .. 'wait', 0, id)
     call('LREM', q .. 'active', 0, id)
     call('ZREM', q .. 'delayed', id)
+    call('ZREM', q .. 'prioritized', id)
     queue_drop_job(q, id)
     old_queues[q] = true
   elseif r.state == 'd' or (r.state == 'w' and r.due ~= '') then
@@ -199,7 +200,7 @@ for i = frontier, #ARGV, 4 do
       waiting = waiting + 1
       call('HSET', P .. ':open', step, open_encode(r))
       local q = T .. queue .. ':'
-      queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now_text, left)
+      queue_add(q, attributes_of(cache, q), job_id(plan, step, epoch), job_data(plan, step, epoch), now_text, left, priority_of(r))
     elseif r.state == 'w' and r.due == '' and not kept then
       waiting = waiting + 1
       call('HSET', P .. ':open', step, open_encode(r))
