@@ -74,6 +74,7 @@ const PROCESS_PLACES = [
 const PROCESS_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   "src/embedded/": ["pid", "kill", "getuid"],
   "src/handlers/index.ts": ["env"],
+  "src/sandbox/git-command.ts": ["env"],
   "src/handlers/process-group.ts": ["kill"],
   "src/worker/group-guard.ts": ["env"],
   "src/worker/keeper-thread.ts": ["kill", "pid"],

@@ -8,7 +8,8 @@
 /** Manifests are kept apart from blobs, so that they can be listed. */
 export type ObjectKind = "blobs" | "manifests";
 
-export interface BlobStore {
+/** What snapshots are taken into and restored from. */
+export interface ContentStore {
   /** For people, in messages. */
   readonly location: string;
   /** Another one than before once something may have been removed: what was found earlier has to be looked for again. */
@@ -20,6 +21,10 @@ export interface BlobStore {
   /** The same, chunk by chunk. */
   stream(kind: ObjectKind, digest: string): Promise<AsyncIterable<Buffer> | null>;
   writer(): BlobWriter;
+}
+
+/** A store that doesn't know what its objects are for: what nobody needs any more is found and removed one by one. */
+export interface BlobStore extends ContentStore {
   list(kind: ObjectKind): AsyncIterable<StoredObject>;
   /** Once before any `remove`: changes the generation. */
   announceRemoval(): Promise<void>;

@@ -2,7 +2,7 @@
 import { lstatSync } from "node:fs";
 import type { SandboxChanges, SandboxRules } from "../core/sandbox.js";
 import { Beneath } from "./beneath.js";
-import type { BlobStore } from "./blob-store.js";
+import type { ContentStore } from "./blob-store.js";
 import { type BytePath, toText } from "./byte-path.js";
 import { FileRules } from "./file-rules.js";
 import { digestOf, type Entry, encodeManifest, type FileEntry } from "./manifest.js";
@@ -13,7 +13,7 @@ import type { StatCache, StatCaches } from "./stat-cache.js";
 import { TimeSlices } from "./time-slices.js";
 
 export interface CompareTools {
-  readonly store: BlobStore;
+  readonly store: ContentStore;
   readonly caches: StatCaches;
   readonly limits: SandboxLimits;
 }

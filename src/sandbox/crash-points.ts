@@ -17,6 +17,9 @@ export const CRASH_POINTS = [
   "prune.generation-changed",
   "prune.condemned",
   "prune.removed",
+  "git.import-begun",
+  "git.commit-written",
+  "git.refs-removed",
 ] as const;
 
 export type CrashPoint = (typeof CRASH_POINTS)[number];

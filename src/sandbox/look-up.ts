@@ -28,9 +28,19 @@ export interface FileStat {
 
 const NUMBERS = 6;
 
-/** @throws SandboxUnsupportedError */
+/** @throws SandboxUnsupportedError where it is replaced or removed meanwhile */
 export async function lookUp(beneath: Beneath, directory: BytePath, slices: TimeSlices): Promise<Listing> {
-  const found = namesIn(enter(beneath, directory));
+  try {
+    return await list(beneath, directory, slices);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "ENOENT" && code !== "EINVAL") throw error;
+    throw new SandboxUnsupportedError(toText(directory), "was changed while it was read", { cause: error });
+  }
+}
+
+async function list(beneath: Beneath, directory: BytePath, slices: TimeSlices): Promise<Listing> {
+  const found = namesIn(beneath.enter(directory));
   const plain = beneath.plainPath(directory);
   const names: BytePath[] = [];
   const numbers = new Float64Array(found.length * NUMBERS);
@@ -41,11 +51,6 @@ export async function lookUp(beneath: Beneath, directory: BytePath, slices: Time
     const stat = lstatSync(location, { throwIfNoEntry: false });
     // What vanishes meanwhile isn't there.
     if (stat === undefined) continue;
-    if (stat.isSymbolicLink()) {
-      const target = targetOf(location);
-      if (target === null) continue;
-      targets.set(names.length, target);
-    }
     const { mode, size, ino, dev, mtimeMs, ctimeMs } = stat;
     const at = names.length * NUMBERS;
     numbers[at] = mode;
@@ -54,30 +59,11 @@ export async function lookUp(beneath: Beneath, directory: BytePath, slices: Time
     numbers[at + 3] = dev;
     numbers[at + 4] = mtimeMs;
     numbers[at + 5] = ctimeMs;
+    if (stat.isSymbolicLink()) targets.set(names.length, readlinkSync(location, "latin1"));
     names.push(name);
   }
   if (!beneath.isStillAt(plain)) throw new SandboxUnsupportedError(toText(directory), "was replaced while it was read");
   return { names, numbers, targets };
-}
-
-function enter(beneath: Beneath, directory: BytePath): BytePath {
-  try {
-    return beneath.enter(directory);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    throw new SandboxUnsupportedError(toText(directory), "was removed while it was read", { cause: error });
-  }
-}
-
-/** Null where there is no link any more. */
-function targetOf(location: string | Buffer): BytePath | null {
-  try {
-    return readlinkSync(location, "latin1");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "EINVAL") return null;
-    throw error;
-  }
 }
 
 export function statIn({ numbers }: Listing, place: number): FileStat {

@@ -1,12 +1,12 @@
 /** Finds a snapshot's manifest, and checks that it is the one that the digest names. */
 import { SandboxCorruptError, SandboxMissingError } from "../core/errors.js";
-import type { BlobStore } from "./blob-store.js";
+import type { ContentStore } from "./blob-store.js";
 import { decodeManifest, type Entry } from "./manifest.js";
 
 const SNAPSHOT_DIGEST = /^sha256:([0-9a-f]{64})$/;
 
 /** @throws SandboxMissingError, SandboxCorruptError */
-export async function readManifest(store: BlobStore, digest: string): Promise<Entry[]> {
+export async function readManifest(store: ContentStore, digest: string): Promise<Entry[]> {
   const bytes = await store.read("manifests", hexOf(digest));
   if (bytes === null) throw new SandboxMissingError(digest, `its manifest in ${store.location}`);
   return decodeManifest(bytes, digest);

@@ -26,7 +26,7 @@ import { dirname, resolve } from "node:path";
 import { SandboxCorruptError, SandboxMissingError, SandboxUnsupportedError } from "../core/errors.js";
 import type { SandboxRules } from "../core/sandbox.js";
 import { Beneath } from "./beneath.js";
-import type { BlobStore } from "./blob-store.js";
+import type { ContentStore } from "./blob-store.js";
 import { type BytePath, forFileSystem, join, parentOf, toText } from "./byte-path.js";
 import type { AtPoint } from "./crash-points.js";
 import { FileRules } from "./file-rules.js";
@@ -43,7 +43,7 @@ const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLO
 const OWNER_ALL = 0o700;
 
 export interface RestoreTools {
-  readonly store: BlobStore;
+  readonly store: ContentStore;
   readonly caches: StatCaches;
   readonly atPoint: AtPoint;
 }
@@ -90,7 +90,7 @@ class Restore {
     entries: readonly Entry[],
     private readonly beneath: Beneath,
     private readonly cache: StatCache,
-    private readonly store: BlobStore,
+    private readonly store: ContentStore,
     private readonly rules: FileRules,
     private readonly slices: TimeSlices,
     private readonly atPoint: AtPoint,

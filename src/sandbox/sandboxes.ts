@@ -9,6 +9,7 @@ import { ensureDataDir } from "../machine/data-directory.js";
 import { thisProcess } from "../machine/process-identity.js";
 import { ContentProvider } from "./content-provider.js";
 import { createDirectoryProvider } from "./directory-provider.js";
+import { createGitProvider, GIT_PROVIDER, gitRepositoryIn } from "./git-provider.js";
 import { S3Store } from "./s3-store.js";
 import { Workspaces } from "./workspaces.js";
 
@@ -37,7 +38,10 @@ export class Sandboxes {
     this.dataDir = dataDir;
     this.places = store === null || bucket !== null ? [dataDir] : [dataDir, store];
     this.storeDir = store === null || bucket !== null ? join(dataDir, "sandboxes", "store") : store;
-    const builtIn: SandboxProvider[] = [createDirectoryProvider({ dataDir, storeDir: this.storeDir })];
+    const builtIn: SandboxProvider[] = [
+      createDirectoryProvider({ dataDir, storeDir: this.storeDir }),
+      createGitProvider({ dataDir, repository: gitRepositoryIn(this.storeDir) }),
+    ];
     if (bucket !== null) builtIn.unshift(createS3Provider(bucket, dataDir));
     this.providers = new Map([...builtIn, ...providers].map((provider) => [provider.name, provider]));
     this.usual = this.providers.get(builtIn[0]!.name)!;
@@ -47,7 +51,8 @@ export class Sandboxes {
 
   /** Whether anything could be found here that the provider keeps. */
   keeps(name: string): boolean {
-    return name === DEFAULT_SANDBOX_PROVIDER ? existsSync(this.storeDir) : this.providers.has(name);
+    if (name === DEFAULT_SANDBOX_PROVIDER) return existsSync(this.storeDir);
+    return name === GIT_PROVIDER ? existsSync(gitRepositoryIn(this.storeDir)) : this.providers.has(name);
   }
 
   /** Those of whose snapshots something could be found here. */

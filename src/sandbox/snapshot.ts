@@ -1,7 +1,7 @@
 /** Takes a snapshot of a directory: what changed since the last one is read and stored, then a manifest names it all. */
 import type { SandboxRules } from "../core/sandbox.js";
 import { Beneath } from "./beneath.js";
-import type { BlobStore, BlobWriter } from "./blob-store.js";
+import type { BlobWriter, ContentStore } from "./blob-store.js";
 import type { BytePath } from "./byte-path.js";
 import type { AtPoint } from "./crash-points.js";
 import { FileRules } from "./file-rules.js";
@@ -18,8 +18,13 @@ import { TimeSlices } from "./time-slices.js";
  */
 export const CONFIRMED_FOR_MS = 60 * 60 * 1000;
 
+export const DAY_MS = 24 * 60 * 60 * 1000;
+
+/** For how long prune lets be what nobody names yet. */
+export const KEPT_FOR_MS = DAY_MS + CONFIRMED_FOR_MS;
+
 export interface SnapshotTools {
-  readonly store: BlobStore;
+  readonly store: ContentStore;
   readonly caches: StatCaches;
   readonly limits: SandboxLimits;
   readonly threads: LookUpThreads;
@@ -79,7 +84,7 @@ export async function takeSnapshot(
 }
 
 /** Whether the blobs of remembered files need no look, and what to note once all of this snapshot's are there. */
-async function confirm(store: BlobStore, cache: StatCache): Promise<{ isStanding: boolean; next: Confirmation }> {
+async function confirm(store: ContentStore, cache: StatCache): Promise<{ isStanding: boolean; next: Confirmation }> {
   const nowMs = Date.now();
   const generation = await store.generation();
   const last = cache.confirmation;
@@ -99,7 +104,7 @@ class FileKeeper {
   constructor(
     private readonly beneath: Beneath,
     private readonly cache: StatCache,
-    private readonly store: BlobStore,
+    private readonly store: ContentStore,
     private readonly writer: BlobWriter,
     private readonly slices: TimeSlices,
     private readonly isConfirmed: boolean,

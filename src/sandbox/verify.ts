@@ -1,14 +1,15 @@
 /** Reads a whole snapshot and checks every byte of it. */
 import { createHash } from "node:crypto";
 import { SandboxCorruptError, SandboxMissingError } from "../core/errors.js";
-import type { BlobStore } from "./blob-store.js";
+import type { ContentStore } from "./blob-store.js";
 import { toText } from "./byte-path.js";
 import type { FileEntry } from "./manifest.js";
 import { readManifest } from "./read-manifest.js";
+import { SMALL_BYTES } from "./read-steadily.js";
 import { TimeSlices } from "./time-slices.js";
 
 /** @throws SandboxMissingError, SandboxCorruptError */
-export async function verifySnapshot(digest: string, store: BlobStore): Promise<void> {
+export async function verifySnapshot(digest: string, store: ContentStore): Promise<void> {
   const slices = new TimeSlices(undefined);
   const verified = new Map<string, number>();
   for (const entry of await readManifest(store, digest)) {
@@ -20,8 +21,8 @@ export async function verifySnapshot(digest: string, store: BlobStore): Promise<
 }
 
 /** @returns its size */
-async function verifyBlob(digest: string, entry: FileEntry, store: BlobStore, slices: TimeSlices): Promise<number> {
-  const content = await store.stream("blobs", entry.digest);
+async function verifyBlob(digest: string, entry: FileEntry, store: ContentStore, slices: TimeSlices): Promise<number> {
+  const content = await contentOf(entry, store);
   if (content === null) {
     throw new SandboxMissingError(
       digest,
@@ -37,6 +38,16 @@ async function verifyBlob(digest: string, entry: FileEntry, store: BlobStore, sl
   }
   if (hash.digest("hex") !== entry.digest) throw corrupt(digest, entry);
   return bytes;
+}
+
+/** Null where it is missing. What should be small needn't be opened as a stream. */
+async function contentOf(
+  { size, digest }: FileEntry,
+  store: ContentStore,
+): Promise<AsyncIterable<Buffer> | Buffer[] | null> {
+  if (size > SMALL_BYTES) return store.stream("blobs", digest);
+  const content = await store.read("blobs", digest);
+  return content && [content];
 }
 
 function corrupt(digest: string, { path, digest: blob }: FileEntry): SandboxCorruptError {

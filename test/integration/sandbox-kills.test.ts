@@ -49,8 +49,8 @@ async function completed(plan: string): Promise<void> {
   await until("the plan to complete", async () => (await t.state(plan)) === "completed", 40_000);
 }
 
-function submitted(): Promise<string> {
-  const compiled = aChain(STEPS, { sandbox: "write" }, { sandbox: { ...A_SANDBOX, from: "project" } });
+function submitted(provider = A_SANDBOX.provider): Promise<string> {
+  const compiled = aChain(STEPS, { sandbox: "write" }, { sandbox: { ...A_SANDBOX, from: "project", provider } });
   return submitWithFiles(t, compiled, START, dataDir);
 }
 
@@ -86,6 +86,29 @@ test.each<[string, number, number[]]>([
   },
   async (point, nth, counts) => {
     const plan = await submitted();
+
+    await killedAt(point, nth);
+    await completed(plan);
+
+    expect(await filesOfCheckpoints(t, plan, dataDir)).toEqual(expected());
+    const ledger = await t.redis.lrange(`${t.prefix}:ledger`, 0, -1);
+    expect(STEPS.map((step) => ledger.filter((ran) => ran === step).length)).toEqual(counts);
+    expect(await checkInvariants(t.store, plan)).toEqual([]);
+  },
+);
+
+test.each<[string, number, number[]]>([
+  ["git.import-begun", 3, [1, 2, 1]],
+  ["git.commit-written", 2, [1, 2, 1]],
+  ["snapshot.manifest-durable", 2, [1, 2, 1]],
+  ["restore.complete", 1, [1, 1, 1]],
+])(
+  "killed at %s, time %i, with snapshots in git, the same",
+  {
+    timeout: 90_000,
+  },
+  async (point, nth, counts) => {
+    const plan = await submitted("git");
 
     await killedAt(point, nth);
     await completed(plan);

@@ -1,10 +1,11 @@
 /** SIGKILL at every named point of writing: whoever comes next finds exact snapshots, or makes them. */
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { CRASH_POINTS } from "../../src/sandbox/crash-points.js";
+import { createGitProvider, gitRepositoryIn } from "../../src/sandbox/git-provider.js";
 import { ALL, aProvider, listing } from "./a-tree.js";
 import type { CrashingProcessOptions } from "./crashing-process.js";
 
@@ -12,17 +13,21 @@ const PROCESS = fileURLToPath(new URL("./crashing-process.ts", import.meta.url))
 /** Passed for each of several files, so that it matters which. */
 const SEVERAL = /^(store|restore\.(removed|file))/;
 
+/** What the other one doesn't pass, or passes with other files. */
+const POINTS = {
+  directory: CRASH_POINTS.filter((point) => !point.startsWith("git.")),
+  git: CRASH_POINTS.filter((point) => /^(git|snapshot)\.|^restore\.file-written/.test(point)),
+};
+
 test.each(
-  CRASH_POINTS.flatMap((point) =>
-    SEVERAL.test(point)
-      ? ([
-          [point, 1],
-          [point, 3],
-        ] as const)
-      : ([[point, 1]] as const),
+  (["directory", "git"] as const).flatMap((keeper) =>
+    POINTS[keeper].flatMap((point) =>
+      (SEVERAL.test(point) ? [1, 3] : [1]).map((time) => [keeper, point, time] as const),
+    ),
   ),
-)("a crash at %s, time %d", async (point, time) => {
-  const { provider, dataDir, store, at } = aProvider();
+)("%s: a crash at %s, time %d", async (keeper, point, time) => {
+  const { provider: onDirectory, dataDir, store, at } = aProvider();
+  const provider = keeper === "git" ? createGitProvider({ dataDir }) : onDirectory;
   const [tree, target] = [at("tree"), at("target")];
   makeTree(tree);
   const earlier = await provider.snapshot(tree, ALL);
@@ -35,7 +40,7 @@ test.each(
   await provider.restore(earlier, target, ALL);
   editTree(target);
 
-  const options: CrashingProcessOptions = { dataDir, tree, target, earlier, point, time };
+  const options: CrashingProcessOptions = { keeper, dataDir, tree, target, earlier, point, time };
   const { signal, stderr } = spawnSync(process.execPath, ["--import", "tsx", PROCESS, JSON.stringify(options)], {
     encoding: "utf8",
   });
@@ -53,6 +58,12 @@ test.each(
   await provider.prune(new Set([later.digest]), { dryRun: false, minAgeMs: 0 });
   await provider.verify(later);
   await expect(provider.verify(earlier)).rejects.toMatchObject({ code: "SANDBOX_MISSING" });
+  if (keeper === "git") {
+    const repository = gitRepositoryIn(store);
+    expect(execFileSync("git", ["fsck", "--full"], { cwd: repository, encoding: "utf8", stdio: "pipe" })).toBe("");
+    expect(readdirSync(repository, { recursive: true }).filter((name) => /crash|tmp_/.test(String(name)))).toEqual([]);
+    return;
+  }
   expect(readdirSync(join(store, "temporary"))).toEqual([]);
   expect(readdirSync(store, { recursive: true }).filter((name) => String(name).endsWith(".condemned"))).toEqual([]);
 });

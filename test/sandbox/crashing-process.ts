@@ -2,8 +2,10 @@
 import type { SandboxSnapshot } from "../../src/core/sandbox.js";
 import type { CrashPoint } from "../../src/sandbox/crash-points.js";
 import { createDirectoryProvider } from "../../src/sandbox/directory-provider.js";
+import { createGitProvider } from "../../src/sandbox/git-provider.js";
 
 export interface CrashingProcessOptions {
+  readonly keeper: "directory" | "git";
   readonly dataDir: string;
   readonly tree: string;
   readonly target: string;
@@ -13,16 +15,15 @@ export interface CrashingProcessOptions {
   readonly time: number;
 }
 
-const { dataDir, tree, target, earlier, point, time } = JSON.parse(process.argv[2]!) as CrashingProcessOptions;
+const { keeper, dataDir, tree, target, earlier, point, time } = JSON.parse(process.argv[2]!) as CrashingProcessOptions;
 let times = 0;
-const provider = createDirectoryProvider({
-  dataDir,
-  atPoint: (passed) => {
-    if (passed !== point) return;
-    times += 1;
-    if (times === time) process.kill(process.pid, "SIGKILL");
-  },
-});
+const atPoint = (passed: CrashPoint) => {
+  if (passed !== point) return;
+  times += 1;
+  if (times === time) process.kill(process.pid, "SIGKILL");
+};
+const make = { directory: createDirectoryProvider, git: createGitProvider };
+const provider = make[keeper]({ dataDir, atPoint });
 const rules = { exclude: [], ignore: [], include: [] };
 await provider.snapshot(tree, rules);
 await provider.restore(earlier, target, rules);

@@ -4,7 +4,6 @@ import {
   appendFileSync,
   chmodSync,
   existsSync,
-  linkSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -25,7 +24,7 @@ import {
   SandboxUnavailableError,
   SandboxUnsupportedError,
 } from "../../src/core/errors.js";
-import { ALL, aFolder, aProvider, listing } from "./a-tree.js";
+import { ALL, aFolder, aProvider, aTreeOfOddities, listing, wreck } from "./a-tree.js";
 
 describe("a restore equals the snapshot", () => {
   test("for every kind of thing that a directory may hold", async () => {
@@ -491,46 +490,6 @@ test("a directory of 100,000 entries is kept, and the event loop gets its turns 
   expect(snapshot).toMatchObject({ files: 100_000, bytes: 0 });
   expect(turns).toBeGreaterThan(50);
 }, 240_000);
-
-function aTreeOfOddities(tree: string): void {
-  for (const folder of ["empty", "deep/er/still", "modes", "sticky"])
-    mkdirSync(join(tree, folder), { recursive: true });
-  writeFileSync(join(tree, "README"), "text");
-  writeFileSync(join(tree, "empty-file"), "");
-  writeFileSync(join(tree, "deep/er/still/binary"), Buffer.from([0, 255, 10, 13, 0]));
-  for (const name of ["ünïcödé – 文件", "new\nline", " lead and trail ", "-rf", "a'b\"c", "back\\slash", "deep.er"]) {
-    writeFileSync(join(tree, name), name);
-  }
-  writeFileSync(Buffer.concat([Buffer.from(`${tree}/`), Buffer.from([0x66, 0xff, 0xfe, 0x80])]), "no UTF-8");
-  mkdirSync(Buffer.concat([Buffer.from(`${tree}/`), Buffer.from([0x64, 0xe9])]));
-  writeFileSync(Buffer.concat([Buffer.from(`${tree}/`), Buffer.from([0x64, 0xe9, 0x2f, 0xe9])]), "latin1");
-  for (const mode of [0o400, 0o444, 0o600, 0o644, 0o755, 0o777, 0o4755]) {
-    writeFileSync(join(tree, `modes/${mode.toString(8)}`), "");
-    chmodSync(join(tree, `modes/${mode.toString(8)}`), mode);
-  }
-  chmodSync(join(tree, "sticky"), 0o1777);
-  chmodSync(join(tree, "modes"), 0o500);
-  symlinkSync("README", join(tree, "link"));
-  symlinkSync("deep", join(tree, "link-to-directory"));
-  symlinkSync("/etc/passwd", join(tree, "link-outside"));
-  symlinkSync("nowhere/at all", join(tree, "link-broken"));
-  symlinkSync(Buffer.from([0xff, 0xfe]), join(tree, "link-no-utf8"));
-  linkSync(join(tree, "README"), join(tree, "hard-link"));
-}
-
-function wreck(tree: string): void {
-  rmSync(join(tree, "README"), { force: true });
-  mkdirSync(join(tree, "README/now/a/directory"), { recursive: true });
-  execFileSync("mkfifo", [join(tree, "README/now/pipe")]);
-  rmSync(join(tree, "deep"), { recursive: true, force: true });
-  symlinkSync("/etc", join(tree, "deep"));
-  writeFileSync(join(tree, "added"), "added");
-  if (existsSync(join(tree, "link"))) rmSync(join(tree, "link"));
-  rmSync(join(tree, "modes"), { recursive: true, force: true });
-  writeFileSync(join(tree, "modes"), "");
-  mkdirSync(join(tree, "closed/in"), { recursive: true });
-  chmodSync(join(tree, "closed"), 0);
-}
 
 async function aSnapshot() {
   const { provider, at, store } = aProvider();

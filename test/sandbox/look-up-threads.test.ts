@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { MessageChannel } from "node:worker_threads";
 import { afterEach, expect, test } from "vitest";
 import { Beneath } from "../../src/sandbox/beneath.js";
-import { DEFAULT_LIMITS } from "../../src/sandbox/content-provider.js";
 import { FileRules } from "../../src/sandbox/file-rules.js";
 import {
   answerLookUps,
@@ -13,6 +12,7 @@ import {
   LookUpThreads,
 } from "../../src/sandbox/look-up-threads.js";
 import { scan } from "../../src/sandbox/scan.js";
+import { DEFAULT_LIMITS } from "../../src/sandbox/snapshot-provider.js";
 import { TimeSlices } from "../../src/sandbox/time-slices.js";
 import { until } from "../support/until.js";
 import { ALL, aFolder } from "./a-tree.js";
@@ -77,6 +77,25 @@ test("a refusal names what is wrong, although a thread met it", async () => {
   mkdirSync(join(tree, "d/".repeat(300)), { recursive: true });
 
   await expect(scanOf(tree, threads)).rejects.toThrow(/more than 200 directories deep/);
+});
+
+test("a directory that is gone by now is no error of the file system's, but a refusal", async () => {
+  const tree = aLargeTree();
+  const threads = await readyThreads();
+  class Removing extends FileRules {
+    override verdict(path: string, isDirectory: boolean) {
+      if (path === "9") rmSync(join(tree, "9"), { recursive: true, force: true });
+      return super.verdict(path, isDirectory);
+    }
+  }
+  const beneath = new Beneath(tree);
+
+  for (const helpers of [null, threads]) {
+    const scanning = scan(beneath, new Removing(ALL), DEFAULT_LIMITS, new TimeSlices(undefined), helpers);
+    await expect(scanning).rejects.toMatchObject({ code: "SANDBOX_UNSUPPORTED", path: "9" });
+    mkdirSync(join(tree, "9"));
+  }
+  beneath.close();
 });
 
 test("a thread answers in order, and says null where it can't or where the directory is another one", async () => {

@@ -5,6 +5,7 @@
 import { kill, pid } from "node:process";
 import { sandboxesOf } from "../../src/client/sandboxes.js";
 import { createDirectoryProvider } from "../../src/sandbox/directory-provider.js";
+import { createGitProvider } from "../../src/sandbox/git-provider.js";
 import { aStore } from "./plans.js";
 import { changeFiles } from "./sandboxes.js";
 import { runWorker } from "./step-workers.js";
@@ -27,6 +28,6 @@ const atPoint = (point: string) => {
 
 const { dataDir } = options;
 const t = await aStore(options.url, { prefix: options.prefix, deadAfterMs: options.deadAfterMs });
-const providers = [createDirectoryProvider({ dataDir, atPoint })];
+const providers = [createDirectoryProvider({ dataDir, atPoint }), createGitProvider({ dataDir, atPoint })];
 const running = await runWorker(t, changeFiles(t, atPoint), { sandboxes: sandboxesOf({ dataDir, providers }) });
 process.stdout.write(`ready ${running.worker.workerId}\n`);
