@@ -8,8 +8,6 @@ import type { Pruned } from "./prune.js";
 import { KEPT_FOR_MS } from "./snapshot.js";
 import { SnapshotProvider, type SnapshotProviderOptions } from "./snapshot-provider.js";
 
-export const GIT_PROVIDER = "git";
-
 export interface GitProviderOptions extends Pick<SnapshotProviderOptions, "limits" | "atPoint"> {
   readonly dataDir: string;
   /** The repository; made where there is none. */
@@ -21,7 +19,7 @@ export function createGitProvider({ dataDir, repository, ...rest }: GitProviderO
   const store = new GitStore(git, rest.atPoint);
   // Not those of another provider: what a cache has confirmed is of one store.
   return new GitProvider({
-    name: GIT_PROVIDER,
+    name: "git",
     store,
     cacheFolder: join(dataDir, "sandboxes", "seen-by-git"),
     ...rest,

@@ -9,7 +9,7 @@ import { ensureDataDir } from "../machine/data-directory.js";
 import { thisProcess } from "../machine/process-identity.js";
 import { ContentProvider } from "./content-provider.js";
 import { createDirectoryProvider } from "./directory-provider.js";
-import { createGitProvider, GIT_PROVIDER, gitRepositoryIn } from "./git-provider.js";
+import { createGitProvider, gitRepositoryIn } from "./git-provider.js";
 import { S3Store } from "./s3-store.js";
 import { Workspaces } from "./workspaces.js";
 
@@ -30,6 +30,7 @@ export class Sandboxes {
   private readonly storeDir: string;
   /** Who keeps the snapshots of plans that name nobody. */
   private readonly usual: SandboxProvider;
+  private readonly git: SandboxProvider;
   private isBegun = false;
   private readonly providers: ReadonlyMap<string, SandboxProvider>;
 
@@ -38,10 +39,8 @@ export class Sandboxes {
     this.dataDir = dataDir;
     this.places = store === null || bucket !== null ? [dataDir] : [dataDir, store];
     this.storeDir = store === null || bucket !== null ? join(dataDir, "sandboxes", "store") : store;
-    const builtIn: SandboxProvider[] = [
-      createDirectoryProvider({ dataDir, storeDir: this.storeDir }),
-      createGitProvider({ dataDir, repository: gitRepositoryIn(this.storeDir) }),
-    ];
+    this.git = createGitProvider({ dataDir, repository: gitRepositoryIn(this.storeDir) });
+    const builtIn: SandboxProvider[] = [createDirectoryProvider({ dataDir, storeDir: this.storeDir }), this.git];
     if (bucket !== null) builtIn.unshift(createS3Provider(bucket, dataDir));
     this.providers = new Map([...builtIn, ...providers].map((provider) => [provider.name, provider]));
     this.usual = this.providers.get(builtIn[0]!.name)!;
@@ -52,7 +51,8 @@ export class Sandboxes {
   /** Whether anything could be found here that the provider keeps. */
   keeps(name: string): boolean {
     if (name === DEFAULT_SANDBOX_PROVIDER) return existsSync(this.storeDir);
-    return name === GIT_PROVIDER ? existsSync(gitRepositoryIn(this.storeDir)) : this.providers.has(name);
+    const provider = this.providers.get(name);
+    return provider === this.git ? existsSync(gitRepositoryIn(this.storeDir)) : provider !== undefined;
   }
 
   /** Those of whose snapshots something could be found here. */

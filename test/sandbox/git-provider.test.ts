@@ -1,5 +1,6 @@
 /** What only the provider on git does: commits that git's tools read, a repository that others may have touched. */
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import {
   chmodSync,
   existsSync,
@@ -132,6 +133,32 @@ test("a manifest of another snapshot is found out", async () => {
   git("update-ref", refOf(first), refOf(second));
 
   await expect(provider.verify(first)).rejects.toThrow(/its manifest has another digest/);
+});
+
+test("a manifest that leads outside is refused, however well its commit is made", async () => {
+  const { provider, git, take, at } = aRepository();
+  const files = git("rev-parse", `${refOf(await take("content"))}:files`);
+  const content = createHash("sha256").update("content").digest("hex");
+  for (const path of ["../outside", "/outside", "a/../../outside", ".git/../../outside"]) {
+    const text = `waymark-manifest 1\nf 644 7 ${content} ${path}\0`;
+    const digest = createHash("sha256").update(text).digest("hex");
+    const input = (args: string[], given: string) =>
+      execFileSync("git", args, {
+        cwd: git.repository,
+        encoding: "utf8",
+        env: { ...env, ...WHO },
+        input: given,
+      }).trim();
+    const manifest = input(["hash-object", "-w", "--stdin"], text);
+    const tree = input(["mktree"], `040000 tree ${files}\tfiles\n100644 blob ${manifest}\tmanifest\n`);
+    git("update-ref", `refs/waymark/snapshots/${digest}`, input(["commit-tree", tree], ""));
+    const forged = { provider: "git", digest: `sha256:${digest}`, files: 1, bytes: 7 };
+
+    await expect(provider.restore(forged, at("copy/deep"), ALL)).rejects.toThrow(SandboxCorruptError);
+    await expect(provider.verify(forged)).rejects.toThrow(SandboxCorruptError);
+  }
+  expect(existsSync(at("outside"))).toBe(false);
+  expect(existsSync(at("copy"))).toBe(false);
 });
 
 test("where git isn't installed, that is said", async () => {

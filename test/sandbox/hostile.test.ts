@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   appendFileSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   renameSync,
@@ -16,6 +17,7 @@ import { describe, expect, test } from "vitest";
 import { SandboxCorruptError, SandboxUnavailableError, SandboxUnsupportedError } from "../../src/core/errors.js";
 import { Beneath } from "../../src/sandbox/beneath.js";
 import type { CrashPoint } from "../../src/sandbox/crash-points.js";
+import { lookUp } from "../../src/sandbox/look-up.js";
 import { readOnce, readSteadily, SMALL_BYTES } from "../../src/sandbox/read-steadily.js";
 import { TimeSlices } from "../../src/sandbox/time-slices.js";
 import { ALL, aFolder, aProvider, listing } from "./a-tree.js";
@@ -131,6 +133,58 @@ describe("a directory that becomes a link meanwhile leads nowhere", () => {
     const stored = readdirSync(store, { recursive: true, encoding: "utf8" });
     expect(stored.join()).not.toContain(sha256("not for us"));
   });
+});
+
+test("a directory that becomes a link while its files are looked up is refused", async () => {
+  const folder = aFolder();
+  const [tree, elsewhere] = [join(folder, "tree"), aFolder()];
+  mkdirSync(join(tree, "d"), { recursive: true });
+  for (const name of ["1", "2"]) {
+    writeFileSync(join(tree, "d", name), "ours");
+    writeFileSync(join(elsewhere, name), "not for us");
+  }
+  class Swapping extends TimeSlices {
+    override get isOver(): boolean {
+      if (existsSync(join(folder, "moved"))) return false;
+      renameSync(join(tree, "d"), join(folder, "moved"));
+      symlinkSync(elsewhere, join(tree, "d"));
+      return false;
+    }
+  }
+  const beneath = new Beneath(tree);
+
+  const looking = lookUp(beneath, "d", new Swapping(undefined));
+
+  await expect(looking).rejects.toThrow('"d" can\'t be part of a snapshot: it was replaced while it was read');
+  beneath.close();
+});
+
+test("links that lead outside are kept as links, and what they lead to is neither read nor removed", async () => {
+  const { provider, store, at } = aProvider();
+  const elsewhere = aFolder();
+  mkdirSync(join(elsewhere, "d"));
+  for (const name of ["a", "d/b"]) writeFileSync(join(elsewhere, name), "not for us");
+  const before = listing(elsewhere);
+  mkdirSync(at("tree"));
+  const targets = { passwd: "/etc/passwd", root: "/", up: "../..", elsewhere, "elsewhere-file": join(elsewhere, "a") };
+  for (const [name, target] of Object.entries(targets)) symlinkSync(target, at(`tree/${name}`));
+
+  const snapshot = await provider.snapshot(at("tree"), ALL);
+  await provider.restore(snapshot, at("copy"), ALL);
+  mkdirSync(at("tree/a"));
+  symlinkSync(elsewhere, at("tree/a/link"));
+  await provider.restore(snapshot, at("tree"), ALL);
+
+  expect(snapshot).toMatchObject({ files: 0, bytes: 0 });
+  expect(listing(at("copy"))).toEqual(
+    Object.entries(targets)
+      .map(([name, to]) => `${name}|l|777|${to}`)
+      .concat("")
+      .sort(),
+  );
+  expect(listing(at("tree"))).toEqual(listing(at("copy")));
+  expect(readdirSync(store, { recursive: true, encoding: "utf8" }).join()).not.toContain(sha256("not for us"));
+  expect(listing(elsewhere)).toEqual(before);
 });
 
 describe("a file that is written to while it is read", () => {

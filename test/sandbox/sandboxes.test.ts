@@ -45,6 +45,15 @@ test("a plan's own provider keeps its snapshots where the process has it, and no
   expect(someSandboxes().keeps("vault")).toBe(false);
 });
 
+test("git keeps those of plans that name it, beside the others; of nothing it holds nothing", () => {
+  const sandboxes = someSandboxes();
+  const own = { name: "git" } as SandboxProvider;
+
+  expect(sandboxes.keeper("git").name).toBe("git");
+  expect(sandboxes.keeps("git")).toBe(false);
+  expect(someSandboxes({ providers: [own] }).keeps("git")).toBe(true);
+});
+
 test("who only looks makes nothing", () => {
   const dataDir = join(aFolder(), "data");
   const sandboxes = someSandboxes({ dataDir });
