@@ -434,7 +434,7 @@ function buildProgram(version: string, write: (text: string) => void): Command {
     .usage("<command> [options]")
     .option(
       "--redis-url <url>",
-      "the store: redis://, rediss://, redis-sentinel:// or unix:// (default: an embedded one)",
+      "the store: redis://, rediss://, redis-sentinel://, unix://, with commas a cluster (default: an embedded one)",
     )
     .option("--prefix <prefix>", "prefix of all keys (default: waymark)")
     .option("--data-dir <path>", "where the embedded store lives (default: .waymark)")

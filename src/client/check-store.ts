@@ -1,6 +1,8 @@
 /** What `plan doctor` finds out about a store: each check with what was found and, where it isn't well, what to do. */
 import { performance } from "node:perf_hooks";
 import type { Redis } from "ioredis";
+import { isCluster, primariesOf, serverOf } from "../store/connect.js";
+import type { ShardedPlanStore } from "../store/sharded-plan-store.js";
 import type { WorkerDocument } from "./documents.js";
 
 export interface StoreCheck {
@@ -16,7 +18,14 @@ const SLOW_PING_MS = 10;
 const SKEWED_CLOCK_MS = 1_000;
 
 /** Reads only. `workers` are those that the store knows. */
-export async function checkStore(redis: Redis, workers: readonly WorkerDocument[]): Promise<StoreCheck[]> {
+export async function checkStore(store: ShardedPlanStore, workers: readonly WorkerDocument[]): Promise<StoreCheck[]> {
+  const servers = primariesOf(store.redis);
+  const checked = await Promise.all(servers.map(checkServer));
+  return [...together(servers.map(nameOf), checked), await checkShards(store), checkLeftovers(workers)];
+}
+
+/** The same checks of each server, in the same order. */
+async function checkServer(redis: Redis): Promise<StoreCheck[]> {
   const info = await redis.info().catch(() => "");
   const fsync = await readFsync(redis);
   return [
@@ -25,12 +34,69 @@ export async function checkStore(redis: Redis, workers: readonly WorkerDocument[
     checkPersistence(fsync),
     checkConfirmation(info, fsync),
     checkReplication(info, await setting(redis, "min-replicas-to-write")),
-    checkCluster(info),
     await checkClock(redis),
     await checkScripts(redis),
     await checkLatency(redis),
-    checkLeftovers(workers),
   ];
+}
+
+const GRAVITY: Readonly<Record<StoreCheck["status"], number>> = { ok: 0, warn: 1, fail: 2 };
+
+/** Of several servers, what is worst of each check, and where. */
+export function together(names: readonly string[], checked: readonly (readonly StoreCheck[])[]): StoreCheck[] {
+  const [first = []] = checked;
+  if (checked.length === 1) return [...first];
+  return first.map((_, i) => {
+    const same = checked.map((checks, at) => ({ at, check: checks[i]! }));
+    const { at, check } = same.reduce((worst, one) =>
+      GRAVITY[one.check.status] > GRAVITY[worst.check.status] ? one : worst,
+    );
+    return { ...check, found: `${names[at]}: ${check.found}` };
+  });
+}
+
+function nameOf({ options }: Redis): string {
+  return `${options.host}:${options.port}`;
+}
+
+/** Which servers the shards are on. */
+async function checkShards({ redis, shards }: ShardedPlanStore): Promise<StoreCheck> {
+  if (!isCluster(redis)) return checkSingle(await redis.info("server").catch(() => ""), shards.length);
+  const state = field(await redis.cluster("INFO").catch(() => ""), "cluster_state");
+  const servers = await Promise.all(shards.map(async ({ keys }) => nameOf(await serverOf(redis, keys.workers))));
+  return judgeShards(servers, primariesOf(redis).length, state);
+}
+
+/** A connection to one server, whatever else there is. */
+export function checkSingle(info: string, shards: number): StoreCheck {
+  if (field(info, "redis_mode") === "cluster") {
+    return fail(
+      "shards",
+      "this is one node of a cluster, and the address names no other",
+      "name several of its nodes, with commas between them: redis://HOST:PORT,HOST:PORT",
+    );
+  }
+  if (shards === 1) return ok("shards", "1, on one server");
+  return warn(
+    "shards",
+    `${shards}, all on one server`,
+    "several shards are of use on a cluster only: see docs/operating.md",
+  );
+}
+
+/** @param servers of each shard, in their order   @param state as the cluster says, null where nobody may ask */
+export function judgeShards(servers: readonly string[], primaries: number, state: string | null): StoreCheck {
+  const name = "shards";
+  const found = `${servers.length} on ${new Set(servers).size} of ${primaries} primaries (${servers.map((at, i) => `${i}: ${at}`).join(", ")})`;
+  if (state !== null && state !== "ok") {
+    return fail(
+      name,
+      `${found}; the cluster's state is ${state}`,
+      "see CLUSTER INFO: slots without a server stop their shards",
+    );
+  }
+  if (new Set(servers).size >= primaries) return ok(name, found);
+  return warn(name, found, "a new store with more shards, or slots moved, would use the other primaries as well");
 }
 
 /** Of what INFO says; empty where it isn't allowed. */
@@ -139,16 +205,6 @@ export function checkReplication(info: string, minReplicas: string | null): Stor
     name,
     `${found}, none of which has to keep up: a failover can take what was acknowledged`,
     "CONFIG SET min-replicas-to-write 1, so that a primary that is cut off stops taking writes",
-  );
-}
-
-export function checkCluster(info: string): StoreCheck {
-  if (field(info, "redis_mode") !== "cluster")
-    return ok("cluster", "one server; every key carries one hash tag all the same");
-  return warn(
-    "cluster",
-    "a cluster; every key carries one hash tag, so all plans are on one of its nodes",
-    "give the address of that node, or use one server",
   );
 }
 

@@ -1,15 +1,20 @@
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import {
-  checkCluster,
   checkConfirmation,
   checkReplication,
+  checkSingle,
   checkStore,
   checkVersion,
   judgeClock,
+  judgeShards,
   type StoreCheck,
+  together,
 } from "../../src/client/check-store.js";
 import type { WorkerDocument } from "../../src/client/documents.js";
+import { Keys } from "../../src/store/keys.js";
+import { RedisPlanStore } from "../../src/store/redis-plan-store.js";
+import { ShardedPlanStore } from "../../src/store/sharded-plan-store.js";
 import { type PrivateRedis, startPrivateRedis } from "../support/private-redis.js";
 
 let server: PrivateRedis;
@@ -25,8 +30,14 @@ afterEach(async () => {
   await server.stop();
 });
 
+function aStoreOn(connection: Redis): ShardedPlanStore {
+  const location = { url: server.url };
+  const parts = { redis: connection, location, keys: new Keys("waymark"), deadAfterMs: 3_000, isGone: () => false };
+  return new ShardedPlanStore([new RedisPlanStore(parts)]);
+}
+
 async function check(name: string, workers: readonly WorkerDocument[] = []): Promise<StoreCheck> {
-  return (await checkStore(redis, workers)).find((candidate) => candidate.name === name)!;
+  return (await checkStore(aStoreOn(redis), workers)).find((candidate) => candidate.name === name)!;
 }
 
 test("a store that evicts keys is unfit", async () => {
@@ -73,9 +84,44 @@ test.each([
   expect(checkReplication(`${info}\r\n`, needed)).toMatchObject({ status });
 });
 
-test("a cluster keeps all plans on one of its nodes", () => {
-  expect(checkCluster("redis_mode:cluster\r\n")).toMatchObject({ status: "warn" });
-  expect(checkCluster("redis_mode:standalone\r\n")).toMatchObject({ status: "ok" });
+test.each([
+  ["redis_mode:standalone", 1, "ok", "1, on one server"],
+  ["redis_mode:standalone", 4, "warn", "4, all on one server"],
+  ["", 1, "ok", "1, on one server"],
+  ["redis_mode:cluster", 1, "fail", "this is one node of a cluster"],
+])("at one address of %j, %i shards are a case of %s", (info, shards, status, found) => {
+  expect(checkSingle(`${info}\r\n`, shards)).toMatchObject({ status, found: expect.stringContaining(found) as string });
+});
+
+test.each([
+  [["a:1", "b:2", "c:3"], "ok", "ok", "3 on 3 of 3 primaries (0: a:1, 1: b:2, 2: c:3)"],
+  [["a:1", "a:1"], null, "warn", "2 on 1 of 3 primaries (0: a:1, 1: a:1)"],
+  [
+    ["a:1", "b:2", "c:3"],
+    "fail",
+    "fail",
+    "3 on 3 of 3 primaries (0: a:1, 1: b:2, 2: c:3); the cluster's state is fail",
+  ],
+])("shards on %j in the state %s are a case of %s", (servers, state, status, found) => {
+  expect(judgeShards(servers, 3, state)).toMatchObject({ status, found });
+});
+
+test("of several servers the worst is told, and which it is", () => {
+  const check = (status: StoreCheck["status"], found: string) => ({ name: "x", status, found, advice: null });
+
+  const all = together(
+    ["a:1", "b:2", "c:3"],
+    [
+      [check("ok", "one"), check("ok", "fine")],
+      [check("warn", "two"), check("ok", "fine")],
+      [check("fail", "three"), check("warn", "odd")],
+    ],
+  );
+
+  expect(all.map(({ status, found }) => [status, found])).toEqual([
+    ["fail", "c:3: three"],
+    ["warn", "c:3: odd"],
+  ]);
 });
 
 test("what a user may not ask is a warning; scripts that are not allowed are a failure", async () => {
@@ -83,7 +129,7 @@ test("what a user may not ask is a warning; scripts that are not allowed are a f
   redis.disconnect();
   redis = new Redis(server.url, { username: "reader", password: "x", enableReadyCheck: false });
 
-  const checks = new Map((await checkStore(redis, [])).map(({ name, status }) => [name, status]));
+  const checks = new Map((await checkStore(aStoreOn(redis), [])).map(({ name, status }) => [name, status]));
 
   expect(Object.fromEntries(checks)).toMatchObject({
     version: "warn",

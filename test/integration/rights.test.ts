@@ -1,13 +1,10 @@
 /** Users with the rights that docs/operating.md names and no other: what they name is enough, and none is too many. */
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { connect } from "../../src/store/connect.js";
 import { ACT_RUN, Workplace } from "../support/cli.js";
+import { documentedRules } from "../support/documented-rules.js";
 import { type PrivateRedis, startPrivateRedis } from "../support/private-redis.js";
 import { until } from "../support/until.js";
-
-const OPERATING = fileURLToPath(new URL("../../docs/operating.md", import.meta.url));
 
 let server: PrivateRedis;
 let place: Workplace;
@@ -16,11 +13,8 @@ beforeAll(async () => {
   server = await startPrivateRedis();
   place = new Workplace();
   const admin = await connect({ url: server.url, patient: false });
-  const known = new Set((await admin.call("COMMAND", "LIST")) as string[]);
   for (const user of ["waymark", "waymark-reader"]) {
-    // Redis before 7.2 refuses a rule for a command that it doesn't have.
-    const possible = rules(user).filter((rule) => rule !== "+waitaof" || known.has("waitaof"));
-    await admin.call("ACL", "SETUSER", user, "on", ">pw", ...possible);
+    await admin.call("ACL", "SETUSER", user, "on", ">pw", ...documentedRules(user));
   }
   admin.disconnect();
   place.write(
@@ -119,11 +113,4 @@ function worker(): string[] {
 async function ok(...command: string[]): Promise<void> {
   const { code, stderr } = await place.plan(...command);
   expect(code, `${command.join(" ")}: ${stderr}`).toBe(0);
-}
-
-/** As the documentation has them: `user NAME on >PASSWORD RULES…`. */
-function rules(user: string): string[] {
-  const line = new RegExp(`^user ${user} on >\\S+ (.*)$`, "m").exec(readFileSync(OPERATING, "utf8"));
-  if (!line) throw new Error(`docs/operating.md has no user ${user}`);
-  return line[1]!.split(" ");
 }

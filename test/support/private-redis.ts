@@ -54,6 +54,10 @@ export class PrivateRedis {
     return this.options.settings ?? {};
   }
 
+  get isRunning(): boolean {
+    return this.#child !== null;
+  }
+
   get pid(): number {
     if (this.#child?.pid === undefined) throw new Error("This server is not running");
     return this.#child.pid;

@@ -11,7 +11,7 @@ export async function doctor(context: CommandContext): Promise<number> {
   const store = await context.store().catch((error: unknown) => {
     throw withoutAdvice(error);
   });
-  const checks = await checkStore(store.redis, await client.workers());
+  const checks = await checkStore(store, await client.workers());
   const unsuitable = checks.some((check) => check.status === "fail");
   const where = (await context.usesEmbeddedStore())
     ? `embedded in ${(await context.config()).dataDir}`
