@@ -69,7 +69,6 @@ export async function stageFork(
   await stageOutputs(from, stage, write);
   await stageAppended(from, stage, write);
   await stage.set("origin", originOf(write));
-  await stage.set("requests", ["fork", write.answer]);
 
   // Only a rewind changes what is done. And a plan that is pruned takes its snapshots with it, unless they are staged by then.
   const line = await from.redis.hget(from.keys.plan(meta.planId), "line");
@@ -166,12 +165,12 @@ function forkedEvent({ planId, source, decision, actor }: ForkWrite, at: number)
   return { ...facts, actor: oneField(actor), source: meta.planId, sourceEpoch: meta.epoch, from, newInput };
 }
 
-function originOf({ source, decision }: ForkWrite): string[] {
+function originOf({ source, decision, answer }: ForkWrite): string[] {
   const { workdir, file } = source;
   const { planId, epoch } = source.view.meta;
   const fork = [planId, epoch, decision.summary.from ?? ""].join(" ").trimEnd();
   return [
-    ...["fork", fork],
+    ...["fork", fork, "answer", answer],
     ...(workdir === null ? [] : ["workdir", workdir]),
     ...(file === null ? [] : ["file", `${file.digest} ${file.path}`]),
   ];

@@ -137,6 +137,7 @@ const PLAN_PARTS = [
   "exclusive",
   "appended",
   "origin",
+  "stop",
   "choices",
   "saved",
   "signals",

@@ -571,7 +571,7 @@ export class RedisPlanStore implements PlanStore {
   async forkAnswer(planId: string, request: string): Promise<string | null> {
     const [found, answer] = await Promise.all([
       this.redis.hget(this.keys.plan(planId), "request"),
-      this.redis.hget(this.keys.planPart(planId, "requests"), "fork"),
+      this.redis.hget(this.keys.planPart(planId, "origin"), "answer"),
     ]);
     if (found === null) return null;
     if (found !== request) throw new PlanExistsError(planId);

@@ -47,9 +47,9 @@ export async function resume(context: CommandContext, args: readonly string[], f
   checkFlags(args, ids, flags);
   const { terminal } = context;
   if (!flags.all && ids.length === 1) {
-    return resumeOne(context, ids[0]!, flags, (document) =>
-      terminal.format === "jsonl" ? terminal.item(document) : terminal.document(document),
-    );
+    const emit: Emit = (document) =>
+      terminal.format === "jsonl" ? terminal.item(document) : terminal.document(document);
+    return (await resumeOne(context, ids[0]!, flags, emit)).exitCode;
   }
   const plans = flags.all ? await selected(context, flags) : ids;
   if (flags.all && plans.length === 0) terminal.talk("No plan is in these states.");
@@ -71,27 +71,51 @@ async function resumeMany(context: CommandContext, ids: readonly string[], flags
     if (terminal.format === "json") documents.push(document);
     else terminal.item(document);
   };
+  const groups = new Map<string, string[]>();
   let exitCode = 0;
   for (const id of ids) {
-    let code: number;
+    let one: Outcome;
     try {
-      code = await resumeOne(context, id, flags, emit);
+      one = await resumeOne(context, id, flags, emit);
     } catch (error) {
-      code = exitCodeOf(error);
+      const document = errorDocument(error);
+      one = { exitCode: exitCodeOf(error), called: document.code };
       // A store that is gone is gone for all of them.
-      if (code === EXIT_CODES.STORE_UNAVAILABLE) throw error;
-      if (terminal.human) terminal.error(errorDocument(error));
-      else emit({ planId: id, error: errorDocument(error) });
+      if (one.exitCode === EXIT_CODES.STORE_UNAVAILABLE) throw error;
+      if (terminal.human) terminal.error(document);
+      else emit({ planId: id, error: document });
     }
-    exitCode ||= code;
-    if (code === 130) break;
-    if (terminal.human && id !== ids.at(-1)) terminal.line();
+    groups.set(one.called, [...(groups.get(one.called) ?? []), id]);
+    exitCode ||= one.exitCode;
+    if (one.exitCode === 130) break;
+    if (terminal.human) terminal.line();
   }
   if (terminal.format === "json") terminal.document(documents);
+  if (terminal.human) printGroups(context, groups);
   return exitCode;
 }
 
-async function resumeOne(context: CommandContext, id: string, flags: ResumeFlags, emit: Emit): Promise<number> {
+/** Plans of a group that are named. */
+const NAMED_PLANS = 20;
+
+/** What became of how many plans, by code where they were refused. */
+function printGroups({ terminal }: CommandContext, groups: ReadonlyMap<string, readonly string[]>): void {
+  const width = Math.max(...[...groups.keys()].map((called) => called.length));
+  for (const [called, ids] of groups) {
+    const more = ids.length > NAMED_PLANS ? ` and ${ids.length - NAMED_PLANS} more` : "";
+    const named = ids.slice(0, NAMED_PLANS).map(printable).join(", ");
+    terminal.line(`${called.padEnd(width)}  ${String(ids.length).padStart(4)}  ${named}${more}`);
+  }
+}
+
+/** How it went with one plan. */
+interface Outcome {
+  readonly exitCode: number;
+  /** The code of the refusal, or what was done. */
+  readonly called: string;
+}
+
+async function resumeOne(context: CommandContext, id: string, flags: ResumeFlags, emit: Emit): Promise<Outcome> {
   const planId = await context.planId(id);
   const options = await resumeOptions(context, flags);
   const executes = !flags.detach && (flags.here === true || (await context.usesEmbeddedStore()));
@@ -99,18 +123,30 @@ async function resumeOne(context: CommandContext, id: string, flags: ResumeFlags
     const here = executes ? hereFor(null, flags) : null;
     const offer = offerFrom(context, flags, executes);
     const preview = await context.client.resumeOn(planId, { ...options, dryRun: true }, here, offer);
-    if (flags.dryRun) return await reportDryRun(context, preview.summary, emit);
+    if (flags.dryRun) {
+      const exitCode = await reportDryRun(context, preview.summary, emit);
+      return { exitCode, called: preview.summary.error?.code ?? "would resume" };
+    }
     // A refused request may repeat one that was granted: only the real resume knows.
-    if (executes && preview.summary.eligible) return await resumeHere(context, planId, options, flags, emit);
+    if (executes && preview.summary.eligible) {
+      return resumed(await resumeHere(context, planId, options, flags, emit));
+    }
     const { summary, repeated } = await context.client.resumeOn(planId, options, here, offer);
-    return await reportEnqueued(context, summary, repeated, flags, emit);
+    return resumed(await reportEnqueued(context, summary, repeated, flags, emit));
   } catch (error) {
     if (!(error instanceof NotEligibleError)) throw error;
     await printSummary(context, error.summary);
     if (context.terminal.human) context.terminal.error(error.toDocument());
     else emit(error.summary);
-    return error.exitCode;
+    return { exitCode: error.exitCode, called: error.code };
   }
+}
+
+/** By how it ended, where this process saw that. */
+function resumed(exitCode: number): Outcome {
+  const called =
+    exitCode === 0 ? "resumed" : exitCode === 130 ? "resumed, and interrupted" : "resumed, and not completed";
+  return { exitCode, called };
 }
 
 /** The summary for people; as JSON it goes out once, at the end. */

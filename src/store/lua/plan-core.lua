@@ -5,10 +5,11 @@
   P             hash  metadata: short values only, so that it stays a listpack
   P:open        hash  step -> open record: the frontier
   P:steps       hash  step -> record of a done step, written once
-  P:out         hash  step -> output; ":input", ":stop", ":ask:<step>", ":error:<step>" of a step that has failed, or its last
+  P:out         hash  step -> output; ":input", ":ask:<step>", ":error:<step>" of a step that has failed, or its last
                       attempt, ":failed:<step>" where the plan went on
-  P:origin      hash  where it comes from: workdir, file, fork (plan, epoch and point). On its own because a dry-run reads it: looking into a growing hash
+  P:origin      hash  where it comes from: workdir, file, fork (plan, epoch and point), answer (of that fork). On its own because a dry-run reads it: looking into a growing hash
                       would move its entries about, and a dry-run must leave every key as it was, to the byte
+  P:stop        string  who paused or cancelled it, and why; on its own for the same reason
   P:needs       hash  step -> how many of its needs are done (absent where one need is all it has)
   P:backlog     list  steps that are free to run, not yet in their queue
   P:history     list  events, oldest first

@@ -290,7 +290,7 @@ end
 
 -- Who paused or cancelled the plan, and why: beside the metadata, whose values have to be short.
 local function plan_stopped_by(P, actor, reason)
-  call('HSET', P .. ':out', ':stop', actor .. '|' .. reason)
+  call('SET', P .. ':stop', actor .. '|' .. reason)
 end
 
 -- Whether only one process serves it: see privateQueueName in keys.ts.

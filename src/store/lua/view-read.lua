@@ -71,7 +71,7 @@ if full or what == 'resume' then
 end
 local stop, state = '', field['state']
 if state == 'cancelled' or state == 'paused' or (field['pausing'] or '') ~= '' then
-  stop = call('HGET', P .. ':out', ':stop') or ''
+  stop = call('GET', P .. ':stop') or ''
 end
 local history, decisions, snapshots = {}, {}, {}
 if what == 'line' then
