@@ -163,6 +163,7 @@ function stateAfter(before: PlanState | null, event: PlanEvent): PlanState | nul
     case "plan.forked":
       return "queued";
     case "step.started":
+      return "running";
     case "step.admitted":
     case "step.completed":
     case "step.skipped":
@@ -171,7 +172,8 @@ function stateAfter(before: PlanState | null, event: PlanEvent): PlanState | nul
     case "step.released":
     case "step.crashed":
     case "step.waiting":
-      return "running";
+      // One of several that wait may be answered, or acknowledged by a resume, and the plan goes on as it was.
+      return before === "running" ? "running" : null;
     case "plan.resumed":
       return null;
     case "plan.paused":
