@@ -118,7 +118,8 @@ export class StepWorker {
   /** Those that it serves. */
   private readonly shards: readonly RedisPlanStore[];
   private readonly cache: PlanCache;
-  private readonly released: StartedStep[] = [];
+  /** What a drain hands back, by token. */
+  private readonly released = new Map<string, StartedStep>();
   private onDrain: OnDrain = "requeue";
   private readonly privatePlans = new Set<string>();
   private draining: Promise<DrainReport> | null = null;
@@ -205,10 +206,13 @@ export class StepWorker {
       isDraining: () => this.state !== "accepting",
       gaveUp: () => this.gaveUp,
       run: (attempt) => this.run(attempt),
-      onLost: (step) => this.cache.drop(step.planId),
+      onLost: (step) => {
+        this.cache.drop(step.planId);
+        this.released.delete(step.token);
+      },
       // What a pause or a cancel ended before is not handed back by a drain.
       onReleased: (step) => {
-        if (this.state !== "accepting") this.released.push(step);
+        if (this.state !== "accepting") this.released.set(step.token, step);
       },
       onUnregistered: () => void this.reincarnate(incarnation),
     });
@@ -393,7 +397,7 @@ export class StepWorker {
 
   private report(worker: string, unheard: ReadonlySet<string>): DrainReport {
     const { log } = this.options;
-    const released = this.released.filter(({ token }) => !unheard.has(token));
+    const released = [...this.released.values()].filter(({ token }) => !unheard.has(token));
     for (const [plan, steps] of stepsByPlan(released))
       log.info({ worker, plan, steps, on_drain: this.onDrain }, "handed back");
     if (unheard.size > 0)

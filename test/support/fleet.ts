@@ -218,9 +218,12 @@ export class FleetProcess {
   }
 
   async untilSaid(message: string, deadlineMs?: number): Promise<void> {
-    const isOver = () => this.child.exitCode !== null || this.child.signalCode !== null;
-    await until(`a worker to say "${message}"`, () => isOver() || this.said(message).length > 0, deadlineMs);
+    await until(`a worker to say "${message}"`, () => this.hasEnded || this.said(message).length > 0, deadlineMs);
     if (this.said(message).length === 0) throw new Error(`A worker ended before it said "${message}":\n${this.text}`);
+  }
+
+  get hasEnded(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
   }
 
   signal(signal: NodeJS.Signals): void {
@@ -234,7 +237,7 @@ export class FleetProcess {
   }
 
   async kill(): Promise<void> {
-    if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill("SIGKILL");
+    if (!this.hasEnded) this.child.kill("SIGKILL");
     await this.ended;
   }
 }

@@ -145,6 +145,21 @@ test("what the store could not be told of is not said to be handed back", async 
   await proxy.close();
 });
 
+test("a step of a plan that is cancelled meanwhile is nobody's to take, and is not said to be handed back", async () => {
+  const { worker, log } = await start(async ({ signal }) => {
+    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    throw new Error("stopped");
+  });
+  const plan = await t.submit(aChain(["a"]));
+  await until("the step to start", () => worker.active === 1);
+  const drained = worker.drain({ graceMs: 20_000 });
+
+  await t.store.cancel(plan, "ada", null);
+
+  expect(await drained).toEqual({ released: [] });
+  expect(log.map(({ message }) => message)).not.toContain("handed back");
+});
+
 test("handing back in the last moment what waits for another's end is a drain's as well", async () => {
   const begun = gate();
   const { worker } = await start(async () => {
