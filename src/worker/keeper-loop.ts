@@ -32,6 +32,8 @@ export type ToKeeper =
   | { readonly kind: "stop" };
 
 export type FromKeeper =
+  /** It has its connection: from now on a beat is as late as the store is. */
+  | { readonly kind: "ready" }
   | { readonly kind: "message"; readonly workerId: string; readonly message: InboxMessage }
   | { readonly kind: "unregistered"; readonly workerId: string }
   | { readonly kind: "takeover"; readonly workerId: string; readonly takeover: Takeover }
@@ -88,6 +90,7 @@ export class KeeperLoop {
         });
         if (this.stopped) return redis.disconnect();
         this.redis = redis;
+        this.tell({ kind: "ready" });
       } catch (error) {
         this.tell({ kind: "error", workerId: this.workerId ?? "", message: (error as Error).message });
         await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));

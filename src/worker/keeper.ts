@@ -19,22 +19,34 @@ export interface KeeperChannel {
 
 export type StartKeeper = (settings: KeeperSettings, onMessage: (message: FromKeeper) => void) => KeeperChannel;
 
+/** What the main thread has to hear of. */
+export type KeeperMessage = Exclude<FromKeeper, { readonly kind: "ready" }>;
+
 export interface KeeperOptions extends Omit<KeeperSettings, "memory"> {
   /** How many attempts are watched at once. */
   readonly attempts: number;
   readonly start: StartKeeper;
-  readonly onMessage: (message: FromKeeper) => void;
+  readonly onMessage: (message: KeeperMessage) => void;
 }
 
 export class Keeper {
+  /**
+   * Resolves when it can beat, or has ended. On a busy machine its thread may take longer to begin than a silent worker
+   * lives, so nothing is registered before.
+   */
+  readonly ready: Promise<void>;
   readonly signs: VitalSigns;
   readonly groups: GroupRegister;
   private readonly channel: KeeperChannel;
   private readonly guard = new GroupGuard();
   private readonly pulseTimer: NodeJS.Timeout;
   private ending: Promise<void> | null = null;
+  private markReady = () => {};
 
   constructor(options: KeeperOptions) {
+    this.ready = new Promise((resolve) => {
+      this.markReady = resolve;
+    });
     const { start, attempts, onMessage, ...settings } = options;
     this.signs = VitalSigns.forAttempts(attempts);
     this.signs.pulse(performance.now());
@@ -50,7 +62,10 @@ export class Keeper {
         this.post({ kind: "group", group, lives: false });
       },
     };
-    this.channel = start({ ...settings, memory: this.signs.memory }, onMessage);
+    this.channel = start({ ...settings, memory: this.signs.memory }, (message) => {
+      if (message.kind === "ready") this.markReady();
+      else onMessage(message);
+    });
   }
 
   /** Beats for this incarnation from now on. */
@@ -67,6 +82,7 @@ export class Keeper {
   end(): Promise<void> {
     clearInterval(this.pulseTimer);
     this.guard.end();
+    this.markReady();
     this.ending ??= this.channel.end();
     return this.ending;
   }

@@ -32,8 +32,7 @@ import { type AbortReason, Attempt } from "./attempt.js";
 import type { InboxMessage } from "./beat.js";
 import { ABORT_PATIENCE_MS, type ExecuteEnvironment, execute, type ShellTrust } from "./execute.js";
 import { insist } from "./insist.js";
-import { Keeper, type StartKeeper, startKeeperThread } from "./keeper.js";
-import type { FromKeeper } from "./keeper-loop.js";
+import { Keeper, type KeeperMessage, type StartKeeper, startKeeperThread } from "./keeper.js";
 import type { WorkerObserver } from "./observer.js";
 import { PlanCache } from "./plan-cache.js";
 import { PlanFolders } from "./plan-folders.js";
@@ -220,7 +219,7 @@ export class StepWorker {
     return incarnation;
   }
 
-  private hear(message: FromKeeper): void {
+  private hear(message: KeeperMessage): void {
     const { log } = this.options;
     switch (message.kind) {
       case "message":
@@ -532,6 +531,7 @@ class Incarnation {
       concurrency: String(this.options.concurrency),
       plans: this.options.plans.map((plan) => plan.name).join(" "),
     };
+    await this.options.keeper.ready;
     await Promise.all(
       this.served.map(({ shard: { keys } }) =>
         runScript(

@@ -43,7 +43,7 @@ test("a worker that the store doesn't know loses its commands, with those that i
 
   await Promise.all([once(polite, "exit"), once(stubborn, "exit")]);
   expect([polite.signalCode, stubborn.signalCode, over.signalCode]).toEqual(["SIGTERM", "SIGKILL", null]);
-  expect(heard).toEqual([{ kind: "unregistered", workerId: "nobody" }]);
+  expect(heard).toEqual([{ kind: "ready" }, { kind: "unregistered", workerId: "nobody" }]);
   over.kill("SIGKILL");
 });
 

@@ -7,6 +7,7 @@ import { identify } from "../../src/machine/process-identity.js";
 import { Workplace } from "../support/cli.js";
 import { checkInvariants } from "../support/invariants.js";
 import { aDefinition, aStore, type TestStore } from "../support/plans.js";
+import { runWorker, startKeeperHere } from "../support/step-workers.js";
 import { until } from "../support/until.js";
 import { spawnWorker, type WorkerProcess } from "../support/worker-processes.js";
 
@@ -55,6 +56,25 @@ test("a process that a step blocks beyond its timeout ends, says why, and others
   expect(other.lines).toContain("block 2");
   expect((await t.store.history(plan)).filter((event) => event.type === "step.crashed")).toHaveLength(1);
   expect(await checkInvariants(t.store, plan)).toEqual([]);
+});
+
+test("a worker that can't beat yet is not registered, so that nobody takes it for silent", async () => {
+  let isReady = null as (() => void) | null;
+  const running = runWorker(t, () => null, {
+    startKeeper: (settings, onMessage) =>
+      startKeeperHere(settings, (message) => {
+        if (message.kind !== "ready") onMessage(message);
+        else isReady = () => onMessage(message);
+      }),
+  });
+  const say = await until("the keeper to be ready", () => isReady);
+  expect(await t.redis.zcard(t.keys.workers)).toBe(0);
+
+  say();
+  const { worker, close } = await running;
+
+  expect(await t.redis.zrange(t.keys.workers, 0, "-1")).toEqual([worker.workerId]);
+  await close();
 });
 
 test("a process whose keeper dies ends with status 1 and says why", async () => {
