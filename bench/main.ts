@@ -7,6 +7,7 @@ import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { dryRunProcess } from "./dry-run-process.js";
+import { fleet } from "./fleet.js";
 import { large } from "./large.js";
 import { latency } from "./latency.js";
 import { memory } from "./memory.js";
@@ -27,6 +28,7 @@ const SCENARIOS: readonly Scenario[] = [
   memory,
   recovery,
   large,
+  fleet,
   sandbox,
 ];
 

@@ -142,6 +142,18 @@ describe("the scenarios run, and their figures are sane:", () => {
   );
 
   test(
+    "fleet",
+    async () => {
+      const figures = await tiny("fleet");
+      expect(valueIn(figures, "1 process on 1 shard")).toBeGreaterThan(0);
+      expect(valueIn(figures, "2 processes on 4 shards, over 1 process on 1 shard")).toBeGreaterThan(0);
+      expect(valueIn(figures, "connections of a process, 2 processes on 4 shards")).toBeGreaterThan(4);
+      expect([valueIn(figures, "steps lost"), valueIn(figures, "steps run twice")]).toEqual([0, 0]);
+    },
+    RUN_DEADLINE_MS,
+  );
+
+  test(
     "sandbox",
     async () => {
       const figures = await tiny("sandbox");
