@@ -9,6 +9,7 @@ import { pathToFileURL } from "node:url";
 import { formatDurationMs, parseDurationMs } from "./core/duration.js";
 import { UsageError } from "./core/errors.js";
 import { suggestion } from "./core/nearest.js";
+import { PAYLOAD_LIMITS, parsePayloadLimit } from "./core/payload-limit.js";
 import { parseStoreUrl, type StoreLocation, type StoreTls } from "./core/store-address.js";
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
@@ -29,6 +30,8 @@ export interface Config {
   readonly concurrency: number;
   readonly graceMs: number;
   readonly deadAfterMs: number;
+  /** What an input, an output, a cursor, a decision or a signal may weigh. */
+  readonly payloadLimitBytes: number;
   /** Keys of payloads by id, the one that seals first; null where payloads stay as they are. */
   readonly payloadKeys: Readonly<Record<string, string>> | null;
 }
@@ -47,6 +50,7 @@ export interface ConfigInput {
   readonly concurrency?: number | string | undefined;
   readonly grace?: number | string | undefined;
   readonly deadAfter?: number | string | undefined;
+  readonly payloadLimit?: number | string | undefined;
   readonly payloadKeyFile?: string | undefined;
 }
 
@@ -66,6 +70,7 @@ const SETTINGS: Readonly<Record<Key, { readonly flag: string; readonly variables
   concurrency: { flag: "--concurrency", variables: ["WAYMARK_CONCURRENCY"] },
   grace: { flag: "--grace", variables: ["WAYMARK_GRACE"] },
   deadAfter: { flag: "--dead-after", variables: ["WAYMARK_DEAD_AFTER"] },
+  payloadLimit: { flag: "--payload-limit", variables: ["WAYMARK_PAYLOAD_LIMIT"] },
   payloadKeyFile: { flag: "--payload-key-file", variables: ["WAYMARK_PAYLOAD_KEY_FILE"] },
 };
 
@@ -80,6 +85,7 @@ const DEFAULTS: Readonly<Record<Exclude<Key, Optional>, string>> = {
   concurrency: "10",
   grace: "25s",
   deadAfter: "3s",
+  payloadLimit: "256KiB",
 };
 
 const CONFIG_FILES = ["waymark.config.ts", "waymark.config.js", "waymark.config.json"];
@@ -114,6 +120,7 @@ export async function readConfig(flags: ConfigInput, env: Environment, cwd: stri
     concurrency: read("concurrency", (found) => parseCount(found, MAX_CONCURRENCY)),
     graceMs: read("grace", (found) => parseMs(found, 0)),
     deadAfterMs: read("deadAfter", (found) => parseMs(found, MIN_DEAD_AFTER_MS)),
+    payloadLimitBytes: read("payloadLimit", parseLimit),
     payloadKeys: readPayloadKeys(env.WAYMARK_PAYLOAD_KEY, find("payloadKeyFile"), cwd, faults),
   };
   if (faults.length > 0) {
@@ -303,6 +310,10 @@ function parsePrefix({ value }: Found): string | Fault {
   return typeof value === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(value)
     ? value
     : new Fault(`must be 1 to 64 letters, digits, ".", "_" or "-", not ${shown(value)}`);
+}
+
+function parseLimit({ value }: Found): number | Fault {
+  return parsePayloadLimit(value) ?? new Fault(`must be ${PAYLOAD_LIMITS}, not ${shown(value)}`);
 }
 
 function parseCount({ value }: Found, most: number): number | Fault {

@@ -27,6 +27,7 @@ test("without any setting there are defaults, and the embedded store", async () 
     concurrency: 10,
     graceMs: 25_000,
     deadAfterMs: 3_000,
+    payloadLimitBytes: 262_144,
     payloadKeys: null,
   });
 });
@@ -74,6 +75,7 @@ test("every variable of the environment is read", async () => {
       WAYMARK_CONCURRENCY: "20",
       WAYMARK_GRACE: "1m",
       WAYMARK_DEAD_AFTER: "4500",
+      WAYMARK_PAYLOAD_LIMIT: "1MiB",
       WAYMARK_PAYLOAD_KEY: `k2:${KEY},k1:${KEY}`,
       XDG_RUNTIME_DIR: "/run/user/7",
     },
@@ -91,6 +93,7 @@ test("every variable of the environment is read", async () => {
     concurrency: 20,
     graceMs: 60_000,
     deadAfterMs: 4_500,
+    payloadLimitBytes: 1_048_576,
     payloadKeys: { k2: KEY, k1: KEY },
   });
 });
@@ -136,6 +139,7 @@ test.each([
   [{ sandboxStore: "s3://Bucket" }, /--sandbox-store must be a directory, or a bucket/],
   [{ sandboxStore: "" }, /--sandbox-store must be a directory/],
   [{ dataDir: "" }, /--data-dir must be the path of a directory, not ""/],
+  [{ payloadLimit: "1GiB" }, /--payload-limit must be a size such as "1MiB", from 1 KiB to 32 MiB, not "1GiB"/],
   [{ dataDir: "/" }, /--data-dir is \/, which holds the working directory/],
 ])("%j is refused", async (flags, message) => {
   await expect(readConfig(flags, {}, cwd)).rejects.toThrow(message);

@@ -34,8 +34,12 @@ export class CommandContext {
 
   /** Settings, with those of this command's own flags the first time. */
   config(flags: ConfigInput = {}): Promise<Config> {
-    const { redisUrl, prefix, dataDir, sandboxStore } = this.globals;
-    this.#config ??= readConfig({ redisUrl, prefix, dataDir, sandboxStore, ...flags }, this.io.env, this.io.cwd);
+    const { redisUrl, prefix, dataDir, sandboxStore, payloadLimit } = this.globals;
+    this.#config ??= readConfig(
+      { redisUrl, prefix, dataDir, sandboxStore, payloadLimit, ...flags },
+      this.io.env,
+      this.io.cwd,
+    );
     return this.#config;
   }
 
@@ -82,12 +86,12 @@ export class CommandContext {
   }
 
   private async openStore(): Promise<ShardedPlanStore> {
-    const { prefix, shards, deadAfterMs, payloadKeys } = await this.config();
+    const { prefix, shards, deadAfterMs, payloadLimitBytes, payloadKeys } = await this.config();
     const location = await this.storeLocation();
     const { openStore } = await import("../store/open-store.js");
     const { aesPayloads } = await import("../core/payload-codec.js");
     const payloads = payloadKeys === null ? undefined : aesPayloads(payloadKeys);
-    return openStore({ ...location, prefix, shards, deadAfterMs, payloads });
+    return openStore({ ...location, prefix, shards, deadAfterMs, payloadLimitBytes, payloads });
   }
 
   /** The plan that an argument names; `@latest` is the newest. */

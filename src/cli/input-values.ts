@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { InvalidInputError, UsageError } from "../core/errors.js";
 import { parseInputPairs, validateInput } from "../core/input.js";
-import { parseJson, toStoredJson } from "../core/json.js";
+import { parseJson, toJson } from "../core/json.js";
 import type { Io } from "./io.js";
 import type { LoadedDefinition } from "./load-definition.js";
 
@@ -19,9 +19,9 @@ export async function planInput(values: readonly string[], loaded: LoadedDefinit
     });
   }
   const given = whole.length === 1 ? await jsonValue("--input", whole[0]!, io) : parseInputPairs(pairs, inputSchema);
-  if (loaded.kind !== "code") return toStoredJson(await validateInput(inputSchema, given), "Input");
+  if (loaded.kind !== "code") return toJson(await validateInput(inputSchema, given), "Input");
   // Stored as given: what the schema makes of it, such as a date, need not be JSON.
-  const stored = toStoredJson(given, "Input");
+  const stored = toJson(given, "Input");
   const { parseInput } = await import("../define/parse-input.js");
   await parseInput(loaded.plan.inputSchema, JSON.parse(stored), "The input");
   return stored;

@@ -23,12 +23,14 @@ export interface WorkerParts {
 export async function makeWorker(context: CommandContext, parts: WorkerParts): Promise<StepWorker> {
   const { io } = context;
   const { modules } = parts;
+  const store = await context.store();
+  const { payloadLimitBytes } = store;
   return new StepWorker({
-    store: await context.store(),
+    store,
     queues: parts.queues,
     plans: modules.flatMap((module) => module.plans),
     handlers: new Map([
-      ...builtinHandlers({ workerEnv: io.env }),
+      ...builtinHandlers({ workerEnv: io.env, payloadLimitBytes }),
       ...modules.flatMap((module) => [...module.handlers]),
     ]),
     services: Object.assign({}, ...modules.map((module) => module.services)),

@@ -16,6 +16,7 @@ export interface GlobalOptions {
   readonly prefix?: string;
   readonly dataDir?: string;
   readonly sandboxStore?: string;
+  readonly payloadLimit?: string;
   readonly actor?: string;
   readonly debug?: boolean;
 }
@@ -441,6 +442,10 @@ function buildProgram(version: string, write: (text: string) => void): Command {
     .option(
       "--sandbox-store <place>",
       "where files of sandboxes are kept: a directory or s3://… (default: the data directory)",
+    )
+    .option(
+      "--payload-limit <size>",
+      "what an input, an output, a cursor, a decision or a signal may weigh, such as 1MiB (default: 256KiB)",
     )
     .option("--actor <name>", "who does this, for the history (default: user@host)")
     .option("--debug", "print stack traces")

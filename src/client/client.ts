@@ -17,7 +17,7 @@ import {
 } from "../core/errors.js";
 import type { ForkSummary } from "../core/fork.js";
 import { isId, newPlanId } from "../core/ids.js";
-import { type JsonObject, toStoredJson } from "../core/json.js";
+import { type JsonObject, requireFits, toJson, toStoredJson } from "../core/json.js";
 import type { Ask } from "../core/outcome.js";
 import { ANSWERED_WAITS, PLAN_STATES, type PlanState, WAIT_WORDS } from "../core/plan.js";
 import type { Answerable, DocumentFile, LogChunk, PlanStore, Preview } from "../core/ports.js";
@@ -125,7 +125,7 @@ export class Client {
   async submit<D extends AnyPlan>(plan: D, input: PlanInput<D>, options: SubmitOptions = {}): Promise<PlanHandle<D>> {
     const { parseInput } = await import("../define/parse-input.js");
     // The schema's output may hold what JSON can't, such as dates: the input is stored as given and parsed on the worker.
-    const stored = toStoredJson(input, "Input");
+    const stored = toJson(input, "Input");
     await parseInput(plan.inputSchema, JSON.parse(stored));
     const { planId, existing } = await this.submitCompiled(plan.compiled, stored, options);
     return { planId, existing, result: () => this.result(planId) as Promise<PlanOutput<D>> };
@@ -140,6 +140,7 @@ export class Client {
     requirePlanId(options.planId);
     const planId = options.planId ?? newPlanId(compiled.definition.name, Date.now());
     const store = await this.store();
+    requireFits(input, "Input", store.payloadLimitBytes);
     const { existing } = await store.submit({
       planId,
       compiled,
@@ -281,6 +282,7 @@ export class Client {
   async forkChecked(planId: string, options: ForkPlacement, input: string | null): Promise<ForkSummary> {
     requirePlanId(options.planId);
     const store = await this.storeFor(planId);
+    if (input !== null) requireFits(input, "Input", store.payloadLimitBytes);
     return forkPlan(store, planId, { ...options, actor: options.actor ?? this.actor }, input, this.#openSandboxes);
   }
 
@@ -331,7 +333,7 @@ export class Client {
     options: SignalOptions = {},
   ): Promise<{ kept: boolean }> {
     const store = await this.storeFor(planId);
-    const stored = toStoredJson(data, "Signal");
+    const stored = toStoredJson(data, "Signal", store.payloadLimitBytes);
     const to = await store.answerable(planId, stepId);
     await checkSignal(to, stored);
     return store.signal(to, {
@@ -365,12 +367,15 @@ export class Client {
       );
     }
     const actor = options.actor ?? this.actor;
+    const { rationale = null } = options;
+    const recorded = { question: ask.question, options: ask.options, choice, rationale };
+    requireFits(JSON.stringify(recorded), `The decision on ${stepId}`, store.payloadLimitBytes);
     await store.signal(to, {
-      data: toStoredJson({ choice, by: actor }, "Answer"),
+      data: JSON.stringify({ choice, by: actor }),
       cancels: choice === "reject" && ask.onReject === "cancel",
       signalId: null,
       actor,
-      choice: { question: ask.question, options: ask.options, choice, rationale: options.rationale ?? null },
+      choice: recorded,
     });
   }
 

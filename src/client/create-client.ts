@@ -1,6 +1,8 @@
 /** `createClient`: the library's way to plans. */
 import { type Cluster, type ClusterNode, Redis, type RedisOptions } from "ioredis";
+import { UsageError } from "../core/errors.js";
 import type { PayloadCodec } from "../core/payload-codec.js";
+import { PAYLOAD_LIMITS, parsePayloadLimit } from "../core/payload-limit.js";
 import type { StoreLocation, StoreTls } from "../core/store-address.js";
 import { isCluster } from "../store/connect.js";
 import { openStore, type StoreSettings, storeOn } from "../store/open-store.js";
@@ -26,6 +28,11 @@ export interface ClientOptions {
   readonly shards?: number | undefined;
   /** Who does what this client does, for the history: user@host unless given. */
   readonly actor?: string | undefined;
+  /**
+   * What an input, an output, a cursor, a decision or a signal may weigh: bytes, or a text such as "1MiB"; 256 KiB unless
+   * given. Who writes it decides: give clients and workers the same.
+   */
+  readonly payloadLimit?: number | string | undefined;
   /** What payloads go through on their way to Redis and back, such as `aesPayloads`; as they are unless given. */
   readonly payloads?: PayloadCodec | undefined;
   /** Where files of plans with a sandbox are kept. */
@@ -34,16 +41,26 @@ export interface ClientOptions {
 
 /** Connects at the first use. */
 export function createClient(options: ClientOptions = {}): Client {
+  const payloadLimitBytes = payloadLimitOf(options.payloadLimit);
   return new Client(
     () =>
       storeOf(options.redis ?? LOCAL_REDIS_URL, {
         prefix: options.prefix,
         shards: options.shards,
+        payloadLimitBytes,
         payloads: options.payloads,
       }),
     options.actor ?? defaultActor(),
     sandboxesOf(options.sandboxes),
   );
+}
+
+/** @throws UsageError */
+export function payloadLimitOf(given: number | string | undefined): number | undefined {
+  if (given === undefined) return undefined;
+  const bytes = parsePayloadLimit(given);
+  if (bytes !== null) return bytes;
+  throw new UsageError(`payloadLimit must be ${PAYLOAD_LIMITS}, not ${JSON.stringify(given)}`);
 }
 
 /** The store at an address, with options, or on a client that is there already. */

@@ -12,7 +12,7 @@ import type { HealthOptions, HealthServer } from "../observe/health-server.js";
 import { watchWorker } from "../observe/watch-worker.js";
 import type { ShardedPlanStore } from "../store/sharded-plan-store.js";
 import { type DrainReport, type OnDrain, StepWorker, type WorkerLog } from "../worker/step-worker.js";
-import { LOCAL_REDIS_URL, type RedisSource, storeOf } from "./create-client.js";
+import { LOCAL_REDIS_URL, payloadLimitOf, type RedisSource, storeOf } from "./create-client.js";
 import { type SandboxOptions, sandboxesOf } from "./sandboxes.js";
 
 export interface WorkerOptions<D extends readonly AnyPlan[]> {
@@ -33,6 +33,8 @@ export interface WorkerOptions<D extends readonly AnyPlan[]> {
   readonly autorun?: boolean;
   /** What it logs to, such as a pino logger. It is quiet unless given. */
   readonly log?: WorkerLog;
+  /** What one payload may weigh, as for `createClient`. */
+  readonly payloadLimit?: number | string | undefined;
   /** What payloads go through, as for `createClient`. */
   readonly payloads?: PayloadCodec | undefined;
   /** Values of `secrets.NAME`. */
@@ -105,15 +107,17 @@ export class FleetWorker {
     const store = await storeOf(source, {
       prefix: options.prefix,
       shards: options.shards,
+      payloadLimitBytes: payloadLimitOf(options.payloadLimit),
       payloads: options.payloads,
     });
+    const { payloadLimitBytes } = store;
     const watch = await watchWorker(options.health ?? null);
     const worker = new StepWorker({
       store,
       queues: options.queues ?? queuesOf(options.plans),
       plans: options.plans,
       handlers: new Map([
-        ...builtinHandlers(),
+        ...builtinHandlers({ payloadLimitBytes }),
         ...(options.handlers ?? []).map((handler) => [handler.name, toStepHandler(handler)] as const),
       ]),
       services: options.services,

@@ -3,7 +3,7 @@ import type { CompiledDefinition } from "../core/definition.js";
 import { NotForkableError, UsageError, WaymarkError } from "../core/errors.js";
 import { type ForkDecision, type ForkSummary, planFork } from "../core/fork.js";
 import { newPlanId } from "../core/ids.js";
-import { digestOf, type Json, toStoredJson } from "../core/json.js";
+import { digestOf, type Json, toJson } from "../core/json.js";
 import type { PlanStore, Preview } from "../core/ports.js";
 import { describePoint } from "../core/rewind.js";
 import type { AnyPlan } from "../define/typed-plan.js";
@@ -36,7 +36,11 @@ export async function forkPlan(
   input: string | null,
   openSandboxes: OpenSandboxes,
 ): Promise<ForkSummary> {
-  const request = { from: pointOf(options), choose: choiceOf(options), newInput: input !== null };
+  const request = {
+    from: pointOf(options),
+    choose: choiceOf(options, store.payloadLimitBytes),
+    newInput: input !== null,
+  };
   const asked = { source: sourceId, from: describePoint(request.from), choose: request.choose };
   const digest = digestOf({ fork: asked as Json, input: input === null ? null : [JSON.parse(input)] }).slice(0, 32);
   const repeated = async (planId: string): Promise<ForkSummary | null> => {
@@ -98,7 +102,7 @@ export async function checkedInput(
   const { name, source, inputSchema } = compiled.definition;
   if (source === "document") {
     const { validateInput } = await import("../core/input.js");
-    return toStoredJson(await validateInput(inputSchema, input), "Input");
+    return toJson(await validateInput(inputSchema, input), "Input");
   }
   if (definition?.name !== name) {
     throw new UsageError(`The input of ${name} is checked by its code: give the plan as \`definition\``, {
@@ -106,7 +110,7 @@ export async function checkedInput(
     });
   }
   const { parseInput } = await import("../define/parse-input.js");
-  const stored = toStoredJson(input, "Input");
+  const stored = toJson(input, "Input");
   await parseInput(definition.inputSchema, JSON.parse(stored));
   return stored;
 }

@@ -107,8 +107,8 @@ async function decide(
   // What was asked for is looked at before the plan is: a slip in it has nothing to do with the plan.
   const asked = {
     from: pointOf(options),
-    choose: choiceOf(options),
-    acks: acknowledgements(options.acks ?? {}),
+    choose: choiceOf(options, store.payloadLimitBytes),
+    acks: acknowledgements(options.acks ?? {}, store.payloadLimitBytes),
     reason: options.reason ?? null,
   };
   const { read, offered, onDrift } = await readWith(store, planId, options, offer);
@@ -179,17 +179,24 @@ export function pointOf({ fromStep, fromCheckpoint, fromDecision }: PointOptions
 }
 
 /** @throws UsageError where there is no decision that it could be for */
-export function choiceOf({ choose, fromDecision }: PointOptions): { readonly value: Json } | null {
+export function choiceOf(
+  { choose, fromDecision }: PointOptions,
+  payloadLimitBytes: number,
+): { readonly value: Json } | null {
   if (choose === undefined) return null;
   if (fromDecision === undefined) throw new UsageError("A choice is for a decision: name it with --from-decision");
-  return { value: JSON.parse(toStoredJson(choose, "The choice")) as Json };
+  return { value: JSON.parse(toStoredJson(choose, "The choice", payloadLimitBytes)) as Json };
 }
 
-function acknowledgements(acks: Readonly<Record<string, Ack>>): ReadonlyMap<string, Acknowledgement> {
+function acknowledgements(
+  acks: Readonly<Record<string, Ack>>,
+  payloadLimitBytes: number,
+): ReadonlyMap<string, Acknowledgement> {
   return new Map(
     Object.entries(acks).map(([stepId, ack]): [string, Acknowledgement] => {
       if (ack.said === "redo") return [stepId, ack];
-      return [stepId, { said: "done", output: toStoredJson(ack.output, `The output of ${stepId}`) }];
+      const output = toStoredJson(ack.output, `The output of ${stepId}`, payloadLimitBytes);
+      return [stepId, { said: "done", output }];
     }),
   );
 }

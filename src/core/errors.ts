@@ -199,15 +199,19 @@ export class InvalidChoiceError extends WaymarkError {
   }
 }
 
+/** Something that goes into the store is larger than this process lets it be. */
 export class PayloadTooLargeError extends WaymarkError {
   constructor(
     readonly what: string,
     readonly bytes: number,
     readonly limitBytes: number,
   ) {
-    super("PAYLOAD_TOO_LARGE", `${what} has ${bytes} bytes; the limit is ${limitBytes}`, {
-      details: { what, bytes, limit_bytes: limitBytes },
-    });
+    super(
+      "PAYLOAD_TOO_LARGE",
+      `${what} has ${bytes} bytes; the limit is ${limitBytes}: keep it elsewhere and pass a reference, or raise the limit ` +
+        "with --payload-limit, WAYMARK_PAYLOAD_LIMIT or the option payloadLimit of clients and workers",
+      { details: { what, bytes, limit_bytes: limitBytes } },
+    );
   }
 }
 

@@ -5,21 +5,28 @@ import { InvalidInputError, PayloadTooLargeError } from "./errors.js";
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonObject = { readonly [key: string]: Json };
 
-/** 256 KiB: what an input, an output or a signal may weigh unless configured otherwise. */
-export const DEFAULT_PAYLOAD_LIMIT_BYTES = 256 * 1024;
-
 /**
  * Serialises a value for the store. `undefined` at the top is null, as a property it is left out.
  * @throws InvalidInputError with the path of the first value that JSON can't hold
  * @throws PayloadTooLargeError
  */
-export function toStoredJson(value: unknown, what: string, limitBytes = DEFAULT_PAYLOAD_LIMIT_BYTES): string {
+export function toStoredJson(value: unknown, what: string, limitBytes: number): string {
+  const text = toJson(value, what);
+  requireFits(text, what, limitBytes);
+  return text;
+}
+
+/** The same, for somebody who will ask whether it fits. @throws InvalidInputError */
+export function toJson(value: unknown, what: string): string {
   const fault = findUnstorable(value, "", new Set());
   if (fault) throw new InvalidInputError(what, [fault]);
-  const text = JSON.stringify(value ?? null);
+  return JSON.stringify(value ?? null);
+}
+
+/** @throws PayloadTooLargeError */
+export function requireFits(text: string, what: string, limitBytes: number): void {
   const bytes = text.length * 4 <= limitBytes ? text.length : Buffer.byteLength(text);
   if (bytes > limitBytes) throw new PayloadTooLargeError(what, bytes, limitBytes);
-  return text;
 }
 
 /** Fewer digits are held by any number; only where there are more, a text is looked through. */

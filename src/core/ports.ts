@@ -117,6 +117,8 @@ export interface LogChunk {
 
 /** What producers and operators do with plans. Every write is one transition, refused by code. */
 export interface PlanStore {
+  /** For whoever makes payloads: nothing larger is to be handed to the store. */
+  readonly payloadLimitBytes: number;
   /** @returns whether the plan was there already, with the same name and input. @throws PlanExistsError */
   submit(request: SubmitRequest): Promise<{ existing: boolean }>;
   /** @throws PlanNotFoundError */

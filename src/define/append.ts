@@ -32,16 +32,22 @@ export function expression(path: string): unknown {
   throw new InvalidDefinitionError(`The expression ${show(path)}`, why);
 }
 
+export interface AppendLimits {
+  readonly handlers: ReadonlyMap<string, StepHandler>;
+  /** What the `with` of a step may weigh. */
+  readonly payloadLimitBytes: number;
+}
+
 /**
  * Each needs the step that appends it, whatever else it needs: what a rewind of that one makes undone is below it.
  * @param compiled the plan with what was appended so far
- * @throws InvalidDefinitionError; WaymarkError HANDLER_NOT_FOUND
+ * @throws InvalidDefinitionError; PayloadTooLargeError; WaymarkError HANDLER_NOT_FOUND
  */
 export function toDefinitionSteps(
   steps: readonly AppendedStep[],
   by: string,
   compiled: CompiledDefinition,
-  handlers: ReadonlyMap<string, StepHandler>,
+  { handlers, payloadLimitBytes }: AppendLimits,
 ): StepDefinition[] {
   const made = new Map<string, StepDefinition>();
   const find = (id: string) => made.get(id) ?? compiled.steps.get(id);
@@ -59,7 +65,7 @@ export function toDefinitionSteps(
     if (effect !== "idempotent" && effect !== "irreversible") throw refuse(`has the effect ${show(effect)}`);
     const handler = handlerOf(step, handlers, refuse);
     const input = literal(step.with ?? {}, refuse) as JsonObject;
-    toStoredJson(input, `The \`with\` of ${id}`);
+    toStoredJson(input, `The \`with\` of ${id}`, payloadLimitBytes);
     for (const { path, message } of handler.check(input)) throw refuse(`can't use ${handler.name}: ${path} ${message}`);
     const needs = [...new Set([by, ...(step.needs ?? []), ...stepReferences({ with: input, env: {} }).outputs])];
     const phasesOfNeeds = needs.map((need) => {

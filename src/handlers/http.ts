@@ -2,7 +2,8 @@
 import { parseDurationMs } from "../core/duration.js";
 import { formatPath } from "../core/expression.js";
 import type { HandlerCall, StepHandler } from "../core/handler.js";
-import { DEFAULT_PAYLOAD_LIMIT_BYTES, type Json, type JsonObject } from "../core/json.js";
+import type { Json, JsonObject } from "../core/json.js";
+import { DEFAULT_PAYLOAD_LIMIT_BYTES } from "../core/payload-limit.js";
 import { parseAllowEntry } from "./address-guard.js";
 import {
   type CheckMode,

@@ -17,6 +17,8 @@ export interface StoreSettings {
   /** How many shards the plans are in: one unless given. */
   readonly shards?: number | undefined;
   readonly deadAfterMs?: number | undefined;
+  /** What one payload may weigh: 256 KiB unless given. */
+  readonly payloadLimitBytes?: number | undefined;
   /** What payloads go through; as they are unless given. */
   readonly payloads?: PayloadCodec | undefined;
 }
@@ -43,11 +45,26 @@ export async function openStore(options: StoreOptions): Promise<ShardedPlanStore
 export async function storeOn(
   redis: Redis,
   location: StoreLocation,
-  { prefix = DEFAULT_PREFIX, shards = 1, deadAfterMs = DEFAULT_DEAD_AFTER_MS, payloads }: StoreSettings,
+  {
+    prefix = DEFAULT_PREFIX,
+    shards = 1,
+    deadAfterMs = DEFAULT_DEAD_AFTER_MS,
+    payloadLimitBytes,
+    payloads,
+  }: StoreSettings,
 ): Promise<ShardedPlanStore> {
   requireShards(shards, await redis.get(new Keys(prefix).shards));
   const definitions = new Map<string, CompiledDefinition>();
-  const shared = { redis, location, shards, definitions, deadAfterMs, payloads, isGone: isProcessGone };
+  const shared = {
+    redis,
+    location,
+    shards,
+    definitions,
+    deadAfterMs,
+    payloadLimitBytes,
+    payloads,
+    isGone: isProcessGone,
+  };
   const all = Array.from({ length: shards }, (_, shard) => new Keys(prefix, shard, isCluster(redis)));
   return new ShardedPlanStore(all.map((keys) => new RedisPlanStore({ ...shared, keys })));
 }

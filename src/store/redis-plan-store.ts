@@ -14,6 +14,7 @@ import { digestOf, type Json } from "../core/json.js";
 import { Line } from "../core/line.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
 import { type PayloadCodec, PLAIN_PAYLOADS } from "../core/payload-codec.js";
+import { DEFAULT_PAYLOAD_LIMIT_BYTES } from "../core/payload-limit.js";
 import {
   ANSWERED_WAITS,
   isTerminal,
@@ -86,6 +87,8 @@ export interface PlanStoreOptions {
   readonly location: StoreLocation;
   /** Silence after which a worker counts as dead. */
   readonly deadAfterMs: number;
+  /** What one payload may weigh; 256 KiB unless given. */
+  readonly payloadLimitBytes?: number | undefined;
   /** What payloads go through; as they are unless given. */
   readonly payloads?: PayloadCodec | undefined;
   /** Whether a worker's process is known to be gone from this machine, whatever its last beat says. */
@@ -120,6 +123,8 @@ export class RedisPlanStore implements PlanStore {
   readonly definitions: DefinitionStore;
   readonly sealed: Payloads;
   readonly deadAfterMs: number;
+  /** For whoever makes payloads: nothing larger is to be handed to the store. */
+  readonly payloadLimitBytes: number;
   private suitable: Promise<void> | null = null;
 
   constructor(private readonly options: PlanStoreOptions) {
@@ -127,6 +132,7 @@ export class RedisPlanStore implements PlanStore {
     this.keys = options.keys;
     this.location = options.location;
     this.deadAfterMs = options.deadAfterMs;
+    this.payloadLimitBytes = options.payloadLimitBytes ?? DEFAULT_PAYLOAD_LIMIT_BYTES;
     this.definitions = new DefinitionStore(this.redis, this.keys, options.definitions);
     this.sealed = new Payloads(options.payloads ?? PLAIN_PAYLOADS);
   }

@@ -61,6 +61,10 @@ export class ShardedPlanStore implements PlanStore {
     return this.first.deadAfterMs;
   }
 
+  get payloadLimitBytes(): number {
+    return this.first.payloadLimitBytes;
+  }
+
   /** Asked once a process, before its first write. @throws StoreUnsuitableError */
   requireSuitable(): Promise<void> {
     return this.first.requireSuitable();

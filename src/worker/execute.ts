@@ -51,6 +51,8 @@ export interface ExecuteEnvironment {
   readonly secret: (name: string) => string | undefined;
   readonly cache: PlanCache;
   readonly attempts: AttemptStore;
+  /** What an output, a cursor or a decision may weigh. */
+  readonly payloadLimitBytes: number;
   /** Where steps find the files of their plans. Asked for at the first step that has some. */
   readonly sandboxes: (planId: string) => Promise<Sandboxes>;
   /** Resolves when what the store has acknowledged is on its disk, where the store can tell. */
@@ -89,7 +91,7 @@ export async function execute(
     if (attempt.aborted && attempt.aborted !== "timeout") return stopped();
     if (result.kind === "parked") return { kind: "park", wait: result.wait, dueInMs: result.dueInMs, ask: result.ask };
     const output = attempt.hidden ? attempt.hidden.json(result.output as Json) : result.output;
-    const text = toStoredJson(output, `The output of ${step.stepId}`);
+    const text = toStoredJson(output, `The output of ${step.stepId}`, environment.payloadLimitBytes);
     return {
       kind: "complete",
       output: text,
@@ -146,7 +148,7 @@ function isAdmitted(
   compiled: CompiledDefinition,
   environment: ExecuteEnvironment,
 ): Promise<boolean> {
-  const memory = new StoredMemory(attempt, environment.attempts, compiled, environment.handlers);
+  const memory = new StoredMemory(attempt, environment, compiled);
   return memory.admit(() => task.admits(attempt, declared, compiled, environment));
 }
 
@@ -447,7 +449,7 @@ class StepContext implements Context {
   }
 
   private remember(): StoredMemory {
-    this.memory ??= new StoredMemory(this.running, this.environment.attempts, this.compiled, this.environment.handlers);
+    this.memory ??= new StoredMemory(this.running, this.environment, this.compiled);
     return this.memory;
   }
 
@@ -467,7 +469,7 @@ function handlerCall(
   const { step } = attempt;
   let memory: StoredMemory | undefined;
   const remember = () => {
-    memory ??= new StoredMemory(attempt, environment.attempts, compiled, environment.handlers);
+    memory ??= new StoredMemory(attempt, environment, compiled);
     return memory;
   };
   return {

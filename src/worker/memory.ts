@@ -12,16 +12,27 @@ import { toDefinitionSteps } from "../define/append.js";
 import { type Attempt, AttemptAbortedError } from "./attempt.js";
 import { insist } from "./insist.js";
 
+export interface MemorySurroundings {
+  readonly attempts: AttemptStore;
+  /** That appended steps may use. */
+  readonly handlers: ReadonlyMap<string, StepHandler>;
+  /** What a cursor, a decision or the `with` of an appended step may weigh. */
+  readonly payloadLimitBytes: number;
+}
+
 export class StoredMemory implements AttemptMemory {
   /** What is being chosen, so that two calls with one key ask once. */
   private readonly choosing = new Map<string, Promise<string>>();
 
+  private readonly store: AttemptStore;
+
   constructor(
     private readonly attempt: Attempt,
-    private readonly store: AttemptStore,
+    private readonly surroundings: MemorySurroundings,
     private readonly compiled: CompiledDefinition,
-    private readonly handlers: ReadonlyMap<string, StepHandler>,
-  ) {}
+  ) {
+    this.store = surroundings.attempts;
+  }
 
   get saved(): unknown {
     return this.attempt.saved === null ? null : JSON.parse(this.attempt.saved);
@@ -55,14 +66,18 @@ export class StoredMemory implements AttemptMemory {
   readonly save = async (cursor: unknown): Promise<void> => {
     const { step, hidden } = this.attempt;
     const what = `The cursor of ${step.stepId}`;
-    const text = toStoredJson(hidden === null ? cursor : hidden.json(cursor as Json), what);
+    const text = toStoredJson(
+      hidden === null ? cursor : hidden.json(cursor as Json),
+      what,
+      this.surroundings.payloadLimitBytes,
+    );
     await this.write(() => this.store.save(step, text));
     this.attempt.saved = text;
   };
 
   readonly append = (steps: readonly AppendedStep[]): void => {
     const { appended, step } = this.attempt;
-    const more = toDefinitionSteps(steps, step.stepId, grow(this.compiled, appended), this.handlers);
+    const more = toDefinitionSteps(steps, step.stepId, grow(this.compiled, appended), this.surroundings);
     this.attempt.appended = [...appended, ...more];
   };
 
@@ -87,7 +102,7 @@ export class StoredMemory implements AttemptMemory {
       rationale: rationale === undefined ? null : this.shown(rationale),
       madeBy: this.shown(madeBy ?? `step ${step.stepId}`),
     };
-    toStoredJson(made, `The decision ${key} of ${step.stepId}`);
+    toStoredJson(made, `The decision ${key} of ${step.stepId}`, this.surroundings.payloadLimitBytes);
     const { choice: first } = await this.write(() => this.store.decide(step, key, made));
     return first!;
   }

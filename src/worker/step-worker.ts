@@ -332,6 +332,7 @@ export class StepWorker {
       cache: this.cache,
       sandboxes: (planId) => this.folders.open(planId),
       attempts: attemptsIn(options.store),
+      payloadLimitBytes: options.store.payloadLimitBytes,
       syncStore: (planId) => this.syncStore(planId),
       onProgress: options.onProgress ?? (() => {}),
     };

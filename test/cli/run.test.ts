@@ -86,6 +86,23 @@ describe("plan run", () => {
     });
   });
 
+  test("refuses an input above the limit, and says how to raise it; an output may be as large", async () => {
+    const file = cli.file(
+      "large.yaml",
+      `input: { text: { type: string } }\n${aDocument("large", { say: "cat large.json" })}`,
+    );
+    cli.file("large.json", JSON.stringify({ text: "x".repeat(300_000) }));
+
+    const refused = await cli.run("run", file, "--input", "@large.json");
+    const taken = await cli.json("run", file, "--input", "@large.json", "--payload-limit", "1MiB");
+
+    expect(refused).toMatchObject({ code: 2, stdout: "" });
+    expect(refused.stderr).toMatch(
+      /^Error: PAYLOAD_TOO_LARGE: Input has 300011 bytes; the limit is 262144: .* or raise the limit with --payload-limit/,
+    );
+    expect(taken).toMatchObject({ state: "completed", output: { text: "x".repeat(300_000) } });
+  });
+
   test("refuses a bad input and a bad document before anything is submitted", async () => {
     const file = cli.file(
       "input.yaml",

@@ -131,7 +131,9 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
     error: new errors.PayloadTooLargeError("The output of scan", 300_000, 262_144),
     document: {
       code: "PAYLOAD_TOO_LARGE",
-      message: "The output of scan has 300000 bytes; the limit is 262144",
+      message:
+        "The output of scan has 300000 bytes; the limit is 262144: keep it elsewhere and pass a reference, or raise the limit " +
+        "with --payload-limit, WAYMARK_PAYLOAD_LIMIT or the option payloadLimit of clients and workers",
       details: { what: "The output of scan", bytes: 300_000, limit_bytes: 262_144 },
       try: null,
     },

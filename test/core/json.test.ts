@@ -1,19 +1,19 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { InvalidInputError, PayloadTooLargeError } from "../../src/core/errors.js";
-import { canonicalJson, digestOf, parseJson, toStoredJson } from "../../src/core/json.js";
+import { canonicalJson, digestOf, parseJson, toJson, toStoredJson } from "../../src/core/json.js";
 
 test("any JSON value is stored as itself", () => {
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
-      expect(JSON.parse(toStoredJson(value, "Output"))).toEqual(JSON.parse(JSON.stringify(value)));
+      expect(JSON.parse(toJson(value, "Output"))).toEqual(JSON.parse(JSON.stringify(value)));
     }),
   );
 });
 
 test("nothing is stored as null, and a property without a value is left out", () => {
-  expect(toStoredJson(undefined, "Output")).toBe("null");
-  expect(toStoredJson({ a: undefined, b: 1 }, "Output")).toBe('{"b":1}');
+  expect(toJson(undefined, "Output")).toBe("null");
+  expect(toJson({ a: undefined, b: 1 }, "Output")).toBe('{"b":1}');
 });
 
 class Account {
@@ -30,7 +30,7 @@ test.each([
   [new Account(), "", "a Account is not plain JSON"],
   [{ x: -Infinity }, "x", "-Infinity is not a JSON number"],
 ])("what JSON can't hold is refused with its path (case %#)", (value, path, message) => {
-  expect(() => toStoredJson(value, "Output")).toThrow(new InvalidInputError("Output", [{ path, message }]));
+  expect(() => toJson(value, "Output")).toThrow(new InvalidInputError("Output", [{ path, message }]));
 });
 
 test("a value that contains itself is refused, one that is shared is not", () => {
@@ -38,14 +38,14 @@ test("a value that contains itself is refused, one that is shared is not", () =>
   circle.self = { circle };
   const shared = { a: 1 };
 
-  expect(() => toStoredJson(circle, "Output")).toThrow("self.circle: it contains itself");
-  expect(toStoredJson([shared, shared], "Output")).toBe('[{"a":1},{"a":1}]');
+  expect(() => toJson(circle, "Output")).toThrow("self.circle: it contains itself");
+  expect(toJson([shared, shared], "Output")).toBe('[{"a":1},{"a":1}]');
 });
 
 test("an object without a prototype is plain", () => {
   const bare = Object.assign(Object.create(null), { a: 1 }) as unknown;
 
-  expect(toStoredJson(bare, "Output")).toBe('{"a":1}');
+  expect(toJson(bare, "Output")).toBe('{"a":1}');
 });
 
 test("the limit counts bytes, not characters", () => {

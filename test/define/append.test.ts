@@ -13,8 +13,8 @@ const plan = aDefinition(
   ],
   { phases: ["strategize", "execute", "apply"] },
 );
-const handlers = new Map(builtinHandlers());
-const append = (...steps: AppendedStep[]) => toDefinitionSteps(steps, "look", plan, handlers);
+const LIMITS = { handlers: new Map(builtinHandlers()), payloadLimitBytes: 1_000 };
+const append = (...steps: AppendedStep[]) => toDefinitionSteps(steps, "look", plan, LIMITS);
 
 test("a step without a `with` has an empty one, needs whoever appends it, and is in `execute` or the later phase of a need", () => {
   expect(append({ id: "a", uses: "noop" }, { id: "b", uses: "noop", needs: ["late", "a"] })).toMatchObject([
@@ -37,7 +37,13 @@ test.each([
 });
 
 test("what is no list of steps is refused", () => {
-  expect(() => toDefinitionSteps({} as never, "look", plan, handlers)).toThrow(/appends is no list of steps/);
+  expect(() => toDefinitionSteps({} as never, "look", plan, LIMITS)).toThrow(/appends is no list of steps/);
+});
+
+test("a step whose `with` is too large is refused", () => {
+  expect(() => append({ id: "a", uses: "sleep", with: { for: "x".repeat(1_000) } })).toThrow(
+    /^The `with` of a has 1010 bytes; the limit is 1000/,
+  );
 });
 
 test("an expression is one path", () => {

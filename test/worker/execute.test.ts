@@ -683,6 +683,7 @@ function setup(stepId: string, given: Case) {
     secret: () => undefined,
     cache,
     attempts: new RememberedAttempts(),
+    payloadLimitBytes: 1_000_000,
     sandboxes: noSandboxes,
     syncStore: async () => {},
     onProgress: () => {},
