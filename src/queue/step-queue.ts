@@ -1,7 +1,6 @@
 /** One BullMQ Worker on one queue, with our backend. Locks are never renewed, nothing is checked for stalling: liveness is
  *  the worker's beat. */
 import { UnrecoverableError, Worker } from "bullmq";
-import type { Redis } from "ioredis";
 import type { StartedStep } from "../core/ports.js";
 import { type StepBackendOptions, stepBackend } from "./step-backend.js";
 
@@ -10,7 +9,6 @@ const LOCK_MS = 86_400_000;
 const IDLE_WAIT_S = 5;
 
 export interface StepQueueOptions extends StepBackendOptions {
-  readonly redis: Redis;
   /** BullMQ's prefix: the tag of the shard. */
   readonly tag: string;
   /** Distinct for each queue of a process: tokens start with it. Its part before the first dot is the worker. */

@@ -103,24 +103,12 @@ async function evaluate(
 ): Promise<unknown> {
   const script = load(name);
   const rest = argumentsOf(redis, keys, args);
-  sendTogether(redis);
   try {
     return await redis.sendCommand(new Command(bySha, [script.sha, ...rest], { replyEncoding: "utf8" }));
   } catch (error) {
     if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw error;
     return redis.sendCommand(new Command(byText, [script.text, ...rest], { replyEncoding: "utf8" }));
   }
-}
-
-/**
- * What is sent before the event loop goes on leaves in one write. The slots of a worker are answered at once and commit
- * at once, and a write to a socket costs a good part of what a step costs.
- */
-function sendTogether(redis: Redis): void {
-  const { stream } = redis;
-  if (stream === undefined || stream.writableCorked > 0) return;
-  stream.cork();
-  setImmediate(() => stream.uncork());
 }
 
 /**

@@ -1,4 +1,5 @@
 /** A worker's life: taking steps, draining, losing its registration, sharing its slots and its wake-ups. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { Queue, QueueEvents } from "bullmq";
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, expect, inject, test } from "vitest";
@@ -131,6 +132,39 @@ test("a resume's folder reaches a worker that knows the plan by another", async 
     ["b", "/old"],
     ["b", "/new"],
   ]);
+});
+
+test("a step that took time is recorded while another one blocks the process", async () => {
+  const ready = gate();
+  const go = gate();
+  let blockedAt = 0;
+  await start(
+    async ({ stepId }) => {
+      if (stepId === "warm") return null;
+      if (stepId === "a") {
+        ready.open();
+        await go.passed;
+        return null;
+      }
+      await ready.passed;
+      await sleep(5);
+      go.open();
+      // Everything that follows on the other's end without a turn of the event loop, its commit included.
+      for (let i = 0; i < 1_000; i++) await null;
+      blockedAt = Date.now();
+      while (Date.now() < blockedAt + 2_000);
+      return null;
+    },
+    { concurrency: 2 },
+  );
+
+  // The server has the scripts then: a commit that it doesn't know would be sent twice.
+  await completed(await t.submit(aDefinition([{ id: "warm" }])));
+  const plan = await t.submit(aDefinition([{ id: "a" }, { id: "b" }]));
+  await completed(plan);
+
+  const recorded = (await t.store.history(plan)).find((event) => event.type === "step.completed" && event.step === "a");
+  expect(recorded!.at - blockedAt).toBeLessThan(1_000);
 });
 
 test("releaseNow ends a drain that would wait", async () => {
