@@ -59,6 +59,12 @@ interface JobJson {
   readonly stalledCounter: number;
 }
 
+/** What we need of BullMQ's connection for waiting. */
+interface BlockingConnection {
+  readonly _client: Redis;
+  capabilities: object;
+}
+
 type NextJob = [JobJson | null, string | undefined, number, number];
 
 const JOB_OPTIONS = { attempts: 1, removeOnComplete: true, removeOnFail: true };
@@ -170,8 +176,8 @@ export function stepBackend(options: StepBackendOptions): StepBackend {
     const backend = createRedisBackend(name, opts, extra);
     const waitForJob = backend.waitForJob.bind(backend);
     const moveToFailed = backend.moveToFailed.bind(backend);
-    cutBlocking = () =>
-      (backend as unknown as { blockingConnection?: { _client: Redis } }).blockingConnection?._client.disconnect();
+    const { blockingConnection } = backend as unknown as { readonly blockingConnection: BlockingConnection };
+    cutBlocking = () => blockingConnection._client.disconnect();
     returnMarker = async () => {
       if (!markerTaken) return;
       markerTaken = false;
@@ -197,6 +203,8 @@ export function stepBackend(options: StepBackendOptions): StepBackend {
       async waitForJob(timeout) {
         await options.slots.whenFree();
         if (options.isDraining()) return null;
+        // Its version isn't asked, so BullMQ takes it for one that waits for whole seconds only. A store has Redis 7 or newer.
+        blockingConnection.capabilities = { ...blockingConnection.capabilities, canDoubleTimeout: true };
         try {
           const marker = await waitForJob(timeout);
           markerTaken = marker !== null && marker.score === 0;

@@ -83,6 +83,22 @@ test("an idle worker sends at most two commands a second", async () => {
   expect((seen.commands.length - from) / seconds).toBeLessThanOrEqual(2);
 });
 
+test("what is due in a part of a second is waited for no longer than that", async () => {
+  const retry = { attempts: 2, backoff: "fixed", delayMs: 400, maxMs: 400 } as const;
+  await start(async ({ attempt }) => {
+    if (attempt === 1) throw new Error("boom");
+    return null;
+  });
+
+  const plan = await t.submit(aDefinition([{ id: "retries", retry }]));
+  await until("the plan to complete", async () => (await t.state(plan)) === "completed");
+  await seen.caughtUp();
+
+  const waits = seen.commands.filter(([name]) => name === "bzpopmin").map((command) => Number(command.at(-1)));
+  // The delay is spread by half to either side.
+  expect(waits.filter((seconds) => seconds < 1)).not.toEqual([]);
+});
+
 test("BullMQ's own ways of failing, retrying, delaying, renewing and recovering are never taken", async () => {
   const scripts = require("../../node_modules/bullmq/dist/cjs/scripts/index.js") as Record<string, { content: string }>;
   const forbidden = [

@@ -92,7 +92,7 @@ test("a killed worker of this machine loses its steps to the others at once, not
 });
 
 test("a decision is asked for once, though its step's worker is killed twenty times after it", {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const kills = 20;
   let worker = await start();
