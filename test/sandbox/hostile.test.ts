@@ -241,42 +241,6 @@ test("a disk that is full is said to be, leaves nothing behind, and can be gone 
   }
 });
 
-test("ten thousand files and a repository with work in progress: git says the same of the copy", async () => {
-  const { provider, at } = aProvider();
-  const git = (folder: string, ...args: string[]) =>
-    execFileSync("git", ["-c", "user.name=a", "-c", "user.email=a@b", ...args], { cwd: folder, encoding: "utf8" });
-  for (let folder = 0; folder < 100; folder++) {
-    mkdirSync(at(`tree/${folder}`), { recursive: true });
-    for (let file = 0; file < 100; file++) writeFileSync(at(`tree/${folder}/${file}`), `${folder % 7} ${file % 11}`);
-  }
-  const repository = at("tree/50/repository");
-  git(at("tree/50"), "init", "-q", "-b", "main", "repository");
-  for (const name of ["a", "b", "c", "d"]) writeFileSync(join(repository, name), `${name}\n`);
-  git(repository, "add", ".");
-  git(repository, "commit", "-qm", "one");
-  git(repository, "branch", "other");
-  writeFileSync(join(repository, "a"), "stashed\n");
-  git(repository, "stash", "-q");
-  writeFileSync(join(repository, "b"), "staged\n");
-  git(repository, "add", "b");
-  writeFileSync(join(repository, "b"), "and changed\n");
-  git(repository, "mv", "c", "renamed");
-  rmSync(join(repository, "d"));
-  writeFileSync(join(repository, "untracked"), "");
-  const states = (folder: string) =>
-    [["status", "--porcelain", "-b"], ["stash", "list"], ["diff", "HEAD"], ["log", "--all", "--oneline"], ["fsck"]].map(
-      (args) => git(folder, ...args),
-    );
-  const before = states(repository);
-
-  const snapshot = await provider.snapshot(at("tree"), ALL);
-  await provider.restore(snapshot, at("copy"), ALL);
-
-  expect(snapshot.files).toBeGreaterThan(10_000);
-  expect(listing(at("copy"))).toEqual(listing(at("tree")));
-  expect(states(at("copy/50/repository"))).toEqual(before);
-}, 120_000);
-
 async function aStoreWithContent() {
   const made = aProvider();
   mkdirSync(made.at("tree"));

@@ -83,6 +83,21 @@ describe("a step that writes the sandbox", () => {
     });
   });
 
+  test("is followed by the next one where its files are, although another worker waits for work", async () => {
+    const paths: string[] = [];
+    const act: Act = ({ sandbox }) => void paths.push(sandbox!.path);
+    await start(act);
+    // On another machine, with the same store.
+    const store = join(dataDir, "sandboxes", "store");
+    await start(act, { sandboxes: sandboxesOf({ dataDir: aFolder(), store }) });
+    const steps = Array.from({ length: 6 }, (_, i) => write(`s${i}`, i === 0 ? [] : [`s${i - 1}`]));
+
+    await ended(await submitted(withFiles(steps)));
+
+    expect(paths).toHaveLength(6);
+    expect(new Set(paths).size).toBe(1);
+  });
+
   test("that changes nothing adds no snapshot", async () => {
     await start(() => null);
     const plan = await submitted(withFiles([write("look"), write("again", ["look"])]));
