@@ -2,7 +2,13 @@
 import type { ConnectionOptions } from "node:tls";
 import { Cluster, Redis, type RedisOptions } from "ioredis";
 import { StoreUnavailableError, StoreUnsuitableError } from "../core/errors.js";
-import { describeStoreUrl, parseStoreUrl, type StoreLocation, type StoreNode } from "../core/store-address.js";
+import {
+  type ClusterAddress,
+  describeStoreUrl,
+  parseStoreUrl,
+  type StoreLocation,
+  type StoreNode,
+} from "../core/store-address.js";
 import { reasonOf } from "./connect-reason.js";
 
 /** How long a first connection may take before the store counts as unavailable. */
@@ -18,6 +24,10 @@ export interface ConnectOptions extends StoreLocation {
 }
 
 const RECONNECT_MS = 1_000;
+/** What is left of the three seconds to ask why. */
+const ASK_NODE_MS = 400;
+/** What ioredis says of a failure whose reason it has told before. */
+const VAGUE = new Set(["Connection is closed.", "Failed to refresh slots cache."]);
 /** How often a command may be sent to a cluster that is in the middle of a change. Its own pauses are 100 ms. */
 const MOST_REDIRECTIONS = 20;
 const MOST_PATIENT_REDIRECTIONS = 600;
@@ -31,7 +41,7 @@ export async function connect(options: ConnectOptions): Promise<Redis> {
   let lastError: Error | null = null;
   let connected = false;
   const hear = (error: Error) => {
-    lastError = error;
+    if (lastError === null || !VAGUE.has(error.message)) lastError = error;
   };
   const retry = (times: number) => (connected ? Math.min(times * 50, options.reconnectMs ?? RECONNECT_MS) : null);
   const { redis, database } = clientOf(options, retry);
@@ -47,12 +57,25 @@ export async function connect(options: ConnectOptions): Promise<Redis> {
     return redis;
   } catch (error) {
     redis.disconnect();
-    throw new StoreUnavailableError(describeStoreUrl(options.url), reasonOf(lastError ?? (error as Error)), {
-      cause: error,
-    });
+    const known = lastError ?? (error as Error);
+    const reason = isCluster(redis) && VAGUE.has(known.message) ? await reasonOfNode(options) : known;
+    throw new StoreUnavailableError(describeStoreUrl(options.url), reasonOf(reason), { cause: error });
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** A cluster's client keeps to itself why it can't reach its nodes: the first of them is asked alone. */
+async function reasonOfNode(options: ConnectOptions): Promise<Error> {
+  const { nodes } = parseStoreUrl(options.url) as ClusterAddress;
+  const redis = new Redis({ ...settingsOf(options, nodes[0]!, () => null), connectTimeout: ASK_NODE_MS });
+  let reason = new Error("none of its nodes answers as a cluster");
+  redis.on("error", (error: Error) => {
+    reason = error;
+  });
+  await redis.connect().catch(() => {});
+  redis.disconnect();
+  return reason;
 }
 
 function silence(url: string): string {

@@ -1,4 +1,4 @@
-import { Redis } from "ioredis";
+import { Cluster, Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
 import { z } from "zod";
 import { urlOf } from "../../src/client/create-client.js";
@@ -318,6 +318,27 @@ describe("a connection", () => {
       "rediss://me:p%40ss@[::1]:7000/2",
     );
     expect(urlOf({})).toBe("redis://127.0.0.1:6379");
+    expect(urlOf({ url: "rediss://h", tls: { ca: "pem" } })).toBe("rediss://h");
+    const sentinels = [{ host: "a" }, { host: "::1", port: 2 }, {}];
+    expect(urlOf({ sentinels, name: "main", password: "pw", db: 3 })).toBe(
+      "redis-sentinel://:pw@a:26379,[::1]:2,127.0.0.1:26379/main/3",
+    );
+    expect(urlOf({ sentinels: [{ host: "a" }], sentinelUsername: "u", sentinelPassword: "p&w", tls: {} })).toBe(
+      "rediss-sentinel://a:26379/?sentinel-username=u&sentinel-password=p%26w",
+    );
+  });
+
+  test("has the address of the cluster that it was given", () => {
+    const nodes = [7_000, "redis://b:7001", { host: "::1", port: 7_002 }, {}];
+    const cluster = new Cluster(nodes, {
+      lazyConnect: true,
+      redisOptions: { username: "me", password: "p/w", tls: {} },
+    });
+    expect(urlOf(cluster)).toBe("rediss://me:p%2Fw@127.0.0.1:7000,b:7001,[::1]:7002,127.0.0.1:6379");
+    cluster.disconnect();
+    const single = new Cluster([{ host: "only", port: 1 }], { lazyConnect: true });
+    expect(urlOf(single)).toBe("redis://only:1,only:1");
+    single.disconnect();
   });
 
   test("that can't be made is tried again at the next use", async () => {

@@ -1,6 +1,11 @@
 /** Plans on a real Cluster of six servers: their shards on different ones, of which one dies, and a slot that moves. */
+import { Cluster } from "ioredis";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
 import { Client } from "../../src/client/client.js";
+import { createClient } from "../../src/client/create-client.js";
+import { createWorker } from "../../src/client/create-worker.js";
+import { definePlan } from "../../src/define/define-plan.js";
 import { connect } from "../../src/store/connect.js";
 import { openStore } from "../../src/store/open-store.js";
 import { runScript } from "../../src/store/scripts.js";
@@ -74,6 +79,22 @@ test("the command line works on it, as a user with the documented rights", async
   expect(doctor.suitable, JSON.stringify(doctor.checks)).toBe(true);
   expect(doctor.checks.find(({ name }) => name === "shards")?.found).toMatch(/^4 on \d of 3 primaries \(0: 127/);
   await place.close();
+});
+
+test("a library is served by a cluster's client of its own", async () => {
+  const nodes = (await cluster.primaries()).map(({ port }) => ({ host: "127.0.0.1", port }));
+  const redis = new Cluster(nodes, { redisOptions: { protocol: 2, maxRetriesPerRequest: null } as never });
+  const plan = definePlan("lib", { input: z.object({}) }).step("one", { effect: "irreversible" }, async () => 1);
+  const worker = createWorker({ redis, prefix, shards: SHARDS, plans: [plan], services: {} });
+  const client = createClient({ redis, prefix, shards: SHARDS });
+
+  const { result } = await client.submit(plan, {}, { planId: "by-library" });
+
+  expect(await result()).toBe(1);
+  await worker.close();
+  await client.close();
+  expect(await redis.get(`{${prefix}:0}:shards`)).toBe(String(SHARDS));
+  redis.disconnect();
 });
 
 test("one node of it is not enough of an address", async () => {

@@ -108,6 +108,22 @@ test("a primary that has become a replica is left, so that whoever took its plac
   admin.disconnect();
 });
 
+test.each([
+  [
+    "nobody answers at",
+    () => "redis://:secret@127.0.0.1:1,127.0.0.1:2",
+    /redis:\/\/\*\*\*@127.0.0.1:1,127.0.0.1:2: .*ECONNREFUSED/,
+  ],
+  ["is no cluster", () => `${inject("redisUrl")},${new URL(inject("redisUrl")).host}`, /it is no cluster/],
+])("the address of a cluster that %s is out of reach soon", async (_what, url, reason) => {
+  const startedAt = Date.now();
+  await expect(connect({ url: url(), patient: false })).rejects.toMatchObject({
+    code: "STORE_UNAVAILABLE",
+    message: expect.stringMatching(reason) as string,
+  });
+  expect(Date.now() - startedAt).toBeLessThan(3_000);
+});
+
 test("a server whose link breaks during the first PING is unavailable", async () => {
   const proxy = await startTcpProxy(inject("redisUrl"));
   onTestFinished(() => proxy.close());
