@@ -55,6 +55,13 @@ Given("somebody has written to what the snapshots consist of", function (this: P
   }
 });
 
+Given(
+  /^somebody has set "(\w+)" of the plan to "([^"]*)" in Redis$/,
+  async function (this: PlanWorld, field: string, value: string) {
+    await (await this.place.redis()).hset(`{waymark:0}:plan:${PLAN_ID}`, field, value);
+  },
+);
+
 Given("a Redis that several machines share", async function (this: PlanWorld) {
   await this.useRedis();
 });

@@ -11,6 +11,7 @@ import { Client } from "../../src/client/client.js";
 import type { Ack, PointOptions } from "../../src/client/resume.js";
 import { sandboxesOf } from "../../src/client/sandboxes.js";
 import type { CompiledDefinition, Effect, SandboxUse } from "../../src/core/definition.js";
+import { NotWaitingError } from "../../src/core/errors.js";
 import { isDone } from "../../src/core/history.js";
 import type { Outcome } from "../../src/core/outcome.js";
 import type { StartedStep } from "../../src/core/ports.js";
@@ -157,8 +158,14 @@ class Case {
     const { open } = await t.store.view(this.planId);
     const waiting = open.find((step) => step.kind === "waiting");
     if (waiting === undefined || (sometimes && this.chance(0.5))) return false;
-    await client.decide(this.planId, waiting.stepId, this.oneOf(OPTIONS));
-    return true;
+    try {
+      await client.decide(this.planId, waiting.stepId, this.oneOf(OPTIONS));
+      return true;
+    } catch (error) {
+      // Of a paused plan, which keeps its answer until it is resumed.
+      if (error instanceof NotWaitingError) return false;
+      throw error;
+    }
   }
 
   private async decide(step: StartedStep): Promise<void> {
