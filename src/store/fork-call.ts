@@ -134,7 +134,7 @@ async function stageDecisions(
     return place;
   };
   for (const { decisionId: _, current: __, parent, ...made } of decisions) {
-    record(made.step, made.key, base.decisions.get(parent ?? "") ?? 0, sealed.sealDecision(planId, made));
+    record(made.step, made.key, base.decisions.get(parent!)!, sealed.sealDecision(planId, made));
   }
   let place = base.decisions.get(standing.decisionId ?? "") ?? 0;
   const events: string[] = [];

@@ -8,7 +8,7 @@ import { anEmbeddedCli } from "./a-fleet.js";
 
 const { cli } = await anEmbeddedCli();
 
-test("the report has a line for each code, and one for what went on", async () => {
+test("the report has a line for each code, and one for what went on", { timeout: 60_000 }, async () => {
   cli.file("good.yaml", aDocument("good", { one: "test -e ok" }));
   cli.file("bad.yaml", aDocument("bad", { one: "exit 1" }));
   for (const [file, id] of [

@@ -449,15 +449,6 @@ interface LogLine {
 }
 
 describe("stores that can't be used", () => {
-  test("several shards are refused, not ignored", async () => {
-    const sharded = new Cli({ redisUrl: inject("redisUrl"), env: { WAYMARK_SHARDS: "3" } });
-    const { code, stderr } = await sharded.run("list");
-    sharded.remove();
-
-    expect(code).toBe(6);
-    expect(stderr).toContain("STORE_UNSUITABLE: This version keeps all plans in one shard; 3 are configured.");
-  });
-
   test("doctor doesn't send to doctor", async () => {
     const { code, stderr } = await cli.run("doctor", "--redis-url", "redis://127.0.0.1:1");
 

@@ -44,7 +44,7 @@ test("shows what happens again that can't be undone, and a new plan that nobody 
   expect(stderr).toContain("Try: plan fork pay-1 --from-step pay --dry-run\n");
 });
 
-test("sets a decision that was asked, and checks the new input of a plan in code by its module", async () => {
+test("checks the new input of a plan in code by its module", async () => {
   cli.file("coded.mjs", CODE);
   await cli.run("run", "coded.mjs", "--input", "n=1", "--id", "coded-1");
 
@@ -62,6 +62,8 @@ test("sets a decision that was asked, and checks the new input of a plan in code
   const { code, stderr } = await cli.run("fork", "coded-1", "--input", '{"n":2}', "--plans", "chain.yaml");
   expect(code).toBe(2);
   expect(stderr).toContain("The input of coded is checked by its code: name its module with --plans FILE");
+  expect((await cli.run("fork", "coded-1", "--id", "coded-3")).stdout).toContain("Plan coded-3 is forked.\n");
+  expect((await cli.run("get", "coded-3")).stdout).toMatch(/^Forked +from coded-1 \(epoch 1\)$/m);
   const root = (await cli.json("decisions", "coded-1"))[0].decision_id;
   expect((await cli.run("fork", "coded-1", "--from-decision", root, "--choose", "x")).stderr).toMatch(
     /^Error: INVALID_CHOICE/,

@@ -569,7 +569,7 @@ describe("why a plan is in its state", () => {
     ["interrupted", [anOpenStep("a", "queued")], [], "a was handed back and no live worker serves queue work"],
     ["interrupted", [anOpenStep("a", "delayed")], [], "a was handed back and no live worker serves queue work"],
     ["interrupted", [timer], [], "nap waits for its timer and no live worker serves queue work"],
-    ["interrupted", [anOpenStep("a", "held")], [], "nothing is left that could run it"],
+    ["interrupted", [anOpenStep("a", "held")], [], "a was handed back by a worker that drained, to be resumed"],
     [
       "interrupted",
       [running("b", "w-dead"), anOpenStep("a", "uncertain")],

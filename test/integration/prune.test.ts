@@ -130,6 +130,23 @@ describe("plans", () => {
     expect(preview.plans).toHaveLength(4);
   });
 
+  test("and snapshots stay where what a plan names can't be read", async () => {
+    await submitFiles("files");
+    backdate();
+    const kept = manifests();
+    await aPlan("completed");
+    await t.redis.set(`${t.keys.plan("files")}:sandboxes`, "forged");
+
+    await expect(client.prune({ olderThan: 0 })).rejects.toThrow("WRONGTYPE");
+    await t.redis.del(`${t.keys.plan("files")}:sandboxes`);
+    await t.redis.rpush(`${t.keys.plan("files")}:sandboxes`, "forged");
+    await expect(client.prune({ olderThan: 0 })).rejects.toMatchObject({ code: "STORE_UNSUITABLE" });
+
+    expect(manifests()).toEqual(kept);
+    await t.redis.del(...(await t.scan("plan:files*")));
+    await t.redis.zrem(t.keys.plans, "files");
+  });
+
   test("aren't removed for a duration that is none", async () => {
     await aPlan("completed");
     for (const olderThan of ["30 days", "", -1, "d"]) {
@@ -249,6 +266,8 @@ test("killed in the middle leaves whole plans only, and goes on when it is run a
     await Promise.all(plans.slice(from, from + 100).map((plan) => t.store.cancel(plan, "ada", null)));
   }
   const left = () => t.redis.zcard(t.keys.plans);
+
+  expect((await client.prune({ olderThan: 0, dryRun: true })).plans).toHaveLength(count);
 
   const pruning = place.start(["prune", "--older-than", "0s"]);
   await until("some plans to be gone", async () => (await left()) < count - 50);

@@ -222,6 +222,16 @@ describe("what it runs", () => {
     expect(await client.output("new", "choose")).toBe("choose");
   });
 
+  test("reads an input that is too large to come with its start", async () => {
+    await t.submit(aChain(["a", "b"]), "source", JSON.stringify({ text: "x".repeat(5_000) }));
+    await worker.complete(await worker.take(), null, false);
+
+    await client.fork("source", { planId: "new" });
+
+    expect(await client.input("new")).toEqual({ text: "x".repeat(5_000) });
+    expect(await t.redis.hget(t.keys.plan("new"), "inline")).toBe("0");
+  });
+
   test("is counted: a step whose needs are kept in part waits for the others", async () => {
     await t.submit(
       aDefinition([

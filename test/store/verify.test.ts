@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import { Client } from "../../src/client/client.js";
 import { sandboxesOf } from "../../src/client/sandboxes.js";
+import type { Sandboxes } from "../../src/sandbox/sandboxes.js";
 import { RedisAttemptStore } from "../../src/store/attempt-store.js";
 import {
   A_SANDBOX,
@@ -255,6 +256,20 @@ describe("client.verify", () => {
     expect((await client.verify(PLAN)).violations[0]!.message).toMatch(/^A snapshot that the plan names: /);
     const elsewhere = new Client(async () => t.store, "ada", sandboxesOf({ dataDir: aFolder() }));
     expect(await elsewhere.verify(PLAN)).toMatchObject({ violations: [], snapshots: null });
+  });
+
+  test("fails where snapshots are kept and can't be reached: that says nothing of them", async () => {
+    await client.submitCompiled(aChain(["a"], { sandbox: "write" }, { sandbox: A_SANDBOX }), "{}", { planId: PLAN });
+    const unreachable = { name: "directory", verify: async () => Promise.reject(new Error("no route")) };
+    const sandboxes = { keeps: () => true, provider: () => unreachable } as unknown as Sandboxes;
+
+    await expect(
+      new Client(
+        async () => t.store,
+        "ada",
+        async () => sandboxes,
+      ).verify(PLAN),
+    ).rejects.toThrow("no route");
   });
 
   test("of all plans passes over one that was removed meanwhile; of one that isn't there is refused", async () => {

@@ -25,6 +25,7 @@ for i = 5, #ARGV, 2 do
     if call('EXISTS', q .. id) == 1 and call('EXISTS', q .. id .. ':lock') == 0 and call('LLEN', q .. 'wait') <= MOST_SEARCHED then
       call('LREM', q .. 'wait', 0, id)
       call('ZREM', q .. 'delayed', id)
+      call('ZREM', q .. 'prioritized', id)
       call('DEL', q .. id)
     end
   end
