@@ -1,9 +1,12 @@
 /** The command line over several shards: nobody sees them, but whoever names another number of them. */
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { shardNumber } from "../../src/store/sharded-plan-store.js";
 import { ACT_RUN, Workplace } from "../support/cli.js";
 import { type PrivateRedis, startPrivateRedis } from "../support/private-redis.js";
 import { until } from "../support/until.js";
+
+// On a busy machine servers and processes take their time to start.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 const SHARDS = 3;
 const IDS = ["plan-1", "plan-2", "plan-3", "plan-4", "plan-5"];

@@ -1,6 +1,6 @@
 /** Plans on a real Cluster of six servers: their shards on different ones, of which one dies, and a slot that moves. */
 import { Cluster } from "ioredis";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { Client } from "../../src/client/client.js";
 import { createClient } from "../../src/client/create-client.js";
@@ -18,6 +18,9 @@ import { aChain, TestStore } from "../support/plans.js";
 import { type RunningWorker, runWorker } from "../support/step-workers.js";
 import { aPrefix } from "../support/store.js";
 import { until } from "../support/until.js";
+
+// On a busy machine servers and processes take their time to start.
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
 
 const SHARDS = 4;
 const STEPS = ["a", "b", "c", "d", "e"];

@@ -1,10 +1,13 @@
 /** Users with the rights that docs/operating.md names and no other: what they name is enough, and none is too many. */
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { connect } from "../../src/store/connect.js";
 import { ACT_RUN, Workplace } from "../support/cli.js";
 import { documentedRules } from "../support/documented-rules.js";
 import { type PrivateRedis, startPrivateRedis } from "../support/private-redis.js";
 import { until } from "../support/until.js";
+
+// On a busy machine servers and processes take their time to start.
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
 
 let server: PrivateRedis;
 let place: Workplace;

@@ -1,6 +1,6 @@
 /** Sentinels name the primary; when it dies, plans go on with the replica that took its place. */
 import { Redis } from "ioredis";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { connect } from "../../src/store/connect.js";
 import { openStore } from "../../src/store/open-store.js";
 import { checkInvariants } from "../support/invariants.js";
@@ -9,6 +9,9 @@ import { startWatched, type Watched } from "../support/sentinel.js";
 import { runWorker } from "../support/step-workers.js";
 import { aPrefix } from "../support/store.js";
 import { until } from "../support/until.js";
+
+// On a busy machine servers and processes take their time to start.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 let watched: Watched;
 
