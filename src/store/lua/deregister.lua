@@ -2,7 +2,8 @@
   A worker leaves in order. What it still holds goes back to the queues; the markers it may have taken from them are
   put back, so that nobody sleeps beside a waiting job. Plans that only it could run are interrupted.
 
-  KEYS[1] <tag>:workers   zset   worker -> last beat
+  KEYS[1] <tag>:workers   zset   worker -> last beat   KEYS[2] <tag>:worker:<id>   hash
+  KEYS[3] <tag>:worker:<id>:own   hash   KEYS[4] <tag>:worker:<id>:inbox   list
   ARGV[1] key prefix of the shard   ARGV[2] worker   ARGV[3] its private queue   ARGV[4…] plans in that queue
 
   Returns OK.

@@ -2,6 +2,7 @@
   Makes a worker known before it fetches.
 
   KEYS[1] <tag>:workers   zset   worker -> last beat      KEYS[2] <tag>:worker:<id>   hash   what it is
+  KEYS[3] <tag>:machine:<id>   set   workers of the machine   KEYS[4…] <tag>:serving:<queue>   zset   worker -> last beat
   ARGV[1] key prefix of the shard   ARGV[2] worker   ARGV[3] machine   ARGV[4] queues, separated by spaces
   ARGV[5…] fields of its hash
 
