@@ -79,6 +79,8 @@ import { queueOf, successorArgs, traitsOf } from "./step-log.js";
 const NOT_TAKEN = "?";
 /** Pages in which the index of plans is read. */
 const LIST_PAGE = 100;
+/** Fields that the input of a plan is looked for among in one round trip. */
+const INPUT_SCAN = 1_000;
 
 export interface PlanStoreOptions {
   readonly redis: Redis;
@@ -357,9 +359,14 @@ export class RedisPlanStore implements PlanStore {
   }
 
   async input(planId: string): Promise<string> {
-    const value = await this.redis.hget(this.keys.planPart(planId, "out"), ":input");
-    if (value === null) throw new PlanNotFoundError(planId);
-    return this.sealed.openInput(planId, value);
+    const key = this.keys.planPart(planId, "out");
+    // Looked up by its name, a field of a hash that is being rehashed moves others, and a dry-run reads this.
+    for (let cursor = ""; cursor !== "0"; ) {
+      const [next, found] = await this.redis.hscan(key, cursor || "0", "MATCH", ":input", "COUNT", INPUT_SCAN);
+      if (found.length > 0) return this.sealed.openInput(planId, found[1]!);
+      cursor = next;
+    }
+    throw new PlanNotFoundError(planId);
   }
 
   async output(planId: string, stepId: string): Promise<string> {
@@ -575,13 +582,14 @@ export class RedisPlanStore implements PlanStore {
   }
 
   async forkAnswer(planId: string, request: string): Promise<string | null> {
-    const [found, answer] = await Promise.all([
-      this.redis.hget(this.keys.plan(planId), "request"),
-      this.redis.hget(this.keys.planPart(planId, "origin"), "answer"),
+    // Whole, for the same reason as the input: a dry-run asks as well.
+    const [{ request: found }, { answer }] = await Promise.all([
+      this.redis.hgetall(this.keys.plan(planId)),
+      this.redis.hgetall(this.keys.planPart(planId, "origin")),
     ]);
-    if (found === null) return null;
+    if (found === undefined) return null;
     if (found !== request) throw new PlanExistsError(planId);
-    return answer;
+    return answer!;
   }
 
   storedAnswer(planId: string, requestId: string): Promise<string | null> {

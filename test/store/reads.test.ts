@@ -252,3 +252,20 @@ describe("connecting", () => {
     await store.close();
   });
 });
+
+test("the input is read without moving what stands beside it, also where Redis is making the hash larger", async () => {
+  const plan = await t.submit(aChain(["a"]), undefined, '{"n":7}');
+  const out = t.keys.planPart(plan, "out");
+  const long = "x".repeat(100);
+  // With one more than the table has room for, its entries are moved to a larger one, some with each look-up by name.
+  for (let i = 0; i < 512; i++) await t.redis.hset(out, `step-${i}`, long);
+  const dump = async () => (await t.redis.dumpBuffer(out))!.toString("base64");
+  const before = await dump();
+
+  expect(await t.store.input(plan)).toBe('{"n":7}');
+  expect(await dump()).toBe(before);
+
+  await t.redis.hget(out, ":input");
+  expect(await dump()).not.toBe(before);
+  await expect(t.store.input("nothing")).rejects.toMatchObject({ code: "PLAN_NOT_FOUND" });
+});
