@@ -48,13 +48,15 @@ describe("a queued step", () => {
   });
 });
 
-describe("a timer", () => {
+describe("a step", () => {
   test.each([
-    ["that is over", 1, 0],
-    ["that goes on", 600_000, 1],
-  ])("%s and has no job has one again, for the rest of its time", async (_, dueInMs, delayed) => {
+    ["whose timer is over", "timer", 1, 0],
+    ["whose timer goes on", "timer", 600_000, 1],
+    ["that waits for a signal until a time that is over", "signal", 1, 0],
+    ["that waits for a signal until a time to come", "signal", 600_000, 1],
+  ] as const)("%s and has no job has one again, for the rest of its time", async (_, wait, dueInMs, delayed) => {
     const plan = await t.submit(aChain(["a"]));
-    await worker.settle(await worker.take(), { kind: "park", wait: "timer", dueInMs, ask: null });
+    await worker.settle(await worker.take(), { kind: "park", wait, dueInMs, ask: null });
     await t.redis.del(queue("delayed"), queue(`${plan}/a/1`));
     const isOver = async () => {
       const { open, now } = await t.store.view(plan);

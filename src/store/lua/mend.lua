@@ -1,7 +1,7 @@
 --[[
   Looks at a plan that has not moved for a while, and puts right what nothing else would: whatever may run has a job, a
-  timer has one too, a running step has an owner that is registered and knows it, and the backlog goes on. A plan whose
-  only process is gone is interrupted. The epoch stays: siblings that run are not to be fenced.
+  timer or a wait with a time limit has one too, a running step has an owner that is registered and knows it, and the
+  backlog goes on. A plan whose only process is gone is interrupted. The epoch stays: siblings that run are not to be fenced.
 
   KEYS[1] <tag>:plan:<id>   hash   and the other keys of the plan   KEYS[2] <tag>:workers   zset
   ARGV[1] key prefix of the shard   ARGV[2] plan   ARGV[3] cursor, 0 at first   ARGV[4] ms that a lock lasts
@@ -68,7 +68,7 @@ local page = call('HSCAN', P .. ':open', ARGV[3], 'COUNT', PAGE)
 for i = 1, #page[2], 2 do
   local step, r = page[2][i], open_decode(page[2][i + 1])
   local q, id = T .. r.queue .. ':', job_id(plan, step, p.epoch)
-  if r.state == 'q' or r.state == 'd' or (r.state == 'w' and r.wait == 't') then
+  if r.state == 'q' or r.state == 'd' or (r.state == 'w' and r.due ~= '') then
     mend_queued(step, r, q, id)
   elseif r.state == 'r' then
     mend_running(step, r, q, id)
