@@ -44,6 +44,8 @@ export interface PlanMeta {
   readonly lastDecisionId: string;
   /** Which of the plan's sandbox snapshots is in force; null where it has none. */
   readonly sandboxPlace: number | null;
+  /** Answers that came before their step waits, or while the plan is paused: a resume may go on with them. */
+  readonly keptAnswers: number;
   readonly resumeCount: number;
   readonly createdAt: number;
   readonly updatedAt: number;

@@ -120,6 +120,7 @@ function tokenOf({ view, request, files, drift }: Situation, actions: ResumeActi
     checkpoint: meta.lastCheckpointId,
     decision: meta.lastDecisionId,
     sandbox: meta.sandboxPlace,
+    answers: meta.keptAnswers,
     definition: meta.definitionDigest,
     adopts: actions?.adopts?.digest ?? null,
     drift: drift === null ? [] : describeDrift(drift),

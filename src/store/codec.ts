@@ -58,6 +58,7 @@ export function decodeMeta(planId: string, hash: ReadonlyMap<string, string>, be
     lastCheckpointId: text("last_checkpoint_id") || null,
     lastDecisionId: text("last_decision_id"),
     sandboxPlace: text("sandbox") === "" ? null : int("sandbox"),
+    keptAnswers: int("answers"),
     resumeCount: int("resume_count"),
     createdAt: int("created"),
     updatedAt: int("updated"),

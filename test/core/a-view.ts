@@ -72,6 +72,7 @@ const META: PlanMeta = {
   lastCheckpointId: "ckp_1",
   lastDecisionId: "dec_1",
   sandboxPlace: null,
+  keptAnswers: 0,
   resumeCount: 0,
   createdAt: NOW - 600_000,
   updatedAt: NOW - 1_000,

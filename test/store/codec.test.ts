@@ -36,6 +36,7 @@ const META = {
   last_checkpoint_id: "",
   last_decision_id: "dec_1",
   sandbox: "",
+  answers: "0",
   resume_count: "0",
   created: "1000",
   updated: "1200",
@@ -269,7 +270,7 @@ describe("what a fork inherits", () => {
     expect(() => encodeEvent(base, event)).toThrow("plan.resumed is no event that a plan inherits");
   });
 
-  test.each(["c|2|1|w1|-20|3|-4", "s|1|1|w1|-20|0|0"])("the record %s is what it was", (text) => {
+  test.each(["c|2|1|w1|-20|3|-4", "n|1|1|w1|-20|0|0", "o|3|1|w1|-20|5|0"])("the record %s is what it was", (text) => {
     expect(encodeRecord(decodeRecord("a", text, 1_000), 1_000)).toBe(text);
   });
 

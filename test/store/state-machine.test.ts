@@ -507,6 +507,20 @@ describe("waiting", () => {
     expect(await t.store.output(plan, "w")).toBe("7");
   });
 
+  test("a resume that was looked at before an answer was kept is another", async () => {
+    const plan = await submitted(asks);
+    await worker.settle(await worker.take(), forApproval, false);
+    await t.store.pause(plan, actor, null, false);
+    const { summary } = await resumePlan(t.store, plan, { actor, dryRun: true });
+    const choice = { question: "?", options: ["approve", "reject"], choice: "reject", rationale: null };
+    await t.signal(plan, "ok", answer("no", { choice, cancels: true }));
+
+    const resumed = resumePlan(t.store, plan, { actor, expect: summary.resumeToken });
+
+    await expect(resumed).rejects.toMatchObject({ code: "PREVIEW_STALE" });
+    expect(await t.state(plan)).toBe("paused");
+  });
+
   test("a step of a paused plan takes one answer, as any other", async () => {
     const plan = await submitted(asks);
     await worker.settle(await worker.take(), forApproval, false);

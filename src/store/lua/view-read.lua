@@ -15,6 +15,7 @@ local function derive(name, value)
   meta[#meta + 1] = string.format('%.0f', value)
 end
 derive('done', call('HLEN', P .. ':steps'))
+derive('answers', call('HLEN', P .. ':signals'))
 derive('revision', call('LLEN', P .. ':history') + (field['undone'] or 0))
 derive('updated', (field['created'] or 0) + (string.match(call('LINDEX', P .. ':history', '-1') or '', '^%a|(%d+)|') or 0))
 
