@@ -402,6 +402,11 @@ export function parseCommandLine(argv: readonly string[], version: string): Pars
     program.parse([...argv], { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
+    // Commander shows the help of the program where it doesn't know the command.
+    const word = program.args.find((arg) => !arg.startsWith("-"));
+    if (error.code === "commander.helpDisplayed" && word !== undefined && !COMMANDS.some(({ name }) => name === word)) {
+      throw unknownCommand(word, program, argv);
+    }
     if (error.exitCode === 0) return { kind: "text", text };
     // Options, and no command that they are for.
     if (error.code === "commander.help") return { kind: "text", text: program.helpInformation() };

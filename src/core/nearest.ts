@@ -4,7 +4,7 @@
 export function nearest(name: string, candidates: Iterable<string>): string | null {
   const wanted = fold(name);
   let best: string | null = null;
-  let bestDistance = Math.min(3, Math.floor(wanted.length / 3) + 1) + 1;
+  let bestDistance = Math.min(3, Math.max(1, Math.floor(wanted.length / 2))) + 1;
   for (const candidate of candidates) {
     const distance = editDistance(wanted, fold(candidate), bestDistance - 1);
     if (distance < bestDistance) {

@@ -78,6 +78,8 @@ describe("refusals", () => {
     ["stop", "cancel"],
     ["kill", "cancel"],
     ["abort", "cancel"],
+    ["delete", "cancel"],
+    ["rm", "cancel"],
     ["resmue", "resume"],
     ["LIST", "list"],
     ["wacth", "watch"],
@@ -91,6 +93,15 @@ describe("refusals", () => {
 
     expect(error.message).toContain("run, submit, validate");
     expect(error.try).toBe("plan --help");
+  });
+
+  test("help of what is no command is refused like the command", () => {
+    expect(refusal("resmue", "--help").try).toBe("plan resume --help");
+    expect(refusal("--prefix", "p", "resmue", "-h").message).toBe('There is no command "resmue"; did you mean resume?');
+    expect(refusal("schedule", "--help").message).toBe("plan schedule is not supported by this version");
+    for (const argv of [["--help"], ["--debug", "-h"], ["--prefix", "p", "--help"]]) {
+      expect(parseCommandLine(argv, "1")).toMatchObject({ kind: "text", text: /^Usage: plan <command>/ });
+    }
   });
 
   test("a mistyped option is put right in a command that can be pasted", () => {
