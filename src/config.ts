@@ -140,7 +140,14 @@ export async function importFile(path: string): Promise<unknown> {
   // Not tsImport: its modules get copies of their own of this library, whose errors and plans would not be ours.
   const { register } = await loadTsx(path);
   register();
-  return import(url);
+  try {
+    return await import(url);
+  } catch (cause) {
+    // How it ends where tsx takes the file for CommonJS.
+    if ((cause as NodeJS.ErrnoException).code !== "ERR_REQUIRE_CYCLE_MODULE") throw cause;
+    const message = `${path} can't be loaded as an ES module: say "type": "module" in its package.json, or call it .mts`;
+    throw new UsageError(message, { cause });
+  }
 }
 
 /** The user's own tsx: the one that can be seen from the file. */

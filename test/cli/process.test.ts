@@ -1,8 +1,11 @@
 import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
+import { symlinkSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { finish, processIo } from "../../src/cli/process-io.js";
+import { Workplace } from "../support/cli.js";
 import { aStore, type TestStore } from "../support/plans.js";
 import { aPrefix } from "../support/store.js";
 import { until } from "../support/until.js";
@@ -38,6 +41,26 @@ test("the command exits with its code, and its document on stdout is whole", asy
   expect(JSON.parse(seen.stdout)).toMatchObject({ error: { code: "PLAN_NOT_FOUND" } });
   expect(seen.stderr).toBe("");
 });
+
+// Where Node loads TypeScript itself, it looks whether a file is a module.
+test.skipIf("typescript" in process.features)(
+  "TypeScript that counts as CommonJS says how to make it a module",
+  async () => {
+    const place = new Workplace();
+    try {
+      place.write("package.json", "{}");
+      place.write("plan.ts", "export const n: number = 1;");
+      symlinkSync(fileURLToPath(new URL("../../node_modules", import.meta.url)), join(place.directory, "node_modules"));
+
+      const { code, stderr } = await place.plan("validate", "plan.ts");
+
+      expect(code).toBe(2);
+      expect(stderr).toMatch(/^Error: USAGE: .*plan\.ts .*"type": "module"/);
+    } finally {
+      await place.close();
+    }
+  },
+);
 
 test("the worker process drains at SIGTERM and exits 0", async () => {
   const { child, seen, ended } = aProcess("workers/step-worker.ts", "--queues", "a,b");
