@@ -477,7 +477,13 @@ function requirePlanId(planId: string | undefined): void {
 /** What a step that waits for a person asks. @throws NotWaitingError */
 function askedBy({ planId, step, wait, ask }: Answerable): Ask {
   if (wait !== null && ask !== null && ask.options.length > 0) return ask;
-  throw new NotWaitingError(planId, step.id, "it asks nobody", { wait });
+  const asked = ANSWERED_WAITS.get(step.uses);
+  if (asked === "signal") {
+    const next = waitCommand(planId, { stepId: step.id, wait: asked });
+    throw new NotWaitingError(planId, step.id, `it waits for ${WAIT_WORDS.signal}`, { wait, try: next });
+  }
+  const why = asked === undefined ? "it asks nobody" : "it isn't reached yet, or is over";
+  throw new NotWaitingError(planId, step.id, why, { wait });
 }
 
 /** Data must be for a `wait`, and fit its schema: a choice is a person's decision, and data must not open the gate. */

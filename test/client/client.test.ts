@@ -181,7 +181,10 @@ describe("a step that asks", () => {
       rationale: "two findings only",
       madeBy: "ada",
     });
-    await expect(client.decide("how-1", "choose", "rewrite")).rejects.toMatchObject({ code: "NOT_WAITING" });
+    await expect(client.decide("how-1", "choose", "rewrite")).rejects.toMatchObject({
+      code: "NOT_WAITING",
+      message: /: it isn't reached yet, or is over$/,
+    });
   });
 
   test("an approval is such a question", async () => {

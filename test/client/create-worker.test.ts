@@ -112,6 +112,7 @@ test("an approval of a step that waits for something else says for what", async 
   await expect(client.approve("ci-1", "ci")).rejects.toMatchObject({
     code: "NOT_WAITING",
     details: { wait: "signal" },
+    try: expect.stringContaining("plan signal ci-1 ci") as string,
   });
   expect((await client.failure("ci-1")).message).toContain("no reason was recorded");
   await client.cancel("ci-1");
