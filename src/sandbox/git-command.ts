@@ -18,6 +18,9 @@ const SETTINGS = [
   // Larger files aren't held in memory.
   ["core.bigFileThreshold", "8m"],
   ["gc.cruftPacks", "false"],
+  // Two may take the same snapshot at once.
+  ["core.filesRefLockTimeout", "10000"],
+  ["core.packedRefsTimeout", "10000"],
 ].flatMap(([name, value]) => ["-c", `${name}=${value}`]);
 
 const WHO = { name: "waymark", email: "waymark@localhost" };

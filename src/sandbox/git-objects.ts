@@ -8,6 +8,7 @@ const IDLE_MS = 2_000;
 const UNREADABLE = Buffer.alloc(0);
 
 interface Question {
+  readonly name: string;
   readonly answer: (content: Buffer | null) => void;
   readonly fail: (error: unknown) => void;
 }
@@ -25,7 +26,7 @@ export class GitObjects {
   async read(name: string): Promise<Buffer | null> {
     if (!this.git.exists) return null;
     if (this.idle !== null) clearTimeout(this.idle);
-    if (this.reader === null || this.reader.hasEnded) this.reader = new Reader(this.git);
+    if (this.reader === null || this.reader.hasEnded) this.reader = new Reader(this.git, (again) => this.read(again));
     const { reader } = this;
     this.idle = setTimeout(() => reader.end(), IDLE_MS).unref();
     return reader.read(name);
@@ -41,15 +42,24 @@ class Reader {
   /** How many are needed before there is something to do. */
   private needed = 1;
 
-  constructor(private readonly git: Git) {
+  /** @param again asks another reader */
+  constructor(
+    private readonly git: Git,
+    again: (name: string) => Promise<Buffer | null>,
+  ) {
     this.process = git.start(["cat-file", "--batch"]);
     this.process.stdout.on("data", (chunk: Buffer) => this.take(chunk));
-    void endOf(this.process).then(({ code, said }) => {
+    void endOf(this.process).then(async ({ code, said }) => {
       this.hasEnded = true;
-      for (const [place, { answer, fail }] of this.waiting.splice(0).entries()) {
-        if (place === 0 && code === 128) answer(UNREADABLE);
-        else fail(this.git.failed("cat-file", said));
+      const waiting = this.waiting.splice(0);
+      const [first, ...others] = waiting;
+      // It ends, too, at an object that it can't read; in a repository that it can't read it won't say even where that is.
+      if (code === 128 && first !== undefined && (await this.git.can(["rev-parse", "--git-dir"]))) {
+        first.answer(UNREADABLE);
+        for (const { name, answer, fail } of others) again(name).then(answer, fail);
+        return;
       }
+      for (const { fail } of waiting) fail(this.git.failed("cat-file", said));
     });
     this.hold(false);
   }
@@ -57,7 +67,7 @@ class Reader {
   read(name: string): Promise<Buffer | null> {
     this.hold(true);
     this.process.stdin.write(`${name}\n`);
-    return new Promise((answer, fail) => this.waiting.push({ answer, fail }));
+    return new Promise((answer, fail) => this.waiting.push({ name, answer, fail }));
   }
 
   /** What was asked before is still answered. */

@@ -19,6 +19,7 @@ import { SandboxCorruptError, SandboxMissingError, SandboxUnavailableError } fro
 import type { SandboxSnapshot } from "../../src/core/sandbox.js";
 import type { CrashPoint } from "../../src/sandbox/crash-points.js";
 import { Git } from "../../src/sandbox/git-command.js";
+import { GitObjects } from "../../src/sandbox/git-objects.js";
 import { createGitProvider, GitProvider } from "../../src/sandbox/git-provider.js";
 import { GitStore } from "../../src/sandbox/git-store.js";
 import { ALL, aFolder, listing } from "./a-tree.js";
@@ -185,6 +186,35 @@ test("a repository that can't be written is said to be so, and can be gone on wi
   rmSync(at("snapshots.git/objects"));
   renameSync(at("objects"), at("snapshots.git/objects"));
   await provider.verify(await take("two\n"));
+});
+
+test("a repository that git won't read is not taken for one with other bytes", async () => {
+  const { another, take, at } = aRepository();
+  const snapshot = await take("one\n");
+  writeFileSync(at("snapshots.git/config"), "[broken");
+
+  await expect(another().verify(snapshot)).rejects.toThrow(
+    /^Snapshots can't be kept in .*: git cat-file failed: .*config/s,
+  );
+});
+
+test("an object that git can't read keeps nobody else from an answer", async () => {
+  const { git, take, at } = aRepository();
+  const snapshot = await take("content\n");
+  const id = git("rev-parse", `${refOf(snapshot)}:files/a`);
+  const object = at(`snapshots.git/objects/${id.slice(0, 2)}/${id.slice(2)}`);
+  const whole = readFileSync(object);
+  rmSync(object);
+  writeFileSync(object, whole.subarray(0, 20));
+  const objects = new GitObjects(new Git(git.repository));
+
+  const [first, second, third] = await Promise.all(
+    [id, `${refOf(snapshot)}:manifest`, "0".repeat(40)].map((name) => objects.read(name)),
+  );
+
+  expect(first).toEqual(Buffer.alloc(0));
+  expect(second?.toString()).toMatch(/^waymark-manifest 1/);
+  expect(third).toBeNull();
 });
 
 test("a data directory that is a file is said to be", async () => {
