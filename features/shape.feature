@@ -78,3 +78,29 @@ Feature: A plan takes its shape while it runs
     When I run `plan validate plan.yaml`
     Then it exits with 2
     And it says on stderr `INVALID_PLAN: plan.yaml has 1 fault, the first in line 4, column 34.`
+
+  Scenario: One step an item: the worker is killed among them, and a resume runs the rest
+    Given the file "plan.yaml":
+      """
+      plan: orders
+      steps:
+        - { id: scan, run: "echo '[{\"sku\": \"a/1\"}, {\"sku\": \"b\"}]'" }
+        - { id: pack, map: steps.scan.output, key: sku, concurrency: 1, env: { SKU: "${{ item.sku }}" }, run: "echo '\"'$SKU'\"'" }
+        - { id: ship, act: }
+      """
+    And its worker was killed in "ship"
+    When I run `plan get {plan} -o json`
+    Then its "steps.2.id" is "pack#a/1"
+    And its "steps.4.items.done" is 2
+    When I run `plan resume {plan} --from-step pack#b --dry-run -o json`
+    Then its "reuse" is ["scan","pack#","pack#a/1"]
+    And its "run" is ["pack","ship","pack#b"]
+    When I run `plan resume {plan} --from-step pack#b --yes`
+    Then it exits with 0
+    And its history has
+      | event          | step     | count |
+      | plan.grown     | pack#    | 1     |
+      | step.completed | pack#a/1 | 1     |
+      | step.completed | pack#b   | 2     |
+      | step.completed | pack     | 2     |
+    And "ship" began twice

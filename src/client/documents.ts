@@ -6,6 +6,7 @@
 import type { CompiledStep } from "../core/definition.js";
 import { formatDurationMs } from "../core/duration.js";
 import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
+import { listStepId, mapRole } from "../core/map.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
 import {
   canProgress,
@@ -74,7 +75,7 @@ export type StepState =
   | "failed"
   /** Free to run, and kept back because the plan is paused or has failed. */
   | "held"
-  /** Free to run, and another step writes the sandbox. */
+  /** Free to run, and another step writes the sandbox, or as many items of its map run as may. */
   | "exclusive"
   /** Irreversible, started, and without a record: nobody knows whether it happened. */
   | "uncertain"
@@ -98,6 +99,8 @@ export interface StepDocument {
   readonly dueAt: string | null;
   readonly ask: Ask | null;
   readonly error: AttemptError | null;
+  /** Of a map, once it has its list: how many of its items are done. */
+  readonly items: { readonly done: number; readonly total: number } | null;
   /** What every worker that was offered the step lacks, such as its version or the right to run commands. */
   readonly unserved: string | null;
 }
@@ -152,10 +155,20 @@ export function planDocument(detail: PlanDetail, decisions: readonly Decision[])
     workdir: view.meta.workdir,
     forkedFrom: detail.fork,
     sandbox: detail.sandbox,
-    steps: [...compiled.steps.values()].map((step) => stepDocument(step, detail, open.get(step.id))),
+    steps: inPlace([...compiled.steps.values()]).map((step) => stepDocument(step, detail, open.get(step.id))),
     decisions: decisions.map(dated),
     try: nextCommand(view, state),
   };
+}
+
+/** Items stand before the map that waits for them, not where they were appended. */
+function inPlace(steps: readonly CompiledStep[]): readonly CompiledStep[] {
+  const items = new Map<string, CompiledStep[]>();
+  for (const step of steps) {
+    if (step.itemOf !== undefined) items.set(step.itemOf, [...(items.get(step.itemOf) ?? []), step]);
+  }
+  if (items.size === 0) return steps;
+  return steps.flatMap((step) => (step.itemOf === undefined ? [...(items.get(step.id) ?? []), step] : []));
 }
 
 /** A worker that lacks what a step needs may be on its way, as during a deployment. */
@@ -204,7 +217,8 @@ export function dated<T extends { readonly at: number }>(fact: T): Dated<T> {
 
 function stepDocument(step: CompiledStep, detail: PlanDetail, open: OpenStep | undefined): StepDocument {
   const record = detail.records.get(step.id);
-  const declared = { id: step.id, phase: step.phase, uses: step.uses, needs: step.needs, effect: step.effect };
+  const { id, phase, uses, needs, effect } = step;
+  const declared = { id, phase, uses, needs, effect, items: itemCounts(step, detail) };
   if (record) return { ...declared, ...doneFacts(record), error: detail.errors.get(step.id) ?? null };
   if (!open) return { ...declared, ...NOTHING_YET };
   return {
@@ -218,6 +232,12 @@ function stepDocument(step: CompiledStep, detail: PlanDetail, open: OpenStep | u
     error: detail.errors.get(step.id) ?? null,
     unserved: open.kind === "delayed" || open.kind === "queued" ? (detail.unserved.get(step.id)?.reason ?? null) : null,
   };
+}
+
+function itemCounts(step: CompiledStep, { records }: PlanDetail): StepDocument["items"] {
+  if (mapRole(step) !== "join" || !records.has(listStepId(step.id))) return null;
+  const items = step.needs.slice(1);
+  return { done: items.filter((id) => records.has(id)).length, total: items.length };
 }
 
 const NOTHING_YET = {

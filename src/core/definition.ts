@@ -4,6 +4,7 @@
  */
 import type { Condition } from "./condition.js";
 import { digestOf, type Json, type JsonObject } from "./json.js";
+import { listStepId, type MapDeclaration } from "./map.js";
 import type { SandboxDeclaration } from "./sandbox.js";
 
 export type Effect = "idempotent" | "irreversible";
@@ -60,6 +61,15 @@ export interface StepDefinition {
   readonly priority?: number;
   /** Only where it is declared. */
   readonly onFailure?: "continue";
+  /** One step an item of a list. Only where it is declared. */
+  readonly map?: MapDeclaration;
+  /** The map whose list it makes; absent elsewhere. */
+  readonly lists?: string;
+  /** The map of whose list it does an item, and which; absent elsewhere. */
+  readonly itemOf?: string;
+  readonly item?: number;
+  /** How many items of its map run at once, where that is limited. */
+  readonly turns?: number;
   /** The step that appended it while the plan ran; absent where the definition has it. */
   readonly appendedBy?: string;
 }
@@ -96,7 +106,7 @@ export interface CompiledDefinition {
 
 export interface CompiledStep extends StepDefinition {
   readonly index: number;
-  /** Covers needs, phase, uses, with, env, effect, sandbox, when and rev: a worker runs a step when name and digest match. */
+  /** Covers needs, phase, uses, with, env, effect, sandbox, when, map and rev: a worker runs a step when name and digest match. */
   readonly digest: string;
   /** Ids of the steps that need this one. */
   readonly next: readonly string[];
@@ -104,11 +114,14 @@ export interface CompiledStep extends StepDefinition {
 
 /** Digests a definition and links its steps. The caller has checked ids, needs, phases and cycles. */
 export function compile(definition: Definition): CompiledDefinition {
-  const next = new Map<string, string[]>(definition.steps.map((step) => [step.id, []]));
-  for (const step of definition.steps) for (const need of step.needs) next.get(need)?.push(step.id);
+  const all = definition.steps.flatMap((declared) =>
+    partsOf(declared).map((step) => ({ step, digest: stepDigest(step.lists === undefined ? declared : step) })),
+  );
+  const next = new Map<string, string[]>(all.map(({ step }) => [step.id, []]));
+  for (const { step } of all) for (const need of step.needs) next.get(need)?.push(step.id);
   const steps = new Map<string, CompiledStep>();
-  definition.steps.forEach((step, index) => {
-    steps.set(step.id, { ...step, index, digest: stepDigest(step), next: next.get(step.id)! });
+  all.forEach(({ step, digest }, index) => {
+    steps.set(step.id, { ...step, index, digest, next: next.get(step.id)! });
   });
   return {
     definition,
@@ -116,6 +129,25 @@ export function compile(definition: Definition): CompiledDefinition {
     steps,
     roots: definition.steps.filter((step) => step.needs.length === 0).map((step) => step.id),
   };
+}
+
+/** A map's list step, and the map as it is once it has its items; any other step as it is. */
+function partsOf(declared: StepDefinition): StepDefinition[] {
+  if (declared.map === undefined) return [declared];
+  const { when, onFailure: _, ...map } = declared;
+  const id = listStepId(declared.id);
+  // Neither of them does what the step declares: its items do.
+  const idle = {
+    effect: "idempotent",
+    sandbox: "none",
+    retry: DEFAULT_RETRY,
+    timeoutMs: DEFAULT_STEP_TIMEOUT_MS,
+  } as const;
+  const list = { ...map, ...idle, id, uses: "list", with: {}, env: {}, passEnv: [], lists: declared.id };
+  return [
+    { ...list, ...(when !== undefined && { when }) },
+    { ...map, ...idle, needs: [id] },
+  ];
 }
 
 /**
@@ -133,9 +165,21 @@ export function grow(compiled: CompiledDefinition, appended: readonly StepDefini
       else next.set(need, [step.id]);
     }
   }
+  const items = new Map<string, string[]>();
+  for (const { id, itemOf } of appended) {
+    if (itemOf === undefined) continue;
+    next.set(id, [itemOf, ...(next.get(id) ?? [])]);
+    const others = items.get(itemOf);
+    if (others) others.push(id);
+    else items.set(itemOf, [id]);
+  }
   for (const [id, more] of next) {
     const step = steps.get(id);
     if (step) steps.set(id, { ...step, next: [...step.next, ...more] });
+  }
+  for (const [id, more] of items) {
+    const step = steps.get(id)!;
+    steps.set(id, { ...step, needs: [...step.needs, ...more] });
   }
   const { definition } = compiled;
   return { ...compiled, definition: { ...definition, steps: [...definition.steps, ...appended] }, steps };
@@ -203,6 +247,6 @@ export function findCycle(steps: readonly Pick<StepDefinition, "id" | "needs">[]
 }
 
 function stepDigest(step: StepDefinition): string {
-  const { id, phase, needs, uses, env, effect, sandbox, rev, when } = step;
-  return digestOf({ id, phase, needs, uses, with: step.with as Json, env, effect, sandbox, rev, when });
+  const { id, phase, needs, uses, env, effect, sandbox, rev, when, map } = step;
+  return digestOf({ id, phase, needs, uses, with: step.with as Json, env, effect, sandbox, rev, when, map });
 }

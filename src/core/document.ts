@@ -83,11 +83,16 @@ export function parseDocument(
     phases: graph.phases,
     steps: drafts.map((draft, index): StepDefinition => {
       const { id, uses, with: input, env, passEnv, queue, effect, sandbox, retry, timeoutMs, rev } = draft;
-      const { when, onFailure, priority } = draft;
+      const { when, onFailure, priority, map } = draft;
       const needs = graph.needs[index]!.map((need) => drafts[need]!.id);
       const phase = graph.phaseOf[index]!;
       const what = { uses, with: input, env, passEnv };
-      const shape = { ...(when && { when }), ...(priority && { priority }), ...(onFailure && { onFailure }) };
+      const shape = {
+        ...(when && { when }),
+        ...(priority && { priority }),
+        ...(onFailure && { onFailure }),
+        ...(map && { map }),
+      };
       return { id, phase, needs, ...what, queue, effect, sandbox, retry, timeoutMs, rev, ...shape };
     }),
     inputSchema,

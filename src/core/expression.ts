@@ -22,6 +22,8 @@ export type Expression =
   | { readonly root: "steps"; readonly step: string; readonly path: readonly Segment[] }
   /** Why a step failed that the plan went on without; null where it did not fail. */
   | { readonly root: "errors"; readonly step: string; readonly field: ErrorField | null }
+  /** The item that a step of a map does. */
+  | { readonly root: "item"; readonly path: readonly Segment[] }
   | { readonly root: "plan"; readonly field: PlanField }
   | { readonly root: "secrets"; readonly name: string };
 
@@ -38,6 +40,8 @@ export interface ExpressionScope {
   readonly outputs: ReadonlyMap<string, Json>;
   /** Of those of them that failed, why. */
   readonly errors: ReadonlyMap<string, AttemptError>;
+  /** Of a step that does an item of a map. */
+  readonly item?: Json;
   readonly plan: { readonly id: string; readonly name: string; readonly version: number };
   /** The secret of that name, or null where this worker has none. */
   readonly secret: (name: string) => string | null;
@@ -52,7 +56,8 @@ export function findExpressions(text: string): FoundExpression[] {
 export function formatExpression(expression: Expression): string {
   switch (expression.root) {
     case "input":
-      return formatPath("input", expression.path);
+    case "item":
+      return formatPath(expression.root, expression.path);
     case "steps":
       return formatPath(formatPath("steps", [expression.step, "output"]), expression.path);
     case "errors":
@@ -115,7 +120,7 @@ export function resolveTexts(
 }
 
 /** Ids of the steps whose outputs and errors a step refers to: all that a worker has to load for it. */
-export function stepReferences(step: Pick<StepDefinition, "with" | "env" | "when">): {
+export function stepReferences(step: Pick<StepDefinition, "with" | "env" | "when" | "map" | "lists">): {
   readonly outputs: readonly string[];
   readonly errors: readonly string[];
 } {
@@ -130,6 +135,7 @@ export function stepReferences(step: Pick<StepDefinition, "with" | "env" | "when
     for (const found of findExpressions(text)) if (found.kind === "expression") add(found.expression);
   }
   if (typeof step.when === "object") add(parsePath(step.when.value));
+  if (step.lists !== undefined && step.map !== undefined) add(parsePath(step.map.over));
   return { outputs: [...outputs], errors: [...errors] };
 }
 
@@ -222,6 +228,7 @@ function expressionOf(root: string, path: readonly Segment[]): Expression | stri
   const [first, second, ...rest] = path;
   switch (root) {
     case "input":
+    case "item":
       return { root, path };
     case "steps":
       if (typeof first !== "string") return "steps needs a step's id, such as steps.build.output";
@@ -241,7 +248,7 @@ function expressionOf(root: string, path: readonly Segment[]): Expression | stri
       if (typeof first === "string" && path.length === 1) return { root, name: first };
       return "secrets needs one name, such as secrets.NPM_TOKEN";
     default:
-      return `expressions start with input, steps, errors, plan or secrets, not ${JSON.stringify(root)}${suggestion(root, ["input", "steps", "errors", "plan", "secrets"])}`;
+      return `expressions start with input, steps, errors, item, plan or secrets, not ${JSON.stringify(root)}${suggestion(root, ["input", "steps", "errors", "item", "plan", "secrets"])}`;
   }
 }
 
@@ -272,6 +279,8 @@ function lookUp(expression: Expression, scope: ExpressionScope, issues: Issue[])
   switch (expression.root) {
     case "input":
       return follow(scope.input, "input", expression.path, issues);
+    case "item":
+      return follow(scope.item ?? null, "item", expression.path, issues);
     case "steps": {
       const output = scope.outputs.get(expression.step);
       const base = formatPath("steps", [expression.step, "output"]);

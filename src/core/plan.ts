@@ -78,7 +78,7 @@ export type OpenStep = OpenStepFacts &
     | { readonly kind: "delayed"; readonly dueAt: number }
     /** Free to run, not yet in its queue because too many were released at once. */
     | { readonly kind: "backlog" }
-    /** Free to run, and another step writes the sandbox: it follows when that one has ended. */
+    /** Free to run, and another step writes the sandbox, or as many items of its map run as may: it follows when one has ended. */
     | { readonly kind: "exclusive" }
     /** Irreversible, started, without a record: only a person can say whether it happened. */
     | { readonly kind: "uncertain"; readonly workerId: string; readonly since: number }

@@ -6,6 +6,7 @@
 import { type CompiledDefinition, descendants } from "./definition.js";
 import type { DoneEvent } from "./history.js";
 import { type DecidedEvent, type Line, standsBefore } from "./line.js";
+import { listStepId, mapRole } from "./map.js";
 
 export type ResumePoint =
   | { readonly kind: "frontier" }
@@ -93,8 +94,11 @@ function locate(
   rootDecisionId: string,
 ): Location | null {
   switch (point.kind) {
-    case "step":
-      return compiled.steps.has(point.stepId) ? atStart(line, point.stepId, null) : null;
+    case "step": {
+      const step = compiled.steps.get(point.stepId);
+      // A map begins with its list.
+      return step ? atStart(line, mapRole(step) === "join" ? listStepId(step.id) : step.id, null) : null;
+    }
     case "checkpoint": {
       const kept = [...line.done.values()].find((done) => done.checkpointId === point.checkpointId);
       if (!kept) return null;

@@ -104,6 +104,8 @@ class Fold {
         break;
       case "plan.grown":
         for (const id of event.appended) this.early.delete(id);
+        // A map that makes its list anew may have had other items to wait for.
+        this.early.delete(event.step.replace(/#$/, ""));
         break;
       case "plan.redefined":
         this.redefined = true;

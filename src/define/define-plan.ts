@@ -23,6 +23,7 @@ import { parseDurationMs } from "../core/duration.js";
 import { InvalidDefinitionError } from "../core/errors.js";
 import { isId } from "../core/ids.js";
 import type { JsonObject } from "../core/json.js";
+import { BY_FUNCTION } from "../core/map.js";
 import { DEFAULT_SANDBOX_PROVIDER, isAbsolutePath, type SandboxDeclaration } from "../core/sandbox.js";
 import type { Seen } from "./context.js";
 import type { Handler } from "./define-handler.js";
@@ -152,6 +153,28 @@ class PlanBuilder implements AnyPlan {
     const step = this.#define(id, CODE_HANDLER, options, [...STEP_KEYS, "sandbox"]);
     if (typeof run !== "function") throw this.#refuse(id, "has no function to run");
     return this.#append(step, { kind: "run", run: run as (StepCode & { kind: "run" })["run"] });
+  }
+
+  map(
+    id: string,
+    options: AnyStepOptions & {
+      readonly over: (StepCode & { kind: "map" })["over"];
+      readonly key?: (StepCode & { kind: "map" })["key"];
+      readonly concurrency?: number;
+    },
+    run: (StepCode & { kind: "map" })["run"],
+  ): PlanBuilder {
+    const step = this.#define(id, CODE_HANDLER, options, [...STEP_KEYS, "sandbox", "over", "key", "concurrency"]);
+    const { over, key, concurrency } = options;
+    if (typeof over !== "function") throw this.#refuse(id, "has no function `over`");
+    if (key !== undefined && typeof key !== "function")
+      throw this.#refuse(id, `has the key ${show(key)}, not a function`);
+    if (concurrency !== undefined && (!Number.isSafeInteger(concurrency) || concurrency < 1)) {
+      throw this.#refuse(id, `has the concurrency ${show(concurrency)}, which is not a whole number from 1`);
+    }
+    if (typeof run !== "function") throw this.#refuse(id, "has no function to run");
+    const map = { over: BY_FUNCTION, key: key ? BY_FUNCTION : null, concurrency: concurrency ?? null };
+    return this.#append({ ...step, definition: { ...step.definition, map } }, { kind: "map", over, key, run });
   }
 
   approve(

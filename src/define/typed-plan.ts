@@ -52,6 +52,36 @@ export interface Plan<
     run: (context: Context<I, OutputsAbove<S, N>, Svc> & WithSandbox<U>) => Promise<R> & MustBeJson<R>,
   ): Plan<In, Add<S, Id, Recorded<R> | NoOutput<F, W>, N>, Id, P, Svc>;
 
+  /**
+   * One step an item of a list that is made when the plan gets there: `id#key`, or `id#0`, `id#1` … without a key. What they
+   * return is recorded in the order of the list.
+   */
+  map<
+    const Id extends string,
+    T,
+    R,
+    const N extends keyof S & string = Last,
+    U extends SandboxUse = "none",
+    const F extends OnFailure = "stop",
+    W extends boolean = never,
+  >(
+    id: NewId<S, Id>,
+    options: StepOptions<S, P, N, F> &
+      Conditional<Seen<I, OutputsAbove<S, N>>, W> & {
+        /** Makes the list, once. */
+        readonly over: (seen: Seen<I, OutputsAbove<S, N>>) => readonly T[] & MustBeJson<readonly T[]>;
+        /** Names an item: a text or a number that no other one has. Its place unless given. */
+        readonly key?: (item: NoInfer<T>, index: number) => string | number;
+        /** How many of its items run at once; all unless given. */
+        readonly concurrency?: number;
+        readonly sandbox?: U;
+      },
+    run: (
+      item: NoInfer<T>,
+      context: Context<I, OutputsAbove<S, N>, Svc> & WithSandbox<U>,
+    ) => Promise<R> & MustBeJson<R>,
+  ): Plan<In, Add<S, Id, (Recorded<R> | NoOutput<F, never>)[] | NoOutput<"stop", W>, N>, Id, P, Svc>;
+
   /** Waits for a person. A rejection cancels the plan, so that the steps below see only approvals. */
   approve<const Id extends string, const N extends keyof S & string = Last, W extends boolean = never>(
     id: NewId<S, Id>,
@@ -127,6 +157,12 @@ export type StepCode = {
   readonly when?: (seen: Seen) => boolean;
 } & (
   | { readonly kind: "run"; run(context: Context): Promise<unknown> }
+  | {
+      readonly kind: "map";
+      over(seen: Seen): unknown;
+      readonly key: ((item: unknown, index: number) => unknown) | undefined;
+      run(item: unknown, context: Context): Promise<unknown>;
+    }
   | { readonly kind: "approve"; message(seen: Seen): string }
   | { readonly kind: "ask"; readonly options: readonly string[]; question(seen: Seen): string }
   | { readonly kind: "signal"; readonly schema: StandardSchemaV1 }

@@ -4,6 +4,7 @@ import type { Redis } from "ioredis";
 import { type CompiledDefinition, compile, type Definition, grow, type StepDefinition } from "../core/definition.js";
 import { StoreUnsuitableError } from "../core/errors.js";
 import { isId } from "../core/ids.js";
+import { itemStep, listStepId } from "../core/map.js";
 import type { Keys } from "./keys.js";
 
 /** Fields of one upload, so that no single command blocks the server. */
@@ -40,6 +41,8 @@ export class DefinitionStore {
       });
       pipeline.hset(key, ...fields);
     }
+    const lists = [...compiled.steps.values()].filter((step) => step.lists !== undefined);
+    for (const { digest: _, ...list } of lists) pipeline.hset(key, list.id, JSON.stringify(list));
     pipeline.hset(key, COMPLETE, String(steps.length));
     const results = await pipeline.exec();
     for (const [error] of results ?? []) if (error) throw error;
@@ -87,7 +90,9 @@ export class DefinitionStore {
     appended: Readonly<Record<string, string>> | ReadonlyMap<string, string>,
   ): CompiledDefinition {
     const texts = appended instanceof Map ? appended : new Map(Object.entries(appended));
-    const steps = [...texts].map(([id, text]) => decodeAppended(planId, id, text)).sort((a, b) => a.index - b.index);
+    const steps = [...texts]
+      .map(([id, text]) => decodeAppended(planId, base, id, text))
+      .sort((a, b) => a.index - b.index);
     return this.rememberGrown(planId, grown, grow(base, steps.map(declared)));
   }
 
@@ -125,7 +130,8 @@ export class DefinitionStore {
     if (head === undefined || !fields.has(COMPLETE))
       throw new StoreUnsuitableError(`Definition ${digest} is not in this store`, { digest });
     const steps: StoredStep[] = [];
-    for (const [id, text] of fields) if (!id.startsWith(":")) steps.push(JSON.parse(text));
+    // List steps follow from their maps.
+    for (const [id, text] of fields) if (!/^:|#$/.test(id)) steps.push(JSON.parse(text));
     steps.sort((a, b) => a.index - b.index);
     const definition = { ...JSON.parse(head), steps: steps.map(declared) } as Definition;
     const compiled = compile(definition);
@@ -151,10 +157,13 @@ export function around(
 
 /** How an appended step is stored. */
 export function appendedText(step: StepDefinition, index: number): string {
+  const { id, phase, appendedBy, itemOf, item } = step;
+  // What an item's step does stands in the definition, whose digest covers it, and nowhere else.
+  if (itemOf !== undefined) return JSON.stringify({ id, phase, appendedBy, itemOf, item, index });
   return JSON.stringify({ ...step, index });
 }
 
-function decodeAppended(planId: string, id: string, text: string): StoredStep {
+function decodeAppended(planId: string, base: CompiledDefinition, id: string, text: string): StoredStep {
   const refuse = () =>
     new StoreUnsuitableError(`The store holds something that Waymark did not write: step ${id} of plan ${planId}`, {
       plan_id: planId,
@@ -164,6 +173,17 @@ function decodeAppended(planId: string, id: string, text: string): StoredStep {
     step = JSON.parse(text) as Partial<StoredStep> | null;
   } catch {
     throw refuse();
+  }
+  if (step?.itemOf !== undefined) {
+    const { itemOf, item, index } = step;
+    const isItem =
+      step.id === id &&
+      base.steps.get(itemOf)?.map !== undefined &&
+      id.startsWith(listStepId(itemOf)) &&
+      Number.isInteger(item) &&
+      Number.isInteger(index);
+    if (!isItem) throw refuse();
+    return { ...itemStep(base, itemOf, id, item!), index: index!, next: [] };
   }
   const isStep =
     step?.id === id &&

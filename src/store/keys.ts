@@ -135,6 +135,7 @@ const PLAN_PARTS = [
   "decisions",
   "sandboxes",
   "exclusive",
+  "turns",
   "appended",
   "origin",
   "stop",

@@ -496,7 +496,7 @@ export class RedisPlanStore implements PlanStore {
     const all = new Map(Object.entries(hash));
     const chunks: LogChunk[] = [];
     for (const [field, text] of all) {
-      const match = /^([^/@]+)(?:@(\d+))?\/(\d+)$/.exec(field);
+      const match = /^([^@]+?)(?:@(\d+))?\/(\d+)$/.exec(field);
       if (!match || (stepId !== undefined && match[1] !== stepId)) continue;
       chunks.push({
         step: match[1]!,

@@ -126,7 +126,10 @@ export class RedisStepLog implements StepLog {
     compiled: CompiledDefinition,
     fetchNext: boolean,
   ): Promise<unknown> {
-    const { args, jobKeys } = this.successors(compiled, step);
+    // A map has the items of its list to wait for from this commit on.
+    const known = appended ? grow(compiled, appended) : compiled;
+    const following = (compiled.steps.get(step.stepId)?.next ?? []).map((id) => known.steps.get(id)!);
+    const { args, jobKeys } = successorArgs(this.keys, following, step);
     const most = step.sandbox === null ? MOST_HANDED_OFF : MOST_HANDED_OFF_IN_SANDBOX;
     const mayGoOn = fetchNext && step.handedOff < most;
     const grown = step.grown === 0 ? "" : `g${step.grown}`;
@@ -241,7 +244,13 @@ export function successorArgs(
 /** How records spell what a step declares that scripts must know: see lua/plan-core.lua. */
 export function traitsOf(step: StepDefinition): string {
   const sandbox = { none: "", read: "r", write: "w" }[step.sandbox];
-  return `${step.effect === "irreversible" ? "i" : ""}${sandbox}${step.priority ?? ""}`;
+  const priority = step.priority === undefined ? "" : `p${step.priority}`;
+  return `${step.effect === "irreversible" ? "i" : ""}${sandbox}${priority}${turnsOf(step)}`;
+}
+
+/** How many items of its map run at once, where that is limited. Those that write the sandbox take turns anyway. */
+function turnsOf({ sandbox, turns }: StepDefinition): string {
+  return turns === undefined || sandbox === "write" ? "" : `m${turns}`;
 }
 
 /** The BullMQ queue that a step goes to. */

@@ -13,10 +13,11 @@ import {
   RetryAfterError,
   WaymarkError,
 } from "../core/errors.js";
-import { type ExpressionScope, resolve, resolveTexts, stepReferences } from "../core/expression.js";
+import { type ExpressionScope, resolve, resolveTexts, stepReferences, valueAt } from "../core/expression.js";
 import type { HandlerCall, HandlerResult, StepHandler } from "../core/handler.js";
 import { digestOf, type Json, type JsonObject, toStoredJson } from "../core/json.js";
 import { withoutLookAlikes } from "../core/look-alikes.js";
+import { declaredId, expressionOf, itemSteps, itemsOf, listStepId, mapRole } from "../core/map.js";
 import type { AttemptError, Outcome } from "../core/outcome.js";
 import type { AttemptStore, StartedStep } from "../core/ports.js";
 import { nextDelayMs } from "../core/retry.js";
@@ -86,6 +87,7 @@ export async function execute(
     if (declared.sandbox !== "none") files = await openFiles(attempt, declared, compiled, environment);
     if (step.attempt > 1) attempt.saved = await insist(attempt, () => environment.attempts.saved(step));
     const result = await task.run(attempt, declared, compiled, environment);
+    if (result === null) return { kind: "skip" };
     if (result.kind === "parked" && files !== null) throw new NonRetryableError("a step with files can't wait");
     const sandbox = files === null ? undefined : await files.snapshot();
     if (attempt.aborted && attempt.aborted !== "timeout") return stopped();
@@ -163,7 +165,8 @@ interface FoundTask {
   readonly kind: "found";
   /** What the step's condition says. */
   readonly admits: TaskCall<boolean>;
-  readonly run: TaskCall<HandlerResult>;
+  /** Null where the step is skipped after all. */
+  readonly run: TaskCall<HandlerResult | null>;
 }
 
 type Task = FoundTask | { readonly kind: "lacking"; readonly reason: string };
@@ -175,11 +178,15 @@ function findTask(
   environment: ExecuteEnvironment,
 ): Task {
   const { name, version, source } = compiled.definition;
-  if (source === "code" && declared.appendedBy === undefined) {
+  const role = mapRole(declared);
+  // The items of a map do what the definition says; nothing else that was appended is in it.
+  const isDeclared = declared.appendedBy === undefined || role === "item";
+  if (source === "code" && isDeclared) {
     const plan = environment.plans.get(name);
-    const code = plan?.code.get(step.stepId);
+    const code = plan?.code.get(declaredId(declared));
     // Another version may have the very same step: then it runs it.
-    const isSame = plan?.compiled.steps.get(step.stepId)?.digest === declared.digest;
+    const known = declared.itemOf ?? step.stepId;
+    const isSame = plan?.compiled.steps.get(known)?.digest === compiled.steps.get(known)?.digest;
     if (!code || !plan || !isSame || !hasSameFiles(plan.compiled, compiled, declared)) {
       return { kind: "lacking", reason: `no worker has ${name} v${version}` };
     }
@@ -189,22 +196,80 @@ function findTask(
       run: (attempt, _declared, graph, env) => runCode(code, plan, attempt, graph, env),
     };
   }
+  if (role === "list" || role === "join") {
+    return {
+      kind: "found",
+      admits: async (attempt, _declared, graph, env) => documentAdmits(attempt, declared, graph, env),
+      run: (attempt, _declared, graph, env) =>
+        role === "join" ? joinItems(attempt, declared, graph, env) : listItems(attempt, declared, graph, env),
+    };
+  }
   const handler = environment.handlers.get(declared.uses);
   if (!handler) return { kind: "lacking", reason: `no worker has the handler ${declared.uses}` };
   const { trust } = environment;
   // The definition's digest says nothing about what was appended to it.
-  const isTrusted = trust.kind === "all" || (declared.appendedBy === undefined && trust.digests.has(compiled.digest));
+  const isTrusted = trust.kind === "all" || (isDeclared && trust.digests.has(compiled.digest));
   if (runsCommands(declared, compiled) && !isTrusted) {
     return { kind: "lacking", reason: `no worker may run commands of ${name} v${version} (plan worker --allow-shell)` };
   }
   return {
     kind: "found",
-    admits: async (attempt, _declared, graph, env) => {
-      const { scope } = await scopeOf(attempt, declared, graph, env);
-      return holds(declared.when as PathCondition, scope, `\`when\` of step ${declared.id}`);
-    },
+    admits: (attempt, _declared, graph, env) => documentAdmits(attempt, declared, graph, env),
     run: (attempt, _declared, graph, env) => runHandler(handler, attempt, declared, graph, env),
   };
+}
+
+async function documentAdmits(
+  attempt: Attempt,
+  declared: CompiledStep,
+  compiled: CompiledDefinition,
+  environment: ExecuteEnvironment,
+): Promise<boolean> {
+  const { scope } = await scopeOf(attempt, declared, compiled, environment);
+  return holds(declared.when as PathCondition, scope, `\`when\` of step ${declared.id}`);
+}
+
+/** Makes the list of a document's map. */
+async function listItems(
+  attempt: Attempt,
+  declared: CompiledStep,
+  compiled: CompiledDefinition,
+  environment: ExecuteEnvironment,
+): Promise<HandlerResult> {
+  const { scope } = await scopeOf(attempt, declared, compiled, environment);
+  const map = declared.map!;
+  const list = valueAt(expressionOf(map.over), scope, `\`map\` of step ${declared.lists}`);
+  const key = map.key === null ? null : expressionOf(map.key);
+  return expand(attempt, declared, compiled, list, (item, index) =>
+    key === null ? index : valueAt(key, { ...scope, item }, `\`key\` of step ${declared.lists}`),
+  );
+}
+
+/** The list is recorded, and its items are the plan's steps from then on. */
+function expand(
+  attempt: Attempt,
+  declared: CompiledStep,
+  compiled: CompiledDefinition,
+  list: unknown,
+  keyOf: ((item: Json, index: number) => unknown) | undefined,
+): HandlerResult {
+  const items = itemSteps(compiled, declared.lists!, list, keyOf);
+  attempt.appended = items.steps;
+  return { kind: "completed", output: items.list };
+}
+
+/** What the items of a map recorded, in the order of its list; null where the map was skipped. */
+async function joinItems(
+  { step }: Attempt,
+  declared: CompiledStep,
+  compiled: CompiledDefinition,
+  { cache }: ExecuteEnvironment,
+): Promise<HandlerResult | null> {
+  const list = listStepId(declared.id);
+  const items = itemsOf(compiled, declared.id);
+  const payloads = await cache.load(step, compiled, [list, ...items]);
+  if (payloads.output(list) === "null") return null;
+  return { kind: "completed", output: items.map((id) => JSON.parse(payloads.output(id)) as Json) };
 }
 
 /** What a step's digest doesn't cover: which files are kept, and the command that prepares them. */
@@ -243,11 +308,13 @@ async function scopeOf(
 ): Promise<{ scope: ExpressionScope; workdir: string | null }> {
   const { step } = attempt;
   const { outputs, errors } = stepReferences(declared);
-  const payloads = await cache.load(step, compiled, outputs);
+  const list = declared.itemOf === undefined ? [] : [listStepId(declared.itemOf)];
+  const payloads = await cache.load(step, compiled, [...outputs, ...list]);
   const { name, version } = compiled.definition;
   const scope = {
     input: JSON.parse(payloads.input) as Json,
     outputs: new Map(outputs.map((id) => [id, JSON.parse(payloads.output(id)) as Json])),
+    ...(declared.itemOf !== undefined && { item: itemOf(declared, payloads) }),
     errors: errors.length === 0 ? NO_FAILURES : await cache.failures(step, errors),
     plan: { id: step.planId, name, version },
     secret(secretName: string) {
@@ -257,6 +324,10 @@ async function scopeOf(
     },
   };
   return { scope, workdir: payloads.workdir };
+}
+
+function itemOf(declared: CompiledStep, payloads: Payloads): Json {
+  return (JSON.parse(payloads.output(listStepId(declared.itemOf!))) as Json[])[declared.item!]!;
 }
 
 function codeAdmits(code: StepCode, seen: Seen): boolean {
@@ -271,10 +342,10 @@ async function runCode(
   attempt: Attempt,
   compiled: CompiledDefinition,
   environment: ExecuteEnvironment,
-): Promise<HandlerResult> {
-  const { step } = attempt;
+): Promise<HandlerResult | null> {
+  const declared = compiled.steps.get(attempt.step.stepId)!;
+  if (mapRole(declared) === "join") return joinItems(attempt, declared, compiled, environment);
   if (code.kind === "signal") {
-    const declared = compiled.steps.get(step.stepId)!;
     return waitHandler.run(
       handlerCall(attempt, environment, compiled, declared, null, { with: declared.with, env: {} }),
     );
@@ -286,12 +357,16 @@ async function runCode(
     case "ask":
       return askPerson(code.question(seen), code.options);
     case "use": {
-      const declared = compiled.steps.get(step.stepId)!;
       const call = handlerCall(attempt, environment, compiled, declared, seen.workdir, {
         with: code.with(seen) as JsonObject,
         env: {},
       });
       return toStepHandler(code.handler).run(call);
+    }
+    case "map": {
+      if (mapRole(declared) === "list") return expand(attempt, declared, compiled, code.over(seen), code.key);
+      const context = new StepContext(seen, attempt, environment, compiled);
+      return { kind: "completed", output: await code.run(itemOf(declared, seen.payloads), context) };
     }
     case "run":
       return { kind: "completed", output: await code.run(new StepContext(seen, attempt, environment, compiled)) };
@@ -306,7 +381,7 @@ async function seenBy(
   { step }: Attempt,
   compiled: CompiledDefinition,
   { cache }: ExecuteEnvironment,
-): Promise<Seen & { readonly workdir: string | null }> {
+): Promise<Seen & { readonly workdir: string | null; readonly payloads: Payloads }> {
   const payloads = await cache.load(step, compiled, "above");
   const mayHaveFailed = continuingSteps(compiled).filter((id) => isAbove(compiled, id, step.stepId));
   const failures = mayHaveFailed.length === 0 ? NO_FAILURES : await cache.failures(step, mayHaveFailed);
@@ -315,6 +390,7 @@ async function seenBy(
     outputs: await outputsAbove(plan, compiled, step.stepId, payloads),
     errors: Object.fromEntries(failures),
     workdir: payloads.workdir,
+    payloads,
   };
 }
 
@@ -324,7 +400,9 @@ const continuing = new WeakMap<CompiledDefinition, readonly string[]>();
 function continuingSteps(compiled: CompiledDefinition): readonly string[] {
   let found = continuing.get(compiled);
   if (!found) {
-    found = [...compiled.steps.values()].filter((step) => step.onFailure === "continue").map((step) => step.id);
+    found = [...compiled.steps.values()]
+      .filter((step) => step.onFailure === "continue" && step.itemOf === undefined)
+      .map((step) => step.id);
     continuing.set(compiled, found);
   }
   return found;
@@ -376,7 +454,7 @@ function signalsOf(plan: AnyPlan): [string, Extract<StepCode, { kind: "signal" }
 function isAbove(compiled: CompiledDefinition, id: string, stepId: string): boolean {
   const target = compiled.steps.get(id);
   const step = compiled.steps.get(stepId)!;
-  if (!target || target.index >= step.index) return false;
+  if (!target || target.index >= step.index || target.itemOf !== undefined || target.lists !== undefined) return false;
   const seen = new Set<string>();
   const stack = [...step.needs];
   for (let need = stack.pop(); need !== undefined; need = stack.pop()) {
@@ -384,7 +462,7 @@ function isAbove(compiled: CompiledDefinition, id: string, stepId: string): bool
     if (seen.has(need)) continue;
     seen.add(need);
     const above = compiled.steps.get(need)!;
-    if (above.index > target.index) stack.push(...above.needs);
+    if (above.index > target.index && above.itemOf === undefined) stack.push(...above.needs);
   }
   return false;
 }

@@ -143,16 +143,22 @@ export class PlanCache {
   }
 }
 
-/** Steps above whose output isn't here. Stops at closed steps, so that a chain is walked once and not at every step. */
+/**
+ * Steps above whose output isn't here. Stops at closed steps, so that a chain is walked once and not at every step. The
+ * items of a map that is above are in its output; its list is only for them.
+ */
 function unknownAbove(entry: Entry, compiled: CompiledDefinition, stepId: string): string[] {
   const unknown: string[] = [];
   const seen = new Set<string>();
-  const stack = [...compiled.steps.get(stepId)!.needs];
+  const direct = compiled.steps.get(stepId)!.needs;
+  const stack = [...direct];
   for (let id = stack.pop(); id !== undefined; id = stack.pop()) {
-    if (seen.has(id)) continue;
+    const step = compiled.steps.get(id)!;
+    if (seen.has(id) || step.itemOf !== undefined) continue;
     seen.add(id);
-    if (!entry.outputs.has(id)) unknown.push(id);
-    if (!entry.closed.has(id)) stack.push(...compiled.steps.get(id)!.needs);
+    const isHidden = step.lists !== undefined && !direct.includes(id);
+    if (!entry.outputs.has(id) && !isHidden) unknown.push(id);
+    if (!entry.closed.has(id)) stack.push(...step.needs);
   }
   return unknown;
 }

@@ -344,11 +344,11 @@ steps:
   ],
   [
     "uses what isn't built yet",
-    "plan: p\npriority: 0\nconcurrency: 3\nsteps:\n- { run: a, map: input.x, priority: 2097152, concurrency: {}, rate: {}, prepare: {} }",
+    "plan: p\npriority: 0\nconcurrency: 3\nsteps:\n- { run: a, key: input.x, priority: 2097152, concurrency: {}, rate: {}, prepare: {} }",
     [
       "2:11 priority | priority must be a whole number of at least 1, not the number 0",
       "3:1 concurrency | concurrency is not supported by this version",
-      "5:13 steps[0].map | map is not supported by this version",
+      "5:13 steps[0].key | key is for the items of a map, and there is none",
       "5:37 steps[0].priority | steps[0].priority is 2097152; the limit is 2097151",
       "5:46 steps[0].concurrency | concurrency is not supported by this version",
       "5:63 steps[0].rate | rate is not supported by this version",
@@ -384,6 +384,30 @@ steps:
       '11:38 steps[7].when | step "h" doesn\'t wait for "b": add "b" to its needs',
       '12:26 steps[8].when | the input has no "tags"; did you mean "tag"?',
       "13:26 steps[9].when | steps[9].when must be a mapping, not a list",
+    ],
+  ],
+  [
+    "has maps that can't be made",
+    `plan: p
+input: { list: { type: array } }
+steps:
+- { id: a, run: x, map: [1, 2] }
+- { id: b, run: x, map: input.lists, key: "item.", concurrency: 0 }
+- { id: c, uses: approve, map: input.list, key: input.x, concurrency: 2, with: { message: "\${{ item.name }}" } }
+- { id: d, run: x, map: item.list, env: { A: "\${{ errors.e }}" } }
+- { id: e, run: x, needs: [], map: input.list, onFailure: continue }
+- { id: f, uses: noop, needs: [e], with: { a: "\${{ item.x }}", b: "\${{ errors.e }}" } }`,
+    [
+      "4:25 steps[0].map | steps[0].map must be a path such as steps.scan.output.found, not a list",
+      '5:25 steps[1].map | the input has no "lists"; did you mean "list"?',
+      '5:43 steps[1].key | "." can\'t stand in an expression, which is a plain path such as input.tag or steps.build.output.files[0]',
+      "5:65 steps[1].concurrency | steps[1].concurrency must be a whole number of at least 1, not the number 0",
+      "6:71 steps[2].concurrency | approve only waits: its items need no concurrency",
+      "7:25 steps[3].map | item.list can't stand here: only what the items of a map do has one",
+      '7:47 steps[3].env.A | "e" is a map: its items fail one by one, and are null in its output',
+      '7:47 steps[3].env.A | step "d" doesn\'t wait for "e": add "e" to its needs',
+      "9:48 steps[5].with.a | item.x can't stand here: only what the items of a map do has one",
+      '9:68 steps[5].with.b | "e" is a map: its items fail one by one, and are null in its output',
     ],
   ],
   [
@@ -580,7 +604,7 @@ steps:
   [
     "hides an expression behind an escape",
     'plan: p\nsteps: [{ uses: noop, with: { a: "x \\x24{{ nope }}" } }]',
-    ['2:34 steps[0].with.a | expressions start with input, steps, errors, plan or secrets, not "nope"'],
+    ['2:34 steps[0].with.a | expressions start with input, steps, errors, item, plan or secrets, not "nope"'],
   ],
 ];
 
@@ -802,4 +826,25 @@ steps:
 
   expect(definition.steps.map((step) => step.priority)).toEqual([7, 1]);
   expect(read("plan: p\nsteps: [{ id: a, uses: noop }]").definition.steps[0]).not.toHaveProperty("priority");
+});
+
+test("a map says where its list and the keys of its items are, paths in one form", () => {
+  const mapOf = (fields: string) => {
+    const { definition } = read(`plan: p\nsteps: [{ id: a, uses: noop }, { id: b, uses: noop, ${fields} }]`);
+    return definition.steps[1]!.map;
+  };
+
+  expect(mapOf("map: steps.a.output")).toEqual({ over: "steps.a.output", key: null, concurrency: null });
+  expect(mapOf("map: '${{ steps.a.output.list[0] }}', key: name, concurrency: 3")).toEqual({
+    over: "steps.a.output.list[0]",
+    key: "item.name",
+    concurrency: 3,
+  });
+  expect(mapOf("map: input, key: item.a.b")).toMatchObject({ key: "item.a.b" });
+  expect(mapOf("map: input, key: item")).toMatchObject({ key: "item" });
+  expect(mapOf("map: input, key: items")).toMatchObject({ key: "item.items" });
+  const digests = ["map: input", "map: input, key: a", "rev: 1"].map(
+    (fields) => read(`plan: p\nsteps: [{ id: b, uses: noop, ${fields} }]`).steps.get("b")!.digest,
+  );
+  expect(new Set(digests).size).toBe(3);
 });

@@ -218,6 +218,49 @@ test("a step's priority is its own, or the plan's; one that BullMQ can't hold is
   expect(() => definePlan("web", { input, priority: 2 ** 21 })).toThrow("has the priority 2097152");
 });
 
+describe("a map", () => {
+  const over = () => [1, 2];
+
+  test("declares where its list is, and stands for its list step too", () => {
+    const plan = definePlan("web", { input })
+      .step("a", async () => 1)
+      .map("fix", { over, when: () => true, onFailure: "continue", effect: "irreversible" }, async (item) => item)
+      .map("more", { over, key: String, concurrency: 3 }, async (item) => item)
+      .step("last", async () => 1);
+
+    const { definition, steps } = plan.compiled;
+    expect(definition.steps.map(({ id, map }) => ({ id, map }))).toEqual([
+      { id: "a" },
+      { id: "fix", map: { over: "code", key: null, concurrency: null } },
+      { id: "more", map: { over: "code", key: "code", concurrency: 3 } },
+      { id: "last" },
+    ]);
+    expect([...steps.values()].map(({ id, needs, next }) => [id, needs, next])).toEqual([
+      ["a", [], ["fix#"]],
+      ["fix#", ["a"], ["fix"]],
+      ["fix", ["fix#"], ["more#"]],
+      ["more#", ["fix"], ["more"]],
+      ["more", ["more#"], ["last"]],
+      ["last", ["more"], []],
+    ]);
+    expect(steps.get("fix#")).toMatchObject({ when: "code", effect: "idempotent", lists: "fix" });
+    expect(steps.get("fix")).not.toHaveProperty("onFailure");
+  });
+
+  test("that can't be is refused", () => {
+    const base = definePlan("web", { input });
+    const odd = (options: object, run: unknown = async () => 1) => {
+      return () => base.map("fix", { over, ...options } as never, run as never);
+    };
+
+    expect(odd({ over: [1] })).toThrow('Step "fix" of plan web has no function `over`');
+    expect(odd({ key: "name" })).toThrow('has the key "name", not a function');
+    expect(odd({ concurrency: 0 })).toThrow("has the concurrency 0, which is not a whole number from 1");
+    expect(odd({}, null)).toThrow("has no function to run");
+    expect(odd({ every: 1 })).toThrow('has the unknown option "every"');
+  });
+});
+
 describe("a condition, and what a failure does", () => {
   test("are part of what a step declares, but for the function itself", () => {
     const when = () => true;

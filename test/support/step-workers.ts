@@ -119,7 +119,7 @@ export async function noSandboxes(): Promise<never> {
   throw new Error("This test keeps no files of plans");
 }
 
-function actHandler(act: Act): StepHandler {
+export function actHandler(act: Act): StepHandler {
   return {
     name: "act",
     check: () => [],

@@ -165,7 +165,49 @@ holds<Equal<Missing["strict"], string>>();
 holds<Equal<Missing["sign-off"], Approval | null>>();
 holds<Equal<Missing["ci"], { ok: boolean } | null>>();
 
+// One step an item: its function sees the item, and the steps below a list of what they recorded.
+const mapped = base
+  .map(
+    "each",
+    { over: ({ outputs }) => [outputs.a, { x: 2 }], key: (item, index) => item.x + index },
+    async (item) => ({
+      y: item.x,
+    }),
+  )
+  .map(
+    "lazy",
+    {
+      needs: ["each"],
+      over: ({ input }) => ["s", String(input.n)],
+      concurrency: 4,
+      when: ({ outputs }) => outputs.each.length > 1,
+    },
+    async (item, { outputs, signal }) => (signal.aborted ? 0 : item.length + outputs.each[0]!.y),
+  )
+  .map(
+    "tolerant",
+    { over: () => [1], onFailure: "continue" },
+    async (item, { outputs }) => item + (outputs.lazy?.length ?? 0),
+  )
+  .step("total", async ({ outputs }) => outputs.tolerant.map((n) => n ?? 0).length);
+type Mapped = PlanOutputs<typeof mapped>;
+holds<Equal<Mapped["each"], { y: number }[]>>();
+holds<Equal<Mapped["lazy"], number[] | null>>();
+holds<Equal<Mapped["tolerant"], (number | null)[]>>();
+
 export function whatDoesNotCompile(git: Git): void {
+  // @ts-expect-error a map has a list
+  base.map("c", { over: ({ outputs }) => outputs.a }, async () => 1);
+  // @ts-expect-error an item is what the list has
+  base.map("c", { over: () => [1] }, async (item) => item.length);
+  // @ts-expect-error a key is a text or a number
+  base.map("c", { over: () => [{ a: 1 }], key: (item) => item }, async () => 1);
+  // @ts-expect-error the list is recorded
+  base.map("c", { over: () => [new Date()] }, async () => 1);
+  // @ts-expect-error so is what an item's step returns
+  base.map("c", { over: () => [1] }, async () => 1n);
+  // @ts-expect-error a map's outputs are a list
+  base.map("c", { over: () => [1] }, async () => 1).step("d", async ({ outputs }) => outputs.c.toFixed());
   // @ts-expect-error a step that may be skipped may have recorded nothing
   mayBeMissing.step("c", { needs: ["docs"] }, async ({ outputs }) => outputs.docs.pages);
   // @ts-expect-error a condition says true or false

@@ -142,7 +142,8 @@ function stepRow(
   if (earlier > 0) facts.push(c.dim(`${earlier} earlier`));
   for (const { decisionId, choice } of decisions.slice(-SHOWN_DECISIONS))
     facts.push(`${c.dim(printable(decisionId))} ${printable(JSON.stringify(choice))}`);
-  if (step.state === "pending" && !follows(step, before)) facts.push(c.dim(needs(step)));
+  if (step.items !== null) facts.push(c.dim(`${step.items.done} of ${step.items.total} items`));
+  else if (step.state === "pending" && !follows(step, before)) facts.push(c.dim(needs(step)));
   const id = printable(step.id);
   return `${stepMark(step.state, c)} ${step.state === "pending" ? c.dim(id.padEnd(width)) : id.padEnd(width)}  ${facts.filter(Boolean).join("  ")}`.trimEnd();
 }
@@ -166,7 +167,7 @@ function describeStep(step: StepDocument, c: Colors): string {
     case "queued":
       return "queued";
     case "exclusive":
-      return "waits for its turn to write the sandbox";
+      return step.id.includes("#") ? "waits for its turn" : "waits for its turn to write the sandbox";
     case "held":
       return "held back";
     case "uncertain":

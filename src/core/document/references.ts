@@ -23,10 +23,14 @@ export function checkReferences(
   const references: Reference[] = [];
   const inputs = inputSchema === null ? null : new Set(Object.keys(inputSchema.properties as JsonObject));
   steps.forEach((step, from) => {
-    for (const { expression, at, secretsAllowed } of expressionsOf(document, step)) {
+    for (const { expression, at, secretsAllowed, itemAllowed } of expressionsOf(document, step)) {
       const fault = (message: string) => document.fault(at, message);
       switch (expression.root) {
         case "plan":
+          break;
+        case "item":
+          if (!itemAllowed)
+            fault(`${formatExpression(expression)} can't stand here: only what the items of a map do has one`);
           break;
         case "input":
           checkInputPath(document, expression, inputs, fault);
@@ -42,6 +46,8 @@ export function checkReferences(
           else fault(`there is no step "${expression.step}"${document.suggest(expression.step, graph.indexOf.keys())}`);
           if (expression.root === "errors" && to !== undefined && steps[to]!.onFailure === undefined) {
             fault(`nothing runs after "${expression.step}" has failed: give it onFailure: continue`);
+          } else if (expression.root === "errors" && to !== undefined && steps[to]!.map !== undefined) {
+            fault(`"${expression.step}" is a map: its items fail one by one, and are null in its output`);
           }
           break;
         }
@@ -64,12 +70,15 @@ interface PlacedExpression {
   readonly expression: Expression;
   readonly at: Place;
   readonly secretsAllowed: boolean;
+  readonly itemAllowed: boolean;
 }
 
 const MARK = "${{";
 
 function* expressionsOf(document: LocatedDocument, step: DraftStep): Generator<PlacedExpression> {
-  if (step.whenPath !== null) yield { ...step.whenPath, secretsAllowed: false };
+  for (const path of [step.whenPath, step.mapPath]) {
+    if (path !== null) yield { ...path, secretsAllowed: false, itemAllowed: false };
+  }
   for (const [value, inEnv] of [
     [step.withAt, false],
     [step.envAt, true],
@@ -87,7 +96,13 @@ function* expressionsOf(document: LocatedDocument, step: DraftStep): Generator<P
             place,
             `${path} can't stand in shell text, where a value could become a command: pass it by env`,
           );
-        } else yield { expression: found.expression, at: place, secretsAllowed: inEnv || step.uses === "http" };
+        } else
+          yield {
+            expression: found.expression,
+            at: place,
+            secretsAllowed: inEnv || step.uses === "http",
+            itemAllowed: step.map !== undefined,
+          };
       }
     }
   }

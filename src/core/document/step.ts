@@ -17,6 +17,7 @@ import type { JsonObject } from "../json.js";
 import { type DraftCondition, type PlacedPath, readCondition } from "./condition.js";
 import { checkKeys } from "./keys.js";
 import { type Field, type Located, type LocatedDocument, segmentsOf } from "./located.js";
+import { readMap } from "./map.js";
 
 /** A step as it is written. Null where nothing was, or nothing usable. */
 export interface DraftStep extends Omit<StepDefinition, "phase" | "needs"> {
@@ -27,6 +28,8 @@ export interface DraftStep extends Omit<StepDefinition, "phase" | "needs"> {
   readonly needs: readonly { readonly id: string; readonly at: Located }[] | null;
   readonly withAt: Located | null;
   readonly envAt: Located | null;
+  /** Where the list of a map is. */
+  readonly mapPath: PlacedPath | null;
   /** What the condition looks at. */
   readonly whenPath: PlacedPath | null;
 }
@@ -60,8 +63,10 @@ const KEYS = [
   "when",
   "onFailure",
   "priority",
+  "map",
+  "key",
 ];
-const KEYS_OF_LATER_VERSIONS = ["map", "key", "concurrency", "rate", "prepare"];
+const KEYS_OF_LATER_VERSIONS = ["concurrency", "rate", "prepare"];
 const RETRY_KEYS = ["attempts", "backoff", "delay", "max"];
 const EFFECTS: readonly Effect[] = ["idempotent", "irreversible"];
 const SANDBOX_USES: readonly SandboxUse[] = ["none", "read", "write"];
@@ -77,7 +82,8 @@ export function readStep(
 ): DraftStep | null {
   const fields = document.fields(at);
   if (fields === null) return null;
-  checkKeys(document, at, fields, KEYS, KEYS_OF_LATER_VERSIONS);
+  const isMap = fields.has("map");
+  checkKeys(document, at, fields, isMap ? [...KEYS, "concurrency"] : KEYS, KEYS_OF_LATER_VERSIONS);
   const id = fields.get("id");
   const phase = fields.get("phase");
   const phaseName = phase ? readId(document, phase) : null;
@@ -88,6 +94,7 @@ export function readStep(
   const rev = fields.get("rev");
   const env = fields.get("env");
   const when = fields.get("when");
+  const map = readMap(document, fields, action.uses);
   const priority = readPriority(document, fields.get("priority")) ?? defaults.priority;
   const condition: DraftCondition | null = when ? readCondition(document, when) : null;
   const continues = readChoice(document, fields.get("onFailure"), ON_FAILURES) === "continue";
@@ -108,6 +115,8 @@ export function readStep(
     queue: (queue ? readId(document, queue) : null) ?? defaults.queue,
     rev: rev ? document.plainText(rev) : null,
     whenPath: condition?.path ?? null,
+    mapPath: map?.path ?? null,
+    ...(map && { map: map.declaration }),
     ...(priority !== null && { priority }),
     ...(condition && { when: condition.condition }),
     ...(continues && { onFailure: "continue" }),
@@ -127,7 +136,7 @@ export function readDefaults(
       at,
       fields,
       ["retry", "timeout"],
-      ["queue", "priority", "env", "when", "onFailure", ...KEYS_OF_LATER_VERSIONS],
+      ["queue", "priority", "env", "when", "onFailure", "map", "key", ...KEYS_OF_LATER_VERSIONS],
     );
   const retry = fields?.get("retry");
   const timeout = fields?.get("timeout");

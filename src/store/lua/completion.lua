@@ -9,7 +9,7 @@ local function completion_record(T, P, plan, step, p, r, writer, output, checkpo
   if p.sandbox then
     fields[5], fields[6] = 'sandbox', p.sandbox
     cache.queued = {}
-    exclusive_leave(T, P, plan, p, step, r, cache)
   end
+  turn_leave(T, P, plan, p, step, r, cache)
   return fields
 end

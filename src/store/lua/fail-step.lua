@@ -16,6 +16,6 @@ local function step_fail(T, P, plan, step, p, r, error, fail_fast, now)
     plan_record(P, plan, 'z|' .. r.at .. '|' .. p.epoch .. '|failed')
     return 'failed'
   end
-  if p.sandbox then exclusive_leave(T, P, plan, p, step, r, {}) end
+  turn_leave(T, P, plan, p, step, r, {})
   return plan_settle(T, P, plan, p, { failed = 1 }, now)
 end

@@ -24,7 +24,7 @@ local T, queue, plan, step, epoch, token, attempt, worker, lock_ms =
 local own, P, q, id, now = KEYS[1], KEYS[2], T .. queue .. ':', job_id(plan, step, epoch), redis_now()
 local D = T .. 'def:' .. ARGV[13]
 
-local appended, by_id = {}, {}
+local appended, by_id, declared = {}, {}, {}
 local last_successor = 15 + 5 * tonumber(ARGV[15])
 local i = last_successor + 1
 while ARGV[i] do
@@ -48,11 +48,12 @@ local function unfit(p)
     end
     if not place[one.phase] then return 'the plan has no phase ' .. one.phase end
     for _, need in ipairs(one.needs) do
-      local known = by_id[need]
+      local known = by_id[need] or declared[need]
       if not known then
         local text = call('HGET', D, need) or call('HGET', P .. ':appended', need)
         if not text then return one.id .. ' needs ' .. need .. ', which the plan does not have' end
         known = cjson.decode(text)
+        declared[need] = known
       end
       if place[known.phase] > place[one.phase] then
         return one.id .. ' of phase ' .. one.phase .. ' needs ' .. need .. ' of the later phase ' .. known.phase

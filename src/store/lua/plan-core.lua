@@ -16,6 +16,7 @@
   P:decisions   list  decisions after the root: place of the parent|JSON
   P:sandboxes   list  snapshots of the sandbox, the one it started from first, as JSON
   P:exclusive   list  steps that wait for their turn to write the sandbox; whose turn it is stands in the plan's `holder`
+  P:turns       hash  how many items of a map run, and which wait for their turn; see turn_enter
   P:appended    hash  step -> definition (JSON) of a step that another one appended; `grown` counts the changes
   P:choices     hash  step/key -> place in P:decisions of what a step's attempts chose; step/:when -> 0 once its condition holds
   P:saved       hash  step -> cursor that an attempt saved for the next one

@@ -4,7 +4,7 @@
 --#include plan-core.lua
 
 -- state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|traits (i irreversible, r reads
--- the sandbox, w writes it, digits its priority)
+-- the sandbox, w writes it, p and its priority, m and how many items of its map run at once)
 local OPEN_PATTERN = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(-?%d*)|(-?%d*)|(%a?)|([^|]*)|([^|]*)|(-?%d*)|(%w*)$'
 
 local function open_decode(text)
@@ -91,7 +91,7 @@ end
 local function steps_forget(P, superseded, kept_step, kept_before)
   local choices = call('HGETALL', P .. ':choices')
   for i = 1, #choices, 2 do
-    local step = string.match(choices[i], '^[^/]+')
+    local step = string.match(choices[i], '^(.+)/')
     local kept = step == kept_step and tonumber(choices[i + 1]) < kept_before
     if superseded[step] and not kept then call('HDEL', P .. ':choices', choices[i]) end
   end
@@ -135,7 +135,7 @@ local function attributes_of(cache, q)
 end
 
 local function priority_of(r)
-  return string.match(r.traits, '%d+')
+  return string.match(r.traits, 'p(%d+)')
 end
 
 -- Puts an open step into its queue. `r` is its record, already decoded.
@@ -159,9 +159,26 @@ local function exclusive_enter(P, step)
   return true
 end
 
+--[[
+  Items of a map of which only so many run at once. P:turns has, by map, how many have a turn, and those that wait, numbered
+  in their order: <map>|<number>, from <map>|head + 1 to <map>|tail. A step has its turn until it is done, has failed for
+  good, or only a person can go on with it. Returns whether this step has one; if not, it waits.
+]]
+local function turn_enter(P, step, r)
+  local most = string.match(r.traits, 'm(%d+)')
+  if not most then return true end
+  local turns, map = P .. ':turns', string.match(step, '^[^#]+')
+  if tonumber(call('HGET', turns, map) or 0) < tonumber(most) then
+    call('HINCRBY', turns, map, '1')
+    return true
+  end
+  call('HSET', turns, map .. '|' .. call('HINCRBY', turns, map .. '|tail', '1'), step)
+  return false
+end
+
 -- To its queue, or to the backlog once this call has released enough.
 local function step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
-  if string.find(r.traits, 'w', 1, true) and not exclusive_enter(P, step) then
+  if string.find(r.traits, 'w', 1, true) and not exclusive_enter(P, step) or not turn_enter(P, step, r) then
     r.state = 'e'
     call('HSET', P .. ':open', step, open_encode(r))
     return
@@ -186,8 +203,27 @@ local function exclusive_pass_on(T, P, plan, p, cache)
   end
 end
 
--- The step `r` has ended, or nobody but a person can go on with it.
-local function exclusive_leave(T, P, plan, p, step, r, cache)
+-- The next item of the map has the turn of this one.
+local function turn_pass_on(T, P, plan, p, step, cache)
+  local turns, map = P .. ':turns', string.match(step, '^[^#]+')
+  if not call('HGET', turns, map .. '|tail') then
+    call('HINCRBY', turns, map, '-1')
+    return
+  end
+  local head = call('HINCRBY', turns, map .. '|head', '1')
+  local following = call('HGET', turns, map .. '|' .. head)
+  call('HDEL', turns, map .. '|' .. head)
+  if call('HGET', turns, map .. '|tail') == str(head) then call('HDEL', turns, map .. '|head', map .. '|tail') end
+  step_enqueue(T, P, plan, following, p.epoch, open_decode(call('HGET', P .. ':open', following)), cache)
+end
+
+-- The step `r` has ended, or nobody but a person can go on with it: whoever waits for that follows.
+local function turn_leave(T, P, plan, p, step, r, cache)
+  if string.find(r.traits, 'm', 1, true) then
+    turn_pass_on(T, P, plan, p, step, cache)
+    return
+  end
+  if not p.sandbox then return end
   if not string.find(r.traits, 'w', 1, true) or call('HGET', P, 'holder') ~= step then return end
   exclusive_pass_on(T, P, plan, p, cache)
 end
@@ -303,8 +339,10 @@ local function token_worker(token)
   return string.match(token, '^([^.]+)') or ''
 end
 
--- Nothing of the plan is queued any more: whoever is queued next may write the sandbox first.
-local function exclusive_clear(P)
+-- Nothing of the plan is queued any more: turns are taken anew by whoever is queued next.
+local function turns_clear(P, p)
+  call('DEL', P .. ':turns')
+  if not p.sandbox then return end
   call('DEL', P .. ':exclusive')
   call('HSET', P, 'holder', '')
 end
@@ -343,6 +381,6 @@ local function plan_hold(T, P, plan, p, kinds, reason)
   end
   call('DEL', P .. ':backlog')
   backlog_set(P, p, false)
-  if p.sandbox then exclusive_clear(P) end
+  turns_clear(P, p)
   return running
 end

@@ -28,6 +28,6 @@ else
   stuck = attempt_hand_back(q, a, id, p, r, not undo, delay, now)
 end
 call('HSET', P .. ':open', step, open_encode(r))
-if stuck and p.sandbox then exclusive_leave(T, P, plan, p, step, r, {}) end
+if stuck then turn_leave(T, P, plan, p, step, r, {}) end
 plan_settle(T, P, plan, p, { uncertain = stuck and 1 or nil }, now)
 return fetch_after('OK', T, queue, own, token, worker, lock_ms, now)

@@ -136,7 +136,7 @@ if ARGV[26] ~= '' then
 end
 if ARGV[11] ~= '' then call('HSET', P .. ':origin', 'workdir', ARGV[11]) end
 call('DEL', P .. ':backlog')
-if p.sandbox then exclusive_clear(P) end
+turns_clear(P, p)
 backlog_set(P, p, false)
 call('HSET', P, 'pausing', '')
 plan_record(P, plan, 'R|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[7] .. '|' .. ARGV[9] .. '|' .. superseded_count .. '|' .. ARGV[8])

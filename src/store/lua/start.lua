@@ -32,7 +32,7 @@ end
 
 -- nil where the job is stale; 'foreign' where it is no step at all.
 local function start_step(T, id, token, worker, now)
-  local plan, step, epoch = string.match(id, '^([^/]+)/([^/]+)/(%d+)$')
+  local plan, step, epoch = string.match(id, '^([^/]+)/(.+)/(%d+)$')
   if not plan then return 'foreign' end
   local P = T .. 'plan:' .. plan
   local p = start_facts(P)
@@ -81,7 +81,7 @@ local function fetch(verdict, T, queue, own, token, worker, lock_ms, now, cache,
   local held_queue, held
   if not fresh then held_queue, held = owned_job(T, own, token) end
   if held then
-    local plan, step, epoch = string.match(held, '^([^/]+)/([^/]+)/(%d+)$')
+    local plan, step, epoch = string.match(held, '^([^/]+)/(.+)/(%d+)$')
     if not plan then return fetch_reply(verdict, now, T, held_queue, held, 'foreign') end
     local P = T .. 'plan:' .. plan
     local p, r = start_facts(P), open_decode(call('HGET', P .. ':open', step))

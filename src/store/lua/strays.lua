@@ -19,7 +19,7 @@ call('HSET', KEYS[1], 'strays:' .. queue, now_text)
 local found = 0
 for _, id in ipairs(call('LRANGE', q .. 'active', -MOST_LOOKED_AT, -1)) do
   local token = call('GET', q .. id .. ':lock')
-  local plan, step, epoch = string.match(id, '^([^/]+)/([^/]+)/(%d+)$')
+  local plan, step, epoch = string.match(id, '^([^/]+)/(.+)/(%d+)$')
   local P = T .. 'plan:' .. (plan or '')
   local r = plan and open_decode(call('HGET', P .. ':open', step))
   local runs = r and r.state == 'r' and call('HGET', P, 'epoch') == epoch

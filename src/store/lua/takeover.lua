@@ -28,7 +28,7 @@ local function takeover_job(T, token, entry, worker, crashed, now)
   if call('GET', q .. id .. ':lock') ~= token then return end
   if not queue_acknowledge(q, id) then return end
   local a = queue_attributes(q)
-  local plan, step, epoch = string.match(id, '^([^/]+)/([^/]+)/(%d+)$')
+  local plan, step, epoch = string.match(id, '^([^/]+)/(.+)/(%d+)$')
   if not plan then
     queue_put_back(q, a, id)
     return
@@ -55,7 +55,7 @@ local function takeover_job(T, token, entry, worker, crashed, now)
     local delay = crashed and crashes >= SUSPECT_AFTER and crash_delay(crashes, r, now) or 0
     local uncertain = attempt_hand_back(q, a, id, p, r, true, delay, now)
     call('HSET', P .. ':open', step, open_encode(r))
-    if uncertain and p.sandbox then exclusive_leave(T, P, plan, p, step, r, {}) end
+    if uncertain then turn_leave(T, P, plan, p, step, r, {}) end
     state = plan_settle(T, P, plan, p, { uncertain = uncertain and 1 or nil }, now)
   end
   if state == 'running' and queue_is_private(queue) then plan_interrupt(T, P, plan, p, now) end

@@ -97,6 +97,22 @@ test("a step that was skipped, or that the plan went on without, is done, and sa
   ]);
 });
 
+test("a map says how many of its items are done, and an item that it waits for its turn", () => {
+  const rows = render([
+    aStep("fix#", "completed"),
+    aStep("fix#a", "completed", { needs: ["fix#"] }),
+    aStep("fix#b", "exclusive", { needs: ["fix#"] }),
+    aStep("fix", "pending", { needs: ["fix#", "fix#a", "fix#b"], items: { done: 1, total: 2 } }),
+  ]).slice(-4);
+
+  expect(rows).toEqual([
+    "├─ ✔ fix#   0ms",
+    "├─ ✔ fix#a  0ms",
+    "├─ ○ fix#b  waits for its turn",
+    "└─ ○ fix    1 of 2 items",
+  ]);
+});
+
 test("a big plan with two places at work is shortened between them", () => {
   const steps = Array.from({ length: 200 }, (_, i) =>
     aStep(`s${i}`, i === 50 || i === 100 ? "running" : "pending", { worker: "vm:1" }),
