@@ -256,8 +256,9 @@ export interface StartedStep {
   readonly input: string | null;
   /** When the timer that it was parked with is over, if it was parked with one. */
   readonly dueAt: number | null;
-  /** What a step that reads or writes the sandbox begins with. */
-  readonly sandbox: SandboxSnapshot | null;
+  /** The snapshot (JSON) that a step which reads or writes the sandbox begins with. Not looked into before it is used: one
+   *  that nobody wrote fails its step, and costs no slot. */
+  readonly sandbox: string | null;
   /** How often the plan has changed its appended steps. */
   readonly grown: number;
   /** How many steps of this plan the slot ran just before, without looking for others. */

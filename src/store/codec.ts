@@ -493,7 +493,7 @@ export function decodeFetch(reply: unknown, token: string, queue: string, ended?
         crashes: Number(f[20]),
         input: inline ? (f[17] as string) : null,
         workdir: inline ? (f[18] as string) || null : null,
-        sandbox: f[21] === "" ? null : decodeSnapshot(f[3] as string, f[21] as string),
+        sandbox: (f[21] as string) || null,
         grown: Number(f[22]),
         token,
         queue,

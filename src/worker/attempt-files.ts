@@ -3,11 +3,13 @@ import type { CompiledDefinition, CompiledStep } from "../core/definition.js";
 import type { SandboxDeclaration, SandboxSnapshot } from "../core/sandbox.js";
 import type { Sandboxes } from "../sandbox/sandboxes.js";
 import type { Workspace } from "../sandbox/workspaces.js";
+import { decodeSnapshot } from "../store/codec.js";
 import type { Attempt } from "./attempt.js";
 
 export class AttemptFiles {
   private constructor(
     private readonly attempt: Attempt,
+    private readonly before: SandboxSnapshot,
     private readonly mode: "read" | "write",
     private readonly rules: SandboxDeclaration,
     private readonly sandboxes: Sandboxes,
@@ -25,11 +27,11 @@ export class AttemptFiles {
     const { planId, epoch, fence } = attempt.step;
     const mode = declared.sandbox === "write" ? "write" : "read";
     const rules = definition.sandbox!;
-    const snapshot = attempt.step.sandbox!;
+    const snapshot = decodeSnapshot(planId, attempt.step.sandbox!);
     const request = { planId, epoch, fence, snapshot, mode, rules, signal: attempt.signal } as const;
     sandboxes.begin();
     const workspace = await sandboxes.workspaces.acquire(request);
-    const files = new AttemptFiles(attempt, mode, rules, sandboxes, workspace);
+    const files = new AttemptFiles(attempt, snapshot, mode, rules, sandboxes, workspace);
     try {
       if (workspace.fresh && rules.prepare !== null) await prepare(workspace.path, rules.prepare.run);
       workspace.prepared();
@@ -47,12 +49,11 @@ export class AttemptFiles {
    */
   async snapshot(): Promise<SandboxSnapshot | undefined> {
     if (this.mode === "read") return undefined;
-    const before = this.attempt.step.sandbox!;
     const taken = await this.sandboxes
       .keeper(this.rules.provider)
       .snapshot(this.workspace.path, this.rules, this.attempt.signal);
     this.workspace.keep(taken);
-    return taken.digest === before.digest ? undefined : taken;
+    return taken.digest === this.before.digest ? undefined : taken;
   }
 
   /** Must run after the function has ended: whatever it still wrote would meet the next step. */

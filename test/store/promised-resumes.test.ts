@@ -136,7 +136,8 @@ class Case {
       const { next } = await this.worker.fetch();
       if (next.kind === "step") {
         held.push(next.step);
-        if (next.step.sandbox !== null) expect(next.step.sandbox.digest).toBe(this.files);
+        if (next.step.sandbox !== null)
+          expect((JSON.parse(next.step.sandbox) as SandboxSnapshot).digest).toBe(this.files);
       }
       if (held.length === 0) {
         if (!(await this.answer(wildly))) break;

@@ -331,3 +331,15 @@ test("a worker removes the directories of plans that have ended, and leaves the 
   expect(workspaces.leftBehind(done)).toBeNull();
   expect(workspaces.leftBehind(failed)).not.toBeNull();
 });
+
+test("a snapshot that Waymark did not write fails the step that would begin with it, and costs no slot", async () => {
+  const retry = { attempts: 1, backoff: "fixed", delayMs: 1, maxMs: 1 } as const;
+  const forged = await submitWithFiles(t, withFiles([{ ...write("fix"), retry }]), { "a.txt": "one" }, dataDir);
+  await t.redis.lset(t.keys.planPart(forged, "sandboxes"), 0, "{}");
+  await start(() => null, { concurrency: 1 });
+  await ended(forged, "failed");
+
+  const { errors } = await t.store.detail(forged).catch((error: Error) => ({ errors: error }));
+  expect(String(errors)).toContain("did not write");
+  await ended(await submitted(withFiles([write("fix")])));
+});
