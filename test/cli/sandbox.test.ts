@@ -201,3 +201,29 @@ test("what a killed process did to the files is listed, kept, and not there when
   expect(resumed.code).toBe(0);
   expect((await cli.run("history", "slow-1")).stdout).toContain("sandbox.kept");
 });
+
+test("files in git: each checkpoint is a commit, a resume goes back to it, and one that is gone is named", async () => {
+  aProject();
+  rmSync(join(cli.cwd, "ok"), { force: true });
+  const kept = FILES.replace("plan: files", "plan: in-git").replace("./project }", "./project, provider: git }");
+  cli.file("in-git.yaml", kept.replace("__OK__", join(cli.cwd, "ok")));
+  const repository = join(cli.cwd, ".waymark/sandboxes/store/snapshots.git");
+  const git = (...args: string[]) => execFileSync("git", args, { cwd: repository, encoding: "utf8" }).trim();
+  expect((await cli.run("run", "in-git.yaml", "--id", "git-1")).code).toBe(1);
+
+  const { sandbox } = await cli.json("resume", "git-1", "--dry-run");
+  const ref = sandbox.digest.replace("sha256:", "refs/waymark/snapshots/");
+  expect(git("show", `${ref}:files/added.txt`)).toBe("added");
+  const commit = git("rev-parse", ref);
+  git("update-ref", "-d", ref);
+  const refused = await cli.run("resume", "git-1");
+  expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining("SANDBOX_MISSING") });
+  git("update-ref", ref, commit);
+
+  cli.file("ok", "");
+  expect((await cli.run("resume", "git-1")).code).toBe(0);
+
+  const digests = (await cli.json("checkpoints", "git-1")).map((point: { sandbox: string }) => point.sandbox);
+  const [first, , last] = digests.map((digest: string) => digest.replace("sha256:", "refs/waymark/snapshots/"));
+  expect(git("diff", "--name-status", `${first}:files`, `${last}:files`)).toBe("M\tkept.txt\nA\tmore.txt\nD\told.txt");
+});
