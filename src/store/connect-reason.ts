@@ -41,6 +41,7 @@ function ofServer(message: string): string {
   if (message === "Connection is closed.") return HUNG_UP;
   if (message.startsWith("All sentinels are unreachable"))
     return "none of its sentinels answers with a primary of this name";
+  if (message.startsWith("Unknown RESP type")) return "what answers there doesn't speak Redis's protocol";
   if (message.includes("cluster support disabled")) return "it is no cluster, for which a comma in the address stands";
   return message;
 }

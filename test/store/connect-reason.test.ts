@@ -14,6 +14,7 @@ test.each([
   ["ECONNRESET", "read ECONNRESET", "does it want TLS"],
   [undefined, "Connection is closed.", "does it want TLS"],
   [undefined, "All sentinels are unreachable and retry is disabled.", "none of its sentinels"],
+  [undefined, 'Unknown RESP type 72 "H". Please report this.', "doesn't speak Redis's protocol"],
   [undefined, "ERR This instance has cluster support disabled", "it is no cluster"],
 ])("%s, %s", (code, message, part) => {
   expect(reasonOf(Object.assign(new Error(message), { code }))).toContain(part);
