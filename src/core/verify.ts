@@ -76,7 +76,7 @@ class Fold {
   /** Starts of each step since it was last superseded. */
   readonly starts = new Map<string, number>();
   terminal: "completed" | "cancelled" | null = null;
-  /** Null where a resume leaves it open. */
+  /** Null where the history leaves it open. */
   state: PlanState | null = null;
   epoch = 1;
   lineEpoch = 1;
@@ -84,6 +84,7 @@ class Fold {
   resumes = 0;
   redefined = false;
   private count = 0;
+  private resumedIn = 0;
   /** Starts before their needs were done, by step: they count only if the step wasn't another one then. */
   private readonly early = new Map<string, Violation[]>();
 
@@ -132,12 +133,10 @@ class Fold {
     this.line.apply(event);
   }
 
-  /** To be called once, at the end. */
+  /** Starts of steps as the plan has them now, before their needs were done. */
   get startedTooEarly(): Violation[] {
     return [...this.early.values()].flat();
   }
-
-  private resumedIn = 0;
 
   private started(
     event: Extract<PlanEvent, { readonly type: "step.started" }>,
@@ -154,7 +153,7 @@ class Fold {
     this.fence = Math.max(this.fence, fence);
     const nth = (this.starts.get(step) ?? 0) + 1;
     this.starts.set(step, nth);
-    if (attempt !== nth) say("I9", `attempt ${attempt} of ${step} is the ${nth}. of its line`);
+    if (attempt !== nth) say("I9", `attempt ${attempt} of ${step} is number ${nth} of its line`);
   }
 }
 

@@ -86,7 +86,7 @@ describe("of a plan in the middle of its work", () => {
         await add("p|9001|1|ada|");
       },
     ],
-    ["I9", "attempt 1 of e is the 2. of its line", () => append(5)],
+    ["I9", "attempt 1 of e is number 2 of its line", () => append(5)],
     ["I9", "comes after", () => append(5)],
     ["I9", "the plan is stored as failed; the history says running", () => set("state", "failed")],
     ["I9", "2 of 2 steps are done, and the plan is running", () => set("total", "2")],
