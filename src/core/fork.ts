@@ -11,9 +11,10 @@ import type { PlanState } from "./plan.js";
 import { refuseFork } from "./refusals.js";
 import { type TakenAnew, takenAnew } from "./resume-actions.js";
 import { mayHaveHappened, type ResumeFacts, type Situation, situate } from "./resume-request.js";
+import type { ResumeSummary } from "./resume-summary.js";
 import { describePoint, type Kept, keptOf, type ResumePoint } from "./rewind.js";
 import type { SandboxSnapshot } from "./sandbox.js";
-import { type SandboxSummary, summarizeSnapshot } from "./sandbox-facts.js";
+import { summarizeSnapshot } from "./sandbox-facts.js";
 
 export interface ForkRequest {
   readonly from: ResumePoint;
@@ -29,36 +30,36 @@ export interface ForkDecision {
   readonly actions: ForkActions | null;
 }
 
-/** What a fork does, or did. The CLI prints it in snake_case. */
-export interface ForkSummary {
+/**
+ * What a fork does, or did, in the words of a resume's summary; decision, step and checkpoint are those of the source that
+ * the new plan starts from. The CLI prints it in snake_case.
+ */
+export interface ForkSummary
+  extends Pick<
+    ResumeSummary,
+    | (
+        | "name"
+        | "version"
+        | "eligible"
+        | "phase"
+        | "step"
+        | "stepNumber"
+        | "total"
+        | "from"
+        | "workers"
+        | "dryRun"
+        | "error"
+      )
+    | ("decisionId" | "lastCompletedStep" | "lastCheckpointId" | "sandbox" | "reuse" | "run")
+  > {
   /** Of the new plan; null in a dry-run that names none. */
   readonly planId: string | null;
   readonly forkedFrom: { readonly planId: string; readonly state: PlanState; readonly epoch: number };
-  readonly name: string;
-  readonly version: number;
-  readonly eligible: boolean;
-  readonly phase: string;
-  /** The first step that would run, or null. */
-  readonly step: string | null;
-  readonly stepNumber: number | null;
-  readonly total: number;
-  /** Decision, step and checkpoint of the source that the new plan starts from. */
-  readonly decisionId: string;
-  readonly lastCompletedStep: string | null;
-  readonly lastCheckpointId: string | null;
-  readonly sandbox: SandboxSummary | null;
-  readonly reuse: readonly string[];
-  readonly run: readonly string[];
   /** Steps that can't be undone, happened in the source or may have, and would happen again. */
   readonly repeated: readonly string[];
-  readonly from: string | null;
   readonly newInput: boolean;
-  /** Live workers that can take a step of it. */
-  readonly workers: number;
   /** Whether the new plan was there already: this is what was said when it was made. */
   readonly existing: boolean;
-  readonly dryRun: boolean;
-  readonly error: ErrorDocument | null;
 }
 
 export interface ForkActions {
