@@ -127,7 +127,7 @@ export function compile(definition: Definition): CompiledDefinition {
     definition,
     digest: digestOf(definition),
     steps,
-    roots: definition.steps.filter((step) => step.needs.length === 0).map((step) => step.id),
+    roots: all.filter(({ step }) => step.needs.length === 0).map(({ step }) => step.id),
   };
 }
 

@@ -125,6 +125,20 @@ describe("items of which two run at once", () => {
 });
 
 describe("a list", () => {
+  test("that needs nothing is where its plan begins", async () => {
+    plan = await t.submit(aDefinition([{ id: "fix", map: { over: "input", key: null, concurrency: 1 } }]));
+    const list = await worker.take();
+    expect(list.stepId).toBe("fix#");
+
+    await settleList(list, ["a", "b"]);
+    const b = stepOf(await worker.complete(await worker.take()));
+    const join = stepOf(await worker.complete(b));
+
+    expect([b.stepId, join.stepId]).toEqual(["fix#b", "fix"]);
+    await worker.complete(join);
+    expect(await t.state(plan)).toBe("completed");
+  });
+
   test("is said again without a second set of items", async () => {
     await aListedMap([]);
     const compiled = aMap();
