@@ -47,7 +47,7 @@ test("a worker that is killed loses its steps to its neighbour on the same machi
   expect((await second!.finished).code).toBe(0);
 });
 
-test("a fleet that is deployed anew under load loses no step and counts no attempt", { timeout: 60_000 }, async () => {
+test("a fleet that is deployed anew under load loses no step and counts no attempt", { timeout: 120_000 }, async () => {
   const steps = Array.from({ length: 20 }, (_, i) => ({ id: `s${i}`, needs: i < 4 ? [] : [`s${i - 4}`] }));
   place.write("plan.yaml", document(steps, `${ACT_RUN}; sleep 0.1`));
   let worker = await aWorker(["--concurrency", "4"]);
@@ -55,7 +55,7 @@ test("a fleet that is deployed anew under load loses no step and counts no attem
 
   for (let deployed = 1; deployed <= 3; deployed++) {
     const begun = place.ledger().length;
-    await until("some more steps to begin", () => place.ledger().length > begun + 8);
+    await until("some more steps to begin", () => place.ledger().length > begun + 8, 30_000);
     worker.signal("SIGTERM");
     expect((await worker.finished).code).toBe(0);
     worker = await aWorker(["--concurrency", "4"]);
