@@ -281,7 +281,9 @@ class Run {
     this.held[index] = step;
     if (!step) return;
     const seesFiles = this.compiled.steps.get(step.stepId)!.sandbox !== "none";
-    expect(step.sandbox, `the files that ${step.stepId} begins with`).toEqual(seesFiles ? aSnapshot(this.files) : null);
+    expect(step.sandbox, `the files that ${step.stepId} begins with`).toEqual(
+      seesFiles ? JSON.stringify(aSnapshot(this.files)) : null,
+    );
   }
 }
 
