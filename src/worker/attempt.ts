@@ -41,6 +41,8 @@ export class Attempt {
   private redactor: Redactor | null = null;
   private abortedFor: AbortReason | null = null;
   private endNow: (outcome: Outcome) => void = () => {};
+  /** What it was ended with, whatever its handler goes on to do. */
+  endedWith: Outcome | null = null;
 
   constructor(
     readonly step: StartedStep,
@@ -98,6 +100,7 @@ export class Attempt {
   }
 
   end(outcome: Outcome): void {
+    this.endedWith = outcome;
     this.endNow(outcome);
   }
 }

@@ -286,7 +286,11 @@ export class StepWorker {
     const { signs } = this.keeper!;
     const watched = signs.show(performance.now() + timeoutMs + ABORT_PATIENCE_MS);
     const { environment } = this;
-    const execution = () => attempt.outcomeOf(execute(attempt, compiled, environment));
+    // It may have been handed back while its definition was read; then its handler doesn't begin.
+    const execution = () =>
+      attempt.endedWith === null
+        ? attempt.outcomeOf(execute(attempt, compiled, environment))
+        : Promise.resolve(attempt.endedWith);
     const ended = await (observer ? observer.attempt(step, execution) : execution());
     signs.withdraw(watched);
     const outcome = this.state === "draining" ? this.drained(ended) : ended;
@@ -389,10 +393,12 @@ export class StepWorker {
       incarnation.endAll(this.handBack());
       await firstOf(idle, never, left(GIVE_UP_AT));
     }
-    const unheard = incarnation.unsettled();
+    const { unsettled } = incarnation;
     this.gaveUp = true;
     await this.closeWithin(Math.max(50, left(CLOSED_AT)));
-    return this.report(incarnation.workerId, unheard);
+    // What it still held when it deregistered has gone back to its queue with that.
+    const isHeard = unsettled.size === 0 || (incarnation.hasLeft && onDrain === "requeue");
+    return this.report(incarnation.workerId, isHeard ? new Set() : unsettled);
   }
 
   private report(worker: string, unheard: ReadonlySet<string>): DrainReport {
@@ -479,6 +485,8 @@ class Incarnation {
   private readonly queues: readonly StepQueue[];
   private readonly slots: ProcessSlots;
   private auditTimer: NodeJS.Timeout | null = null;
+  /** Whether the store knows that it has gone. */
+  hasLeft = false;
   private retired = false;
   private idleWaiters: (() => void)[] = [];
 
@@ -672,7 +680,7 @@ class Incarnation {
   }
 
   /** Tokens of attempts that run, or whose result is on its way. */
-  unsettled(): ReadonlySet<string> {
+  get unsettled(): ReadonlySet<string> {
     return new Set([...this.running.keys(), ...this.queues.flatMap((queue) => queue.heldTokens())]);
   }
 
@@ -685,10 +693,12 @@ class Incarnation {
   }
 
   async deregister(privatePlans: readonly string[]): Promise<void> {
-    await Promise.all(this.served.map(({ shard }) => this.deregisterFrom(shard, privatePlans)));
+    const left = await Promise.all(this.served.map(({ shard }) => this.deregisterFrom(shard, privatePlans)));
+    this.hasLeft = left.every(Boolean);
   }
 
-  private async deregisterFrom(shard: RedisPlanStore, privatePlans: readonly string[]): Promise<void> {
+  /** @returns whether the store has heard of it */
+  private async deregisterFrom(shard: RedisPlanStore, privatePlans: readonly string[]): Promise<boolean> {
     const { keys } = shard;
     const { store, redis } = this.options;
     const plans = privatePlans.filter((planId) => store.shardOf(planId) === shard);
@@ -699,11 +709,13 @@ class Incarnation {
         [keys.workers, keys.worker(this.workerId), keys.own(this.workerId), keys.inbox(this.workerId)],
         [keys.base, this.workerId, privateQueueName(this.workerId), ...plans],
       );
+      return true;
     } catch (error) {
       this.options.log.warn(
         { err: error, worker: this.workerId },
         "could not deregister; others will notice by the missing beat",
       );
+      return false;
     }
   }
 
@@ -723,7 +735,7 @@ class Incarnation {
   }
 
   private isIdle(): boolean {
-    return this.unsettled().size === 0;
+    return this.unsettled.size === 0;
   }
 
   private notifyIdle(): void {
