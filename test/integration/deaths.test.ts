@@ -51,7 +51,7 @@ test("a worker that stood still while others did its steps: all it writes is ref
 });
 
 test("ten of twelve workers that fall silent at once are not taken over before everybody had time to be heard", {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   aFleet(4_000);
   fleet.put("hold");
@@ -78,7 +78,7 @@ test("ten of twelve workers that fall silent at once are not taken over before e
 });
 
 test("a fleet of five that is replaced three times under load, one worker after the other, loses no step and counts no attempt", {
-  timeout: 180_000,
+  timeout: 300_000,
 }, async () => {
   aFleet(UNMISSED_MS);
   let workers = await fleet.startMany(5, { concurrency: 2, plans: [long] });
@@ -108,7 +108,7 @@ test("a fleet of five that is replaced three times under load, one worker after 
 });
 
 test("sixty steps in flight on three workers, one is killed, and the one that reruns its steps is killed too: every plan completes", {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   aFleet(UNMISSED_MS);
   fleet.put("hold");

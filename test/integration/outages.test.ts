@@ -32,7 +32,7 @@ afterEach(async () => {
 });
 
 test("stopped, blocked by a script, killed and started again on its data: no takeover, and all go on within seconds", {
-  timeout: 180_000,
+  timeout: 300_000,
 }, async () => {
   const before = [...(await fleet.beats()).keys()].sort();
 
@@ -61,7 +61,7 @@ test("stopped, blocked by a script, killed and started again on its data: no tak
 });
 
 test("a fleet that is told to end while Redis stands still ends within its grace, and another does its work", {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   redis.pause();
   for (const worker of workers) worker.signal("SIGTERM");

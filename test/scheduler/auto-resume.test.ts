@@ -31,12 +31,12 @@ afterEach(async () => {
   await t.drop();
 });
 
-test("ten schedulers resume two hundred interrupted plans, each of them once", { timeout: 60_000 }, async () => {
+test("ten schedulers resume two hundred interrupted plans, each of them once", { timeout: 180_000 }, async () => {
   const plans = await Promise.all(Array.from({ length: 200 }, () => anInterruptedPlan("auto")));
   running = await runWorker(t, () => null, { concurrency: 10 });
 
   for (let i = 0; i < 10; i++) scheduler();
-  await until("all to complete", async () => (await states(plans)).every((state) => state === "completed"), 50_000);
+  await until("all to complete", async () => (await states(plans)).every((state) => state === "completed"), 150_000);
 
   for (const plan of plans) {
     const resumed = (await t.store.history(plan)).filter((event) => event.type === "plan.resumed");

@@ -16,7 +16,7 @@ import { checkInvariants } from "./invariants.js";
 import { until } from "./until.js";
 
 const PLANS = fileURLToPath(new URL("./fleet-plans.mjs", import.meta.url));
-const START_DEADLINE_MS = 60_000;
+const START_DEADLINE_MS = 120_000;
 
 /** What a step did, in the order in which it happened. */
 export interface LedgerLine {
@@ -218,7 +218,10 @@ export class FleetProcess {
   }
 
   async untilSaid(message: string, deadlineMs?: number): Promise<void> {
-    await until(`a worker to say "${message}"`, () => this.hasEnded || this.said(message).length > 0, deadlineMs);
+    const isOver = () => this.hasEnded || this.said(message).length > 0;
+    await until(`worker ${this.pid} to say "${message}"`, isOver, deadlineMs).catch((error: Error) => {
+      throw new Error(`${error.message}:\n${this.text}`);
+    });
     if (this.said(message).length === 0) throw new Error(`A worker ended before it said "${message}":\n${this.text}`);
   }
 
