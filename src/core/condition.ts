@@ -16,16 +16,16 @@ export interface PathCondition {
 
 /** @throws InvalidInputError where the path leads nowhere */
 export function holds(condition: PathCondition, scope: ExpressionScope, what: string): boolean {
-  const value = conditionValue(expressionAt(condition), scope, what);
+  const value = conditionValue(expressionAt(condition.value), scope, what);
   if (condition.in !== undefined) return isAmong(value, condition.in);
   if (condition.notIn !== undefined) return !isAmong(value, condition.notIn);
   return Boolean(value);
 }
 
-/** What the condition looks at. */
-export function expressionAt({ value }: PathCondition): Expression {
-  const expression = parsePath(value);
-  if (typeof expression === "string") throw new InvalidInputError("`when`", [{ path: value, message: expression }]);
+/** What a path of a definition leads to. @throws InvalidInputError where it is none */
+export function expressionAt(path: string): Expression {
+  const expression = parsePath(path);
+  if (typeof expression === "string") throw new InvalidInputError("A path", [{ path, message: expression }]);
   return expression;
 }
 

@@ -4,8 +4,8 @@
  * do what the step declares; and the step itself, which runs when they are all done and records their outputs in order.
  */
 import type { CompiledDefinition, StepDefinition } from "./definition.js";
-import { InvalidInputError, WaymarkError } from "./errors.js";
-import { type Expression, parsePath, type Segment } from "./expression.js";
+import { InvalidInputError } from "./errors.js";
+import { parsePath, type Segment } from "./expression.js";
 import type { Json } from "./json.js";
 
 export interface MapDeclaration {
@@ -40,9 +40,7 @@ export function declaredId(step: StepDefinition): string {
 
 /** The step of one item. All that it does is what the definition declares: only its id and its place are its own. */
 export function itemStep(compiled: CompiledDefinition, mapId: string, id: string, item: number): StepDefinition {
-  const declared = compiled.definition.steps.find((step) => step.id === mapId);
-  if (declared === undefined) throw new WaymarkError("STEP_NOT_FOUND", `The definition has no step ${mapId}`);
-  const { map, when: _, ...does } = declared;
+  const { map, when: _, ...does } = compiled.definition.steps.find((step) => step.id === mapId)!;
   const turns = map?.concurrency == null ? {} : { turns: map.concurrency };
   return { ...does, ...turns, id, needs: [listStepId(mapId)], appendedBy: listStepId(mapId), itemOf: mapId, item };
 }
@@ -89,11 +87,4 @@ function keyText(key: unknown): string | null {
   const text = String(key);
   if (text.length === 0 || text.length > LONGEST_KEY || /\p{Cs}/u.test(text)) return null;
   return text.replace(/[\s|%@"\\\p{Cc}]/gu, (character) => encodeURIComponent(character));
-}
-
-/** A path of a document's map. */
-export function expressionOf(path: string): Expression {
-  const expression = parsePath(path);
-  if (typeof expression === "string") throw new InvalidInputError("`map`", [{ path, message: expression }]);
-  return expression;
 }

@@ -3,7 +3,7 @@
  * outcome.
  */
 import { inspect } from "node:util";
-import { holds, type PathCondition } from "../core/condition.js";
+import { expressionAt, holds, type PathCondition } from "../core/condition.js";
 import type { CompiledDefinition, CompiledStep } from "../core/definition.js";
 import { formatDurationMs } from "../core/duration.js";
 import {
@@ -17,7 +17,7 @@ import { type ExpressionScope, resolve, resolveTexts, stepReferences, valueAt } 
 import type { HandlerCall, HandlerResult, StepHandler } from "../core/handler.js";
 import { digestOf, type Json, type JsonObject, toStoredJson } from "../core/json.js";
 import { withoutLookAlikes } from "../core/look-alikes.js";
-import { declaredId, expressionOf, itemSteps, itemsOf, listStepId, mapRole } from "../core/map.js";
+import { declaredId, itemSteps, itemsOf, listStepId, mapRole } from "../core/map.js";
 import type { AttemptError, Outcome } from "../core/outcome.js";
 import type { AttemptStore, StartedStep } from "../core/ports.js";
 import { nextDelayMs } from "../core/retry.js";
@@ -238,8 +238,8 @@ async function listItems(
 ): Promise<HandlerResult> {
   const { scope } = await scopeOf(attempt, declared, compiled, environment);
   const map = declared.map!;
-  const list = valueAt(expressionOf(map.over), scope, `\`map\` of step ${declared.lists}`);
-  const key = map.key === null ? null : expressionOf(map.key);
+  const list = valueAt(expressionAt(map.over), scope, `\`map\` of step ${declared.lists}`);
+  const key = map.key === null ? null : expressionAt(map.key);
   return expand(attempt, declared, compiled, list, (item, index) =>
     key === null ? index : valueAt(key, { ...scope, item }, `\`key\` of step ${declared.lists}`),
   );
