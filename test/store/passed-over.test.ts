@@ -106,7 +106,8 @@ describe("a skipped step", () => {
     const b = stepOf(await worker.settle(a, { kind: "complete", output: "null", sandbox }));
     const c = stepOf(await worker.settle(b, SKIP));
 
-    expect(c).toMatchObject({ stepId: "c", sandbox });
+    expect(c.stepId).toBe("c");
+    expect(JSON.parse(c.sandbox!)).toEqual(sandbox);
     expect((await t.store.checkpoints(plan)).map((point) => point.sandbox)).toEqual([sandbox.digest, sandbox.digest]);
     expect(await checkInvariants(t.store, plan)).toEqual([]);
     await worker.settle(c, SKIP);
