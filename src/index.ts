@@ -5,6 +5,7 @@ export type {
   DecideOptions,
   Follow,
   ListOptions,
+  ScheduleOptions,
   SignalOptions,
   SubmitOptions,
   Why,
@@ -27,6 +28,7 @@ export type { ForkOptions } from "./client/fork.js";
 export type { PruneOptions, PruneReport } from "./client/prune.js";
 export type { Ack, ResumeOptions } from "./client/resume.js";
 export type { SandboxOptions } from "./client/sandboxes.js";
+export type { ScheduleDocument, ScheduledDocument } from "./client/schedules.js";
 export type { VerifyDocument, VerifyOptions } from "./client/verify.js";
 export type { Duration } from "./core/duration.js";
 export {

@@ -324,13 +324,48 @@ const COMMANDS: readonly CommandSpec[] = [
   {
     name: "scheduler",
     args: "",
-    does: "Resume interrupted plans whose definitions let it, until SIGTERM stops it; any number may run",
+    does: "Submit recurring plans and resume interrupted ones, until SIGTERM stops it; any number may run",
     formats: [],
     options: [],
     examples: ["plan scheduler", "plan scheduler --actor night-shift"],
     notes:
-      "It resumes what a live worker can take, at most ten times without a completed step in between. It leaves alone what is paused, waits, has failed, needs an acknowledgement, or says `resume: manual`.",
+      "It submits what `plan schedule` made due. It resumes what a live worker can take, at most ten times without a completed step in between. It leaves alone what is paused, waits, has failed, needs an acknowledgement, or says `resume: manual`.",
     load: async () => (await import("./commands/scheduler.js")).scheduler,
+  },
+  {
+    name: "schedule",
+    args: "<name> [file|plan] [pairs...]",
+    does: "Submit a plan again and again, by cron or in steady intervals, where a scheduler runs",
+    formats: JSON_ONLY,
+    options: [
+      new Option("--cron <pattern>", "minute, hour, day, month, weekday; or seconds before them").conflicts("every"),
+      new Option("--tz <zone>", "with --cron: the time zone, such as Europe/Berlin (default: UTC)"),
+      new Option(
+        "--every <duration>",
+        "whole seconds, such as 10m; counted from midnight UTC where that divides a day",
+      ),
+      inputOption(),
+      new Option("--missed <policy>", "due times that no scheduler was there for: one plan for all of them, or none")
+        .choices(["once", "skip"])
+        .default("once"),
+      new Option("--remove", "end it; plans that it has submitted stay").conflicts(["cron", "every", "tz", "input"]),
+    ],
+    examples: [
+      "plan schedule nightly release.yaml --cron '0 3 * * *' --tz Europe/Berlin",
+      "plan schedule poll poll.yaml --every 10m --input source=web --missed skip",
+      "plan schedule nightly --remove",
+    ],
+    notes: `${INPUT_NOTE}\nDefinition and input are kept as they are now; a name that is there already is replaced. Each due time is one plan, NAME-20261128T030000Z, whatever schedulers run. Later than a minute is missed.`,
+    load: async () => (await import("./commands/schedule.js")).schedule,
+  },
+  {
+    name: "schedules",
+    args: "",
+    does: "List recurring plans: when each is due next, and what it submitted last",
+    formats: ["table", "json", "jsonl"],
+    options: [],
+    examples: ["plan schedules", "plan schedules -o json"],
+    load: async () => (await import("./commands/schedules.js")).schedules,
   },
   {
     name: "workers",
@@ -380,9 +415,6 @@ const COMMANDS: readonly CommandSpec[] = [
     load: async () => (await import("./commands/doctor.js")).doctor,
   },
 ];
-
-/** Commands that the documentation announces. */
-const LATER = ["schedule", "schedules"];
 
 /** Parses one command line. @throws UsageError with what was probably meant */
 export function parseCommandLine(argv: readonly string[], version: string): Parsed {
@@ -547,12 +579,6 @@ function usageError(error: CommanderError, program: Command, argv: readonly stri
 
 function unknownCommand(word: string, program: Command, argv: readonly string[]): UsageError {
   const names = program.commands.map((command) => command.name());
-  if (LATER.includes(word)) {
-    return new UsageError(`plan ${word} is not supported by this version`, {
-      details: { command: word },
-      try: "plan --help",
-    });
-  }
   const meant = suggestCommand(word, names);
   const rest = argv.slice(argv.indexOf(word) + 1);
   return new UsageError(

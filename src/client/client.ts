@@ -23,6 +23,7 @@ import { ANSWERED_WAITS, PLAN_STATES, type PlanState, WAIT_WORDS } from "../core
 import type { Answerable, DocumentFile, LogChunk, PlanStore, Preview } from "../core/ports.js";
 import type { ResumeSummary } from "../core/resume-summary.js";
 import type { SandboxSnapshot } from "../core/sandbox.js";
+import type { RecurrenceOptions } from "../core/schedule.js";
 import { waitCommand } from "../core/state-sentences.js";
 import type { AnyPlan, PlanHandle, PlanInput, PlanOutput } from "../define/typed-plan.js";
 import {
@@ -48,6 +49,7 @@ import {
   resumePlan,
 } from "./resume.js";
 import { firstSnapshot, type OpenSandboxes, sandboxesByDefault } from "./sandboxes.js";
+import type { ScheduleDocument, ScheduledDocument, SchedulePlacement } from "./schedules.js";
 import { type VerifyDocument, type VerifyOptions, verifyPlan } from "./verify.js";
 
 export interface SubmitOptions {
@@ -65,6 +67,9 @@ export interface SubmitPlacement {
   /** What the sandbox's `from` is relative to: the working directory unless given, null where nobody named the plan's file. */
   readonly folder?: string | null;
 }
+
+/** `cron` or `every`, and what becomes of due times that no scheduler was there for. */
+export type ScheduleOptions = RecurrenceOptions;
 
 export interface ListOptions {
   readonly states?: readonly PlanState[];
@@ -123,11 +128,7 @@ export class Client {
    * @throws InvalidInputError, PlanExistsError
    */
   async submit<D extends AnyPlan>(plan: D, input: PlanInput<D>, options: SubmitOptions = {}): Promise<PlanHandle<D>> {
-    const { parseInput } = await import("../define/parse-input.js");
-    // The schema's output may hold what JSON can't, such as dates: the input is stored as given and parsed on the worker.
-    const stored = toJson(input, "Input");
-    await parseInput(plan.inputSchema, JSON.parse(stored));
-    const { planId, existing } = await this.submitCompiled(plan.compiled, stored, options);
+    const { planId, existing } = await this.submitCompiled(plan.compiled, await storedInput(plan, input), options);
     return { planId, existing, result: () => this.result(planId) as Promise<PlanOutput<D>> };
   }
 
@@ -152,6 +153,43 @@ export class Client {
       ...(compiled.definition.sandbox !== null && { sandbox: () => this.#firstSnapshot(compiled, options) }),
     });
     return { planId, existing };
+  }
+
+  /**
+   * Submits a plan at each due time from now on, where a `plan scheduler` runs. The same name again replaces what is there;
+   * what it was submitted with then, definition and input, is kept.
+   * @throws InvalidInputError, UsageError
+   */
+  async schedule<D extends AnyPlan>(
+    name: string,
+    plan: D,
+    input: PlanInput<D>,
+    options: ScheduleOptions,
+  ): Promise<ScheduledDocument> {
+    return this.scheduleCompiled(name, plan.compiled, await storedInput(plan, input), options);
+  }
+
+  /** Schedules a checked definition with its checked, serialised input. */
+  async scheduleCompiled(
+    name: string,
+    compiled: CompiledDefinition,
+    input: string,
+    options: ScheduleOptions & SchedulePlacement,
+  ): Promise<ScheduledDocument> {
+    const { putSchedule } = await import("./schedules.js");
+    return putSchedule(await this.store(), name, compiled, input, options);
+  }
+
+  /** By name. */
+  async schedules(): Promise<ScheduleDocument[]> {
+    const { listSchedules } = await import("./schedules.js");
+    return listSchedules(await this.store());
+  }
+
+  /** Plans that were submitted by it stay. @throws WaymarkError SCHEDULE_NOT_FOUND */
+  async unschedule(name: string): Promise<void> {
+    const { removeSchedule } = await import("./schedules.js");
+    await removeSchedule(await this.store(), name);
   }
 
   /** @throws PlanNotFoundError */
@@ -463,6 +501,14 @@ export class Client {
       await sleep(STOPPED_READ_MS, undefined, { signal });
     }
   }
+}
+
+/** The schema's output may hold what JSON can't, such as dates: the input is stored as given and parsed on the worker. */
+async function storedInput<D extends AnyPlan>(plan: D, input: PlanInput<D>): Promise<string> {
+  const { parseInput } = await import("../define/parse-input.js");
+  const stored = toJson(input, "Input");
+  await parseInput(plan.inputSchema, JSON.parse(stored));
+  return stored;
 }
 
 /** @throws UsageError */

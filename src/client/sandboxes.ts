@@ -59,7 +59,8 @@ export async function firstSnapshot(
   return provider.snapshot(from, { ...rules, exclude });
 }
 
-async function findDirectory(name: string, from: string, folder: string | null): Promise<string> {
+/** @throws UsageError where there is no such directory */
+export async function findDirectory(name: string, from: string, folder: string | null): Promise<string> {
   if (folder === null) {
     throw new UsageError(
       `The sandbox of ${name} starts from ${from}, beside a file that was not named here: name the file of the plan`,

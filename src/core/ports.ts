@@ -6,6 +6,7 @@ import type { Checkpoint, Decision, PlanEvent } from "./history.js";
 import type { Ask, AttemptError, Outcome } from "./outcome.js";
 import type { PlanMeta, PlanState, PlanView, StepRecord, WaitKind, WorkerView } from "./plan.js";
 import type { SandboxSnapshot } from "./sandbox.js";
+import type { Schedule } from "./schedule.js";
 import type { Evidence } from "./verify.js";
 
 export interface SubmitRequest {
@@ -119,6 +120,9 @@ export interface LogChunk {
 export interface PlanStore {
   /** For whoever makes payloads: nothing larger is to be handed to the store. */
   readonly payloadLimitBytes: number;
+  readonly schedules: Schedules;
+  /** Asked once a process, before its first write. @throws StoreUnsuitableError */
+  requireSuitable(): Promise<void>;
   /** @returns whether the plan was there already, with the same name and input. @throws PlanExistsError */
   submit(request: SubmitRequest): Promise<{ existing: boolean }>;
   /** @throws PlanNotFoundError */
@@ -169,6 +173,30 @@ export interface PlanStore {
   /** Completes a parked step. A signal to a step that doesn't wait yet is kept until it does. @throws NOT_WAITING */
   signal(to: Answerable, answer: SignalAnswer): Promise<{ kept: boolean }>;
   close(): Promise<void>;
+}
+
+/** Recurring plans. Whoever writes one says what it replaces, so that of two who do one finds that it has changed. */
+export interface Schedules {
+  /** By name. */
+  list(): Promise<StoredSchedule[]>;
+  find(name: string): Promise<StoredSchedule | null>;
+  /** @returns false where `before` isn't what is stored any more */
+  put(schedule: Schedule, input: string, before: StoredSchedule | null): Promise<boolean>;
+  /** @returns whether it was there */
+  remove(name: string): Promise<boolean>;
+  /** Makes sure that the store has it. */
+  upload(compiled: CompiledDefinition): Promise<void>;
+  definition(schedule: Schedule): Promise<CompiledDefinition>;
+  /** The store's clock. */
+  now(): Promise<number>;
+}
+
+export interface StoredSchedule {
+  readonly schedule: Schedule;
+  /** Serialised. Opened when it is asked for: who only looks needs no key. */
+  input(): string;
+  /** As it is stored. */
+  readonly text: string;
 }
 
 export interface PrunablePlan {

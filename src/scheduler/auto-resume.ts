@@ -10,6 +10,7 @@ import { NotEligibleError } from "../core/errors.js";
 import type { PlanMeta } from "../core/plan.js";
 import { InterruptedPlans } from "../store/interrupted-plans.js";
 import type { ShardedPlanStore } from "../store/sharded-plan-store.js";
+import { Rounds } from "./rounds.js";
 
 export interface AutoResumeOptions {
   readonly store: ShardedPlanStore;
@@ -32,43 +33,27 @@ export class AutoResume {
   /** Of each shard. */
   private readonly plans: readonly InterruptedPlans[];
   private readonly spent = new Set<string>();
-  private timer: NodeJS.Timeout | null = null;
-  private round: Promise<void> = Promise.resolve();
-  private stopped = false;
+  private readonly rounds: Rounds;
 
   constructor(private readonly options: AutoResumeOptions) {
     this.plans = options.store.shards.map(({ redis, keys }) => new InterruptedPlans(redis, keys));
+    this.rounds = new Rounds(options.everyMs ?? EVERY_MS, () => this.nextPage());
   }
 
   start(): void {
-    if (this.timer === null && !this.stopped) this.schedule();
+    this.rounds.start();
   }
 
   /** Resolves when nothing is under way. Safe before `start()` and twice. */
-  async stop(): Promise<void> {
-    this.stopped = true;
-    if (this.timer) clearTimeout(this.timer);
-    await this.round;
-  }
-
-  /** Half the pause more or less, so that many schedulers don't keep step. */
-  private schedule(): void {
-    const everyMs = this.options.everyMs ?? EVERY_MS;
-    this.timer = setTimeout(
-      () => {
-        this.round = this.nextPage().finally(() => {
-          if (!this.stopped) this.schedule();
-        });
-      },
-      everyMs * (0.5 + Math.random()),
-    );
+  stop(): Promise<void> {
+    return this.rounds.stop();
   }
 
   private async nextPage(): Promise<void> {
     try {
       for (const plans of this.plans) {
         for (const planId of await plans.nextPage()) {
-          if (this.stopped) return;
+          if (this.rounds.stopped) return;
           await this.look(planId, plans);
         }
       }

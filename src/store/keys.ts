@@ -18,6 +18,7 @@ const OWN_WORDS = new Set([
   "shards",
   "absent",
   "staged",
+  "schedules",
 ]);
 
 export class Keys {
@@ -40,6 +41,9 @@ export class Keys {
   /** How many shards there are: in the first one, wherever these keys are. */
   readonly shards: string;
 
+  /** Recurring plans by name: in the first shard, wherever the plans go. */
+  readonly schedules: string;
+
   constructor(
     readonly prefix: string,
     readonly shard = 0,
@@ -53,6 +57,7 @@ export class Keys {
     this.events = `${this.base}events`;
     this.sweep = `${this.base}sweep`;
     this.shards = `{${prefix}:0}:shards`;
+    this.schedules = `{${prefix}:0}:schedules`;
     this.claims = `${this.base}claims`;
     this.staged = `${this.base}staged`;
   }

@@ -22,6 +22,14 @@ export class Payloads {
     return this.open("input", planId, "", stored);
   }
 
+  sealScheduled(schedule: string, text: string): string {
+    return this.codec.seal(text, scheduledPlace(schedule));
+  }
+
+  openScheduled(schedule: string, stored: string): string {
+    return this.codec.open(stored, scheduledPlace(schedule));
+  }
+
   sealOutput(planId: string, stepId: string, text: string): string {
     return this.seal("output", planId, stepId, text);
   }
@@ -67,6 +75,10 @@ export class Payloads {
   private open(kind: Kind, planId: string, stepId: string, stored: string): string {
     return stored === "null" ? stored : this.codec.open(stored, placeOf(kind, planId, stepId));
   }
+}
+
+function scheduledPlace(schedule: string): string {
+  return `The input of schedule ${schedule}`;
 }
 
 function placeOf(kind: Kind, planId: string, stepId: string): string {

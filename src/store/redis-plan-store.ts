@@ -72,6 +72,7 @@ import { INLINE_INPUT_BYTES, Payloads } from "./payloads.js";
 import { namedSnapshots, prunablePlans, removePlan } from "./prune.js";
 import { type QueueDepth, queueDepth } from "./queue-depth.js";
 import { resumeCall } from "./resume-call.js";
+import { ScheduleStore } from "./schedules.js";
 import { readScript, runScript, timeOf } from "./scripts.js";
 import { queueOf, successorArgs, traitsOf } from "./step-log.js";
 
@@ -124,6 +125,7 @@ export class RedisPlanStore implements PlanStore {
   readonly location: StoreLocation;
   readonly definitions: DefinitionStore;
   readonly sealed: Payloads;
+  readonly schedules: ScheduleStore;
   readonly deadAfterMs: number;
   /** For whoever makes payloads: nothing larger is to be handed to the store. */
   readonly payloadLimitBytes: number;
@@ -137,6 +139,7 @@ export class RedisPlanStore implements PlanStore {
     this.payloadLimitBytes = options.payloadLimitBytes ?? DEFAULT_PAYLOAD_LIMIT_BYTES;
     this.definitions = new DefinitionStore(this.redis, this.keys, options.definitions);
     this.sealed = new Payloads(options.payloads ?? PLAIN_PAYLOADS);
+    this.schedules = new ScheduleStore(this.redis, this.keys, this.definitions, this.sealed);
   }
 
   /** Where it is, without a password. */

@@ -44,6 +44,7 @@ export type ScriptName =
   | "beat"
   | "mend"
   | "claim"
+  | "schedule"
   | "strays"
   | "deregister"
   | "audit"

@@ -30,6 +30,7 @@ import { merged } from "./merged.js";
 import { namedSnapshots } from "./prune.js";
 import type { QueueDepth } from "./queue-depth.js";
 import type { RedisPlanStore } from "./redis-plan-store.js";
+import type { ScheduleStore } from "./schedules.js";
 
 export class ShardedPlanStore implements PlanStore {
   /** @param shards all of them, in their order */
@@ -63,6 +64,10 @@ export class ShardedPlanStore implements PlanStore {
 
   get payloadLimitBytes(): number {
     return this.first.payloadLimitBytes;
+  }
+
+  get schedules(): ScheduleStore {
+    return this.first.schedules;
   }
 
   /** Asked once a process, before its first write. @throws StoreUnsuitableError */

@@ -8,7 +8,7 @@ import { UsageError } from "../../src/core/errors.js";
 import { VERSION } from "../../src/version.js";
 
 const COMMANDS =
-  "run submit validate resume fork list get history logs checkpoints decisions watch pause cancel signal approve decide worker scheduler workers verify prune doctor".split(
+  "run submit validate resume fork list get history logs checkpoints decisions watch pause cancel signal approve decide worker scheduler schedule schedules workers verify prune doctor".split(
     " ",
   );
 
@@ -27,7 +27,6 @@ describe("commands", () => {
     const { text } = parseCommandLine(["--help"], "1.0.0") as { text: string };
 
     for (const name of COMMANDS) expect(text).toMatch(new RegExp(`^ {2}${name}\\b`, "m"));
-    expect(text).not.toMatch(/^ {2}(schedules|schedule)\b/m);
     expect((parseCommandLine([], "1.0.0") as { text: string }).text).toContain("Usage: plan");
     expect((parseCommandLine(["help", "get"], "1.0.0") as { text: string }).text).toContain("Usage: plan get");
   });
@@ -98,7 +97,6 @@ describe("refusals", () => {
   test("help of what is no command is refused like the command", () => {
     expect(refusal("resmue", "--help").try).toBe("plan resume --help");
     expect(refusal("--prefix", "p", "resmue", "-h").message).toBe('There is no command "resmue"; did you mean resume?');
-    expect(refusal("schedule", "--help").message).toBe("plan schedule is not supported by this version");
     for (const argv of [["--help"], ["--debug", "-h"], ["--prefix", "p", "--help"]]) {
       expect(parseCommandLine(argv, "1")).toMatchObject({ kind: "text", text: /^Usage: plan <command>/ });
     }
@@ -128,10 +126,6 @@ describe("refusals", () => {
   test("a format that a command lacks is refused with those it has", () => {
     expect(refusal("get", "a", "-o", "ids").message).toBe('plan get can\'t print "ids"; its formats are json');
     expect(refusal("worker", "-o", "json").message).toContain("it has one format only");
-  });
-
-  test("a command of the documentation that is not built says so", () => {
-    expect(refusal("schedules").message).toBe("plan schedules is not supported by this version");
   });
 });
 

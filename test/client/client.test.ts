@@ -357,3 +357,22 @@ describe("a connection", () => {
     await expect(flaky.list({ states: ["sad" as never] })).rejects.toMatchObject({ code: "USAGE" });
   });
 });
+
+test("a plan recurs: scheduled, listed, replaced, ended", async () => {
+  const input = { item: "tea", at: "2026-01-01" };
+  const made = await client.schedule("orders", order, input as never, { cron: "0 3 * * *", tz: "Asia/Tokyo" });
+  const again = await client.schedule("orders", order, input as never, { every: "10m" });
+
+  expect(made).toMatchObject({ outcome: "created", plan: "order", tz: "Asia/Tokyo", nextDue: /T18:00:00.000Z$/ });
+  expect(again).toMatchObject({ outcome: "replaced", cron: null, everyMs: 600_000, missed: "once", lastPlanId: null });
+  expect(await client.schedules()).toMatchObject([{ name: "orders", everyMs: 600_000 }]);
+  await expect(client.schedule("orders", order, { item: 1 } as never, { every: "10m" })).rejects.toMatchObject({
+    code: "INVALID_INPUT",
+  });
+  await expect(client.schedule("orders", order, input as never, { cron: "often" })).rejects.toMatchObject({
+    code: "USAGE",
+  });
+  await client.unschedule("orders");
+  await expect(client.unschedule("orders")).rejects.toMatchObject({ code: "SCHEDULE_NOT_FOUND" });
+  expect(await client.schedules()).toEqual([]);
+});

@@ -1,13 +1,15 @@
 /** Plans in several shards, on one server: each whole in its own, all of them as one store. */
 import { afterEach, beforeEach, expect, inject, test } from "vitest";
 import { Client } from "../../src/client/client.js";
+import { putSchedule } from "../../src/client/schedules.js";
 import type { PlanEvent } from "../../src/core/history.js";
 import { planState } from "../../src/core/plan.js";
+import { RecurringPlans } from "../../src/scheduler/recurring-plans.js";
 import { openStore } from "../../src/store/open-store.js";
 import { type ShardedPlanStore, shardNumber } from "../../src/store/sharded-plan-store.js";
 import { checkInvariants } from "../support/invariants.js";
 import { aChain, aDefinition, aSnapshot, TestStore } from "../support/plans.js";
-import { gate, type RunningWorker, runWorker } from "../support/step-workers.js";
+import { gate, noSandboxes, type RunningWorker, runWorker } from "../support/step-workers.js";
 import { aPrefix } from "../support/store.js";
 import { until } from "../support/until.js";
 
@@ -44,6 +46,23 @@ test("a plan is where the CRC-32 of its id says, and everything of it is there",
   expect(keys.length).toBeGreaterThan(4);
   expect(keys.filter((key) => !key.startsWith(`{${prefix}:1}:`))).toEqual([]);
   expect(store.shardOf(second!)).toBe(store.shards[1]);
+});
+
+test("a schedule is in the first shard, and submits plans to any", { timeout: 30_000 }, async () => {
+  // With a memory of its own, as another process has: the definition must come from the store.
+  const scheduler = await openStore({ url: inject("redisUrl"), prefix, shards: SHARDS });
+  await putSchedule(store, "often", aChain(["a"]), "{}", { every: "1s" });
+  const options = { store: scheduler, actor: "scheduler", everyMs: 20, log: { info() {}, warn() {} } };
+  const recurring = new RecurringPlans({ ...options, sandboxes: noSandboxes });
+  recurring.start();
+  const shards = async () => new Set((await store.list({ limit: 50 })).map(({ meta }) => store.shardOf(meta.planId)));
+
+  await until("plans in two shards", async () => (await shards()).size >= 2, 20_000);
+  await recurring.stop();
+  await scheduler.close();
+
+  const keys = await store.redis.keys(`{${prefix}:*}:schedules`);
+  expect(keys).toEqual([`{${prefix}:0}:schedules`]);
 });
 
 test("a list is newest first over all shards, up to its limit", async () => {

@@ -1,6 +1,7 @@
-/** `plan scheduler`: resumes interrupted plans, where their definitions let it, until it is stopped. */
+/** `plan scheduler`: submits recurring plans when they are due, and resumes interrupted ones, until it is stopped. */
 import { pino } from "pino";
 import { AutoResume } from "../../scheduler/auto-resume.js";
+import { RecurringPlans } from "../../scheduler/recurring-plans.js";
 import type { CommandContext } from "../context.js";
 
 export async function scheduler(context: CommandContext): Promise<number> {
@@ -9,16 +10,17 @@ export async function scheduler(context: CommandContext): Promise<number> {
   const log = pino({ level: debug ? "debug" : config.logLevel }, { write: (line: string) => io.stderr.write(line) });
   const store = await context.store();
   await store.requireSuitable();
-  const resumes = new AutoResume({ store, actor: context.actor, log, sandboxes: context.sandboxes });
+  const options = { store, actor: context.actor, log, sandboxes: context.sandboxes };
+  const parts = [new AutoResume(options), new RecurringPlans(options)];
   const stopped = new Promise<void>((resolve) => {
     const unsubscribe = io.onSignal(() => {
       unsubscribe();
       resolve();
     });
   });
-  resumes.start();
-  log.info({ store: store.address }, "looking for interrupted plans");
+  for (const part of parts) part.start();
+  log.info({ store: store.address }, "looking for recurring and interrupted plans");
   await stopped;
-  await resumes.stop();
+  await Promise.all(parts.map((part) => part.stop()));
   return 0;
 }
