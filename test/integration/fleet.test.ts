@@ -50,8 +50,8 @@ test("a worker that is killed loses its steps to its neighbour on the same machi
 test("a fleet that is deployed anew under load loses no step and counts no attempt", { timeout: 120_000 }, async () => {
   const steps = Array.from({ length: 20 }, (_, i) => ({ id: `s${i}`, needs: i < 4 ? [] : [`s${i - 4}`] }));
   place.write("plan.yaml", document(steps, `${ACT_RUN}; sleep 0.1`));
-  let worker = await aWorker(["--concurrency", "4"]);
   for (let i = 0; i < 4; i++) await place.plan("submit", "plan.yaml", "--id", `p${i}`);
+  let worker = await aWorker(["--concurrency", "4"]);
 
   for (let deployed = 1; deployed <= 3; deployed++) {
     const begun = place.ledger().length;
