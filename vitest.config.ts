@@ -12,7 +12,8 @@ export default defineConfig({
     coverage: {
       provider: "v8",
       include: ["src/**/*.ts"],
-      reporter: ["text", "json-summary"],
+      // The totals only: a table of every file would push the failures of a long run out of sight.
+      reporter: ["text-summary", "html", "json-summary"],
       reportOnFailure: true,
       thresholds: { lines: 97, branches: 95 },
     },
