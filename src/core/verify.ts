@@ -26,6 +26,15 @@ export interface Violation {
   readonly message: string;
 }
 
+/** The steps of one queue and one priority. */
+export interface Lane {
+  readonly name: string;
+  /** How many are in the queue and let one of the backlog follow, as the plan counts them and as its steps say. */
+  readonly counted: number;
+  readonly queued: number;
+  readonly backlog: readonly string[];
+}
+
 /** Everything that is stored of a plan, read in one moment. */
 export interface Evidence {
   readonly view: PlanView;
@@ -40,7 +49,7 @@ export interface Evidence {
   /** Places of decisions that steps made under a key, and under which. */
   readonly keyed: ReadonlyMap<number, string>;
   readonly needs: ReadonlyMap<string, number>;
-  readonly backlog: readonly string[];
+  readonly lanes: readonly Lane[];
   /** Steps that wait for their turn to write the sandbox, and whose turn it is. */
   readonly exclusive: readonly string[];
   readonly holder: string | null;
@@ -65,6 +74,7 @@ export function verify(evidence: Evidence): Violation[] {
     ...verifyFiles(evidence, fold),
     ...verifyFrontier(evidence, fold),
     ...verifyTurns(evidence),
+    ...verifyLanes(evidence),
     ...verifyJobs(evidence),
   ];
 }
@@ -340,7 +350,7 @@ function verifyFiles({ view, compiled, snapshots }: Evidence, { line, redefined 
 
 /** What is open is what is free to run, and what is not is counted. */
 function verifyFrontier(evidence: Evidence, fold: Fold): Violation[] {
-  const { view, compiled, records, counts, needs, backlog } = evidence;
+  const { view, compiled, records, counts, needs } = evidence;
   const { storedState } = view.meta;
   const violations: Violation[] = [];
   const claim = claimInto(violations);
@@ -361,6 +371,7 @@ function verifyFrontier(evidence: Evidence, fold: Fold): Violation[] {
     const counted = needs.get(id) ?? 0;
     claim("I4", counted === done, `${done} needs of ${id} are done; counted are ${counted}`);
   }
+  const backlog = new Set(evidence.lanes.flatMap((lane) => lane.backlog));
   const openOf = (kind: OpenStep["kind"]) => view.open.filter((step) => step.kind === kind).length;
   for (const kind of ["failed", "waiting", "uncertain"] as const) {
     const found = openOf(kind);
@@ -374,7 +385,7 @@ function verifyFrontier(evidence: Evidence, fold: Fold): Violation[] {
     claim("I4", !records.has(stepId), `${stepId} is open, and recorded as done`);
     const started = fold.starts.get(stepId) ?? 0;
     claim("I9", started === attempts, `${stepId} was started ${started} times; its record says ${attempts}`);
-    const isKept = kind !== "backlog" || backlog.includes(stepId);
+    const isKept = kind !== "backlog" || backlog.has(stepId);
     claim("L1", isKept, `${stepId} waits in the backlog, which doesn't have it`);
   }
   claim("L1", open.length > 0, `the plan is ${storedState}, and nothing of it is open`);
@@ -401,6 +412,19 @@ function verifyTurns({ view, compiled, exclusive, holder, pausing }: Evidence): 
   // A plan that is pausing has taken the turn from whoever still runs.
   const hasTurn = pausing || (turn[0]?.stepId ?? null) === holder;
   claim("L1", hasTurn, `the turn to write the sandbox has ${holder ?? "nobody"}, not ${turn[0]?.stepId ?? "nobody"}`);
+  return violations;
+}
+
+/** A backlog has steps in front of it, whose start takes it further. */
+function verifyLanes({ view, lanes }: Evidence): Violation[] {
+  const violations: Violation[] = [];
+  const claim = claimInto(violations);
+  if (isTerminal(view.meta.storedState)) return violations;
+  for (const { name, counted, queued, backlog } of lanes) {
+    claim("I9", counted === queued, `${queued} steps of ${name} are in the queue; counted are ${counted}`);
+    const behind = `${backlog.length} steps of ${name} wait in the backlog, and none is in the queue before them`;
+    claim("L1", backlog.length === 0 || queued > 0, behind);
+  }
   return violations;
 }
 

@@ -20,7 +20,7 @@ type EvidenceReply = [
   facts: string[],
   choices: string[],
   needs: string[],
-  backlog: string[],
+  lanes: [name: string, counted: string, queued: number, backlog: string[]][],
   exclusive: string[],
   found: string[],
   unseen: string[],
@@ -81,7 +81,7 @@ export function possibleJobs(
 
 function decodeEvidence(
   read: Awaited<ReturnType<RedisPlanStore["decodePreview"]>>,
-  [, facts, choices, needs, backlog, exclusive, found, unseen, existing, registered]: EvidenceReply,
+  [, facts, choices, needs, lanes, exclusive, found, unseen, existing, registered]: EvidenceReply,
 ): Evidence {
   const [failed, waiting, uncertain, holder, pausing, undone, all, open] = facts as [
     string,
@@ -104,7 +104,7 @@ function decodeEvidence(
     choices: numbers(choices),
     keyed: new Map(decisions.flatMap(({ key }, place) => (key === null ? [] : [[place, key] as const]))),
     needs: numbers(needs),
-    backlog,
+    lanes: lanes.map(([name, counted, queued, backlog]) => ({ name, counted: Number(counted), queued, backlog })),
     exclusive,
     holder: holder || null,
     counts: { failed: Number(failed), waiting: Number(waiting), uncertain: Number(uncertain) },

@@ -19,6 +19,7 @@ const OWN_WORDS = new Set([
   "absent",
   "staged",
   "schedules",
+  "backlog",
 ]);
 
 export class Keys {
@@ -37,6 +38,9 @@ export class Keys {
   readonly claims: string;
   /** Forks that are being written, each under a name of its own. */
   readonly staged: string;
+
+  /** How many steps of each queue are in the backlogs of their plans. */
+  readonly backlog: string;
 
   /** How many shards there are: in the first one, wherever these keys are. */
   readonly shards: string;
@@ -60,6 +64,7 @@ export class Keys {
     this.schedules = `{${prefix}:0}:schedules`;
     this.claims = `${this.base}claims`;
     this.staged = `${this.base}staged`;
+    this.backlog = `${this.base}backlog`;
   }
 
   plan(planId: string): string {
@@ -135,7 +140,7 @@ const PLAN_PARTS = [
   "steps",
   "out",
   "needs",
-  "backlog",
+  "queued",
   "history",
   "decisions",
   "sandboxes",

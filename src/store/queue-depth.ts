@@ -5,7 +5,7 @@ import { timeOf } from "./scripts.js";
 
 export interface QueueDepth {
   readonly queue: string;
-  /** Free to run. */
+  /** Free to run: in the queue, or behind what their plans have there. */
   readonly waiting: number;
   /** Before a retry, or until a timer is over. */
   readonly delayed: number;
@@ -17,9 +17,10 @@ export interface QueueDepth {
 /** @param queue as definitions name it */
 export async function queueDepth(redis: Redis, keys: Keys, queue: string): Promise<QueueDepth> {
   const base = `${keys.base}${bullQueueName(queue)}:`;
-  const [plain, prioritized, delayed, active, first, [urgent], now] = await Promise.all([
+  const [plain, prioritized, behind, delayed, active, first, [urgent], now] = await Promise.all([
     redis.llen(`${base}wait`),
     redis.zcard(`${base}prioritized`),
+    redis.hget(keys.backlog, bullQueueName(queue)),
     redis.zcard(`${base}delayed`),
     redis.llen(`${base}active`),
     redis.lindex(`${base}wait`, -1),
@@ -30,7 +31,7 @@ export async function queueDepth(redis: Redis, keys: Keys, queue: string): Promi
   const since = head === null ? null : await redis.hget(`${base}${head}`, "timestamp");
   return {
     queue,
-    waiting: plain + prioritized,
+    waiting: plain + prioritized + Number(behind ?? 0),
     delayed,
     active,
     oldestMs: since === null ? 0 : Math.max(0, now - Number(since)),

@@ -171,7 +171,7 @@ describe("a list", () => {
     const { compiled } = await t.store.detail(plan);
 
     expect(compiled.steps.get("fix")!.needs.slice(0, 3)).toEqual(["fix#", "fix#k0", "fix#k1"]);
-    expect(Object.values(await kinds()).filter((kind) => kind === "queued")).toHaveLength(250);
+    expect(Object.values(await kinds()).filter((kind) => kind === "queued")).toHaveLength(50);
   });
 });
 

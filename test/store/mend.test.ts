@@ -80,18 +80,45 @@ test("a retry without a job has one again", async () => {
   await run(plan);
 });
 
-test("a backlog that no commit drains goes on", async () => {
-  const ids = Array.from({ length: 300 }, (_, i) => `s${i}`);
-  const plan = await t.submit(aDefinition(ids.map((id) => ({ id }))));
-  expect((await t.store.view(plan)).open.filter((step) => step.kind === "backlog")).toHaveLength(50);
-  await mend(plan);
-  expect((await t.store.view(plan)).open.filter((step) => step.kind === "queued")).toHaveLength(300);
+describe("a backlog", () => {
+  const ids = Array.from({ length: 60 }, (_, i) => `s${i}`);
+  let plan: string;
+  let backlog: string;
 
-  const forgotten = await t.submit(aDefinition(ids.map((id) => ({ id }))));
-  await t.redis.del(t.keys.planPart(forgotten, "backlog"));
-  await t.redis.hset(t.keys.plan(forgotten), "backlog", "");
-  expect(await mend(forgotten)).toBe(50);
-  expect(await checkInvariants(t.store, forgotten)).toEqual([]);
+  beforeEach(async () => {
+    plan = await t.submit(aDefinition(ids.map((id) => ({ id }))));
+    backlog = `${t.keys.plan(plan)}:backlog:work|`;
+    expect(await t.redis.llen(backlog)).toBe(10);
+  });
+
+  test("whose steps in the queue nobody has started yet is as it should be", async () => {
+    expect(await mend(plan)).toBe(0);
+    expect(await t.redis.llen(backlog)).toBe(10);
+  });
+
+  test("whose list is lost has it again", async () => {
+    await t.redis.del(backlog);
+    await t.redis.hset(t.keys.plan(plan), "backlog", "");
+
+    expect(await mend(plan)).toBe(10);
+
+    expect(await t.redis.llen(backlog)).toBe(10);
+    await run(plan);
+  });
+
+  test("that nothing in the queue is in front of goes on", async () => {
+    for (let reply = await worker.fetch(); reply.next.kind === "step"; reply = await worker.complete(stepOf(reply))) {
+      if ((await t.redis.llen(backlog)) === 5) await t.redis.hset(t.keys.plan(plan), "backlog", "");
+    }
+    expect((await t.store.view(plan)).open.map(({ kind }) => kind)).toEqual(Array(5).fill("backlog"));
+    expect(await checkInvariants(t.store, plan)).toContainEqual(
+      expect.stringContaining("5 steps of work| wait in the backlog, and none is in the queue before them"),
+    );
+
+    expect(await mend(plan)).toBe(1);
+
+    await run(plan);
+  });
 });
 
 test("steps that wait for a sandbox which nobody has take their turns", async () => {

@@ -273,7 +273,7 @@ describe("steps that write the sandbox", () => {
   });
 
   test("wait in the backlog with their turn", async () => {
-    const readers = Array.from({ length: 250 }, (_, i) => aStep(`r${i}`, "read"));
+    const readers = Array.from({ length: 50 }, (_, i) => aStep(`r${i}`, "read"));
     const plan = await submitted([...readers, aStep("w1", "write"), aStep("w2", "write")]);
 
     const kinds = (await open(plan)).filter((step) => step.startsWith("w"));

@@ -135,6 +135,15 @@ describe("of a plan in the middle of its work", () => {
     ["L1", "nothing takes c further: it is queued, and has no job", () => t.redis.lrem(queue("wait"), 0, JOB)],
     ["L1", "nothing takes c further: it is free to run, and not open", () => t.redis.hdel(`${key}:open`, "c")],
     ["L1", "which is not registered", () => t.redis.zrem(t.keys.workers, worker.id)],
+    ["I9", "1 steps of work| are in the queue; counted are 7", () => t.redis.hset(`${key}:queued`, "work|", "7")],
+    [
+      "L1",
+      "1 steps of work|3 wait in the backlog, and none is in the queue before them",
+      async () => {
+        await edit("open", "c", /^q(.*)$/, "b$1p3");
+        await t.redis.rpush(`${key}:backlog:work|3`, "c");
+      },
+    ],
     ["L1", "c waits in the backlog, which doesn't have it", () => edit("open", "c", /^q/, "b")],
     ["L1", "the plan is running, and nothing of it is open", () => t.redis.del(`${key}:open`)],
     ["L1", "the turn to write the sandbox has c, not nobody", () => set("holder", "c")],

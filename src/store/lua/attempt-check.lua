@@ -7,7 +7,7 @@ local function attempt_facts(P)
   local f = call('HMGET', P, 'epoch', 'state', 'created', 'total', 'failed', 'waiting', 'line', 'backlog',
     'decision', 'pausing', 'tag', 'fence', 'uncertain', 'sandbox', 'grown')
   return { epoch = f[1], state = f[2], created = tonumber(f[3]), total = tonumber(f[4]),
-    failed = tonumber(f[5] or 0), waiting = tonumber(f[6] or 0), line = f[7], backlog = backlog_filled(f[8]), decision = f[9] or '0',
+    failed = tonumber(f[5] or 0), waiting = tonumber(f[6] or 0), line = f[7], backlog = backlog_lanes(f[8]), decision = f[9] or '0',
     pausing = f[10] ~= '' and f[10], tag = f[11], fence = f[12], uncertain = tonumber(f[13] or 0), sandbox = f[14] ~= '' and f[14],
     grown = f[15] or '0' }
 end

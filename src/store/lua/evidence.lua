@@ -7,13 +7,35 @@
 
   Returns false where there is no such plan, else
   { what view.lua returns, places: { failed, waiting, uncertain, holder, pausing, undone, in the index, in that of open plans },
-    HGETALL choices, HGETALL needs, backlog, exclusive, found: queue, job, list, 1 where it exists, 1 where its holder knows of it …,
+    HGETALL choices, HGETALL needs, lanes: { name, how many steps are counted in its queue, how many are, backlog } …, exclusive,
+    found: queue, job, list, 1 where it exists, 1 where its holder knows of it …,
     queues that are too long, existing: queue, job …, registered workers }
 ]]
 --#include view-read.lua
+--#include open-record.lua
 local plan, most, first_epoch = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local first_step = 10 + tonumber(ARGV[9])
 local found, unseen, existing, registered = {}, {}, {}, {}
+
+local lanes, by_name = {}, {}
+
+local function lane(name)
+  if not by_name[name] then
+    by_name[name] = { name, '0', 0, call('LRANGE', P .. ':backlog:' .. name, '0', '-1') }
+    lanes[#lanes + 1] = by_name[name]
+  end
+  return by_name[name]
+end
+
+local counted = call('HGETALL', P .. ':queued')
+for i = 1, #counted, 2 do lane(counted[i])[2] = counted[i + 1] end
+for i = 2, #open, 2 do
+  local r = open_decode(open[i])
+  if r then
+    local its = lane(lane_of(r))
+    if r.state == 'q' and r.at == '' then its[3] = its[3] + 1 end
+  end
+end
 
 local function owned(queue, id)
   local token = call('GET', T .. queue .. ':' .. id .. ':lock')
@@ -57,5 +79,5 @@ end
 return { view_reply,
   { field['failed'] or '0', field['waiting'] or '0', field['uncertain'] or '0', field['holder'] or '', field['pausing'] or '', field['undone'] or '0',
     call('ZSCORE', T .. 'plans', plan) and '1' or '', call('ZSCORE', T .. 'plans:open', plan) and '1' or '' },
-  call('HGETALL', P .. ':choices'), call('HGETALL', P .. ':needs'), call('LRANGE', P .. ':backlog', '0', '-1'),
+  call('HGETALL', P .. ':choices'), call('HGETALL', P .. ':needs'), lanes,
   call('LRANGE', P .. ':exclusive', '0', '-1'), found, unseen, existing, registered }

@@ -51,10 +51,7 @@ if is_completed then
 else
   call('ZADD', T .. 'plans:open', ARGV[12], plan)
 end
-local cache = {}
-for i = first_step, #ARGV, 4 do
-  step_release(T, P, plan, ARGV[i], '1', '1', ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], cache)
-end
-if cache.backlogged then call('HSET', P, 'backlog', ARGV[18] == '1' and '1g' or '1') end
+local p, cache = { epoch = '1', line = '1', grown = ARGV[18] }, {}
+for i = first_step, #ARGV, 4 do step_release(T, P, plan, ARGV[i], p, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], cache) end
 publish(T)
 return 'CREATED'

@@ -82,7 +82,7 @@ for n, one in ipairs(appended) do
 end
 p.total, p.grown = p.total + #appended, str(p.grown + 1)
 call('HSET', P, 'total', str(p.total), 'grown', p.grown)
-backlog_set(P, p, p.backlog)
+backlog_write(P, p)
 local cache = {}
 local writer = { token = token, attempts = attempt, line = r.line, at = r.at, fence = r.fence }
 local saved, snapshot = string.match(ARGV[12], '^[01](s?)g?%d*(.*)$')
@@ -96,11 +96,10 @@ for _, one in ipairs(appended) do
   local done = 0
   for _, need in ipairs(one.needs) do done = done + call('HEXISTS', P .. ':steps', need) end
   if done == #one.needs then
-    step_release(T, P, plan, one.id, epoch, p.line, one.queue, one.phase, one.traits, cache)
+    step_release(T, P, plan, one.id, p, one.queue, one.phase, one.traits, cache)
   elseif done > 0 then
     call('HSET', P .. ':needs', one.id, str(done))
   end
 end
-if cache.backlogged then backlog_set(P, p, true) end
 plan_settle(T, P, plan, p, { fields = fields }, now)
 return fetch_after('OK', T, queue, own, token, worker, lock_ms, now, cache)

@@ -1,7 +1,7 @@
 --[[
   Looks at a plan that has not moved for a while, and puts right what nothing else would: whatever may run has a job, a
-  timer or a wait with a time limit has one too, a running step has an owner that is registered and knows it, and the
-  backlog goes on. A plan whose only process is gone is interrupted. The epoch stays: siblings that run are not to be fenced.
+  timer or a wait with a time limit has one too, a running step has an owner that is registered and knows it, and a
+  backlog has steps in front of it. A plan whose only process is gone is interrupted. The epoch stays: siblings that run are not to be fenced.
 
   KEYS[1] <tag>:plan:<id>   hash   and the other keys of the plan   KEYS[2] <tag>:workers   zset
   ARGV[1] key prefix of the shard   ARGV[2] plan   ARGV[3] cursor, 0 at first   ARGV[4] ms that a lock lasts
@@ -64,6 +64,27 @@ local function mend_running(step, r, q, id)
   mended = mended + 1
 end
 
+-- Lanes with a backlog that were looked at: whether their list is lost.
+local lost = {}
+
+-- Nobody is in front of a backlog whose lane has no step in the queue.
+local function mend_backlog(step, r, q)
+  local lane = lane_of(r)
+  if lost[lane] == nil then
+    lost[lane] = call('EXISTS', P .. ':backlog:' .. lane) == 0
+    if not lost[lane] and not p.backlog then backlog_count(P, p, 1) end
+    if not lost[lane] and call('EXISTS', q .. 'wait', q .. 'prioritized') == 0 and lane_pull(T, P, plan, p, lane) then
+      call('HINCRBY', P .. ':queued', lane, '1')
+      mended = mended + 1
+    end
+  end
+  if lost[lane] then
+    queue_backlog(T, r.queue, '-1')
+    lane_join(T, P, plan, step, p, r, cache)
+    mended = mended + 1
+  end
+end
+
 local page = call('HSCAN', P .. ':open', ARGV[3], 'COUNT', PAGE)
 for i = 1, #page[2], 2 do
   local step, r = page[2][i], open_decode(page[2][i + 1])
@@ -72,12 +93,10 @@ for i = 1, #page[2], 2 do
     mend_queued(step, r, q, id)
   elseif r.state == 'r' then
     mend_running(step, r, q, id)
-  elseif r.state == 'b' and not p.backlog then
-    step_enqueue(T, P, plan, step, p.epoch, r, cache)
-    mended = mended + 1
+  elseif r.state == 'b' then
+    mend_backlog(step, r, q)
   end
 end
-if p.backlog then backlog_drain(T, P, plan, p, cache) end
 -- Steps that wait for the sandbox, and nobody has it.
 if p.sandbox and call('LLEN', P .. ':exclusive') > 0
   and call('HEXISTS', P .. ':open', call('HGET', P, 'holder') or '') == 0 then

@@ -11,7 +11,9 @@
                       would move its entries about, and a dry-run must leave every key as it was, to the byte
   P:stop        string  who paused or cancelled it, and why; on its own for the same reason
   P:needs       hash  step -> how many of its needs are done (absent where one need is all it has)
-  P:backlog     list  steps that are free to run, not yet in their queue
+  P:queued      hash  lane -> how many of its steps are in the queue and, with their start, let one of its backlog follow;
+                      see lane_join
+  P:backlog:<lane>  list  steps that are free to run, not yet in their queue
   P:history     list  events, oldest first
   P:decisions   list  decisions after the root: place of the parent|JSON
   P:sandboxes   list  snapshots of the sandbox, the one it started from first, as JSON
@@ -23,8 +25,8 @@
   P:signals     hash  signals that came before their step waited
   P:requests    hash  request id -> answer
 
-  The field `backlog` keeps a plan's steps off the plain way of complete.lua: 1 where steps wait in P:backlog, g where
-  the plan has grown.
+  The field `backlog` keeps a plan's steps off the plain way of complete.lua: how many lanes have a backlog, if any, and g
+  where the plan has grown.
   Times in records and history are milliseconds since the plan's `created`, so that they are short.
 ]]
 -- This call's time, as text too: a number given to a command is formatted anew each time, and slowly.

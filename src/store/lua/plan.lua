@@ -2,19 +2,7 @@
   What transitions do to a plan: its queues, its backlog, its state. See plan-core.lua for the keys.
 ]]
 --#include plan-core.lua
-
--- state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|traits (i irreversible, r reads
--- the sandbox, w writes it, p and its priority, m and how many items of its map run at once)
-local OPEN_PATTERN = '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(-?%d*)|(-?%d*)|(%a?)|([^|]*)|([^|]*)|(-?%d*)|(%w*)$'
-
-local function open_decode(text)
-  if not text then return nil end
-  local r = {}
-  r.state, r.attempts, r.failures, r.crashes, r.line, r.token, r.at, r.due, r.wait, r.queue, r.phase, r.fence, r.traits =
-    string.match(text, OPEN_PATTERN)
-  if not r.state then return nil end
-  return r
-end
+--#include open-record.lua
 
 -- The shard's stream gets what happened in one entry a call: plan, event, plan, event …
 local happened = {}
@@ -38,8 +26,8 @@ local function publish(T)
   end
 end
 
--- A commit puts at most this many steps into queues; the rest wait in the plan's backlog.
-local MOST_RELEASED = 250
+-- A plan has at most this many steps of a lane in the queue; the rest wait in its backlog.
+local SHARE = 50
 
 local CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 
@@ -52,11 +40,6 @@ local function crockford(value, digits)
     value = math.floor(value / 32)
   end
   return text
-end
-
-local function open_encode(r)
-  return r.state .. '|' .. r.attempts .. '|' .. r.failures .. '|' .. r.crashes .. '|' .. r.line .. '|' .. r.token .. '|'
-    .. r.at .. '|' .. r.due .. '|' .. r.wait .. '|' .. r.queue .. '|' .. r.phase .. '|' .. r.fence .. '|' .. r.traits
 end
 
 local function decision_id(p, place)
@@ -134,10 +117,6 @@ local function attributes_of(cache, q)
   return a
 end
 
-local function priority_of(r)
-  return string.match(r.traits, 'p(%d+)')
-end
-
 -- Puts an open step into its queue. `r` is its record, already decoded.
 local function step_enqueue(T, P, plan, step, epoch, r, cache)
   r.state = 'q'
@@ -176,31 +155,109 @@ local function turn_enter(P, step, r)
   return false
 end
 
--- To its queue, or to the backlog once this call has released enough.
-local function step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
+-- How many lanes have a backlog, or nil.
+local function backlog_lanes(field)
+  return tonumber(string.match(field or '', '^%d+'))
+end
+
+local function backlog_write(P, p)
+  call('HSET', P, 'backlog', (p.backlog or '') .. (p.grown ~= '0' and 'g' or ''))
+end
+
+local function backlog_count(P, p, change)
+  local lanes = (p.backlog or 0) + change
+  p.backlog = lanes > 0 and lanes or nil
+  backlog_write(P, p)
+end
+
+-- How many steps of a queue are in backlogs, for those who watch what waits.
+local function queue_backlog(T, queue, change)
+  if call('HINCRBY', T .. 'backlog', queue, change) == 0 then call('HDEL', T .. 'backlog', queue) end
+end
+
+--[[
+  A queue is first come, first served. So that a plan with thousands of steps doesn't fill it before others come, a plan
+  has a share of it: SHARE steps of a lane, counted in P:queued. The others wait in the backlog, and each start of one of the
+  SHARE puts the next of them at the end of the queue, in the same write, so that workers never find less than there is
+  to do. A backlog that isn't empty therefore always has SHARE steps in front of it: nothing but their start takes
+  them away, or what clears the whole backlog. A step that has been started once has had its turn: where it goes back to the
+  queue, its `at` isn't empty, and nobody follows it.
+]]
+local function lane_join(T, P, plan, step, p, r, cache)
+  local lane = lane_of(r)
+  cache.full = cache.full or {}
+  if not cache.full[lane] then
+    if call('HINCRBY', P .. ':queued', lane, '1') <= SHARE then
+      r.at = ''
+      step_enqueue(T, P, plan, step, p.epoch, r, cache)
+      return
+    end
+    call('HINCRBY', P .. ':queued', lane, '-1')
+    cache.full[lane] = true
+  end
+  r.state = 'b'
+  call('HSET', P .. ':open', step, open_encode(r))
+  if call('RPUSH', P .. ':backlog:' .. lane, step) == 1 then backlog_count(P, p, 1) end
+  queue_backlog(T, r.queue, '1')
+end
+
+-- Whether a step of the backlog was there to be queued.
+local function lane_pull(T, P, plan, p, lane)
+  local backlog = P .. ':backlog:' .. lane
+  while p.backlog do
+    local step = call('LPOP', backlog)
+    if not step then return false end
+    if call('LLEN', backlog) == 0 then backlog_count(P, p, -1) end
+    local r = open_decode(call('HGET', P .. ':open', step))
+    if r and r.state == 'b' then
+      queue_backlog(T, r.queue, '-1')
+      r.at = ''
+      step_enqueue(T, P, plan, step, p.epoch, r, {})
+      return true
+    end
+  end
+  return false
+end
+
+-- The step `r`, one of those that P:queued counts, leaves the queue: the next one of the backlog has its place.
+local function lane_leave(T, P, plan, p, r)
+  local lane = lane_of(r)
+  if not lane_pull(T, P, plan, p, lane) then call('HINCRBY', P .. ':queued', lane, '-1') end
+end
+
+-- Nothing of the plan is queued any more. `open` is what was open, as HGETALL gives it.
+local function lanes_clear(T, P, p, open)
+  for i = 2, #open, 2 do
+    if string.sub(open[i], 1, 1) == 'b' then
+      local r = open_decode(open[i])
+      call('DEL', P .. ':backlog:' .. lane_of(r))
+      queue_backlog(T, r.queue, '-1')
+    end
+  end
+  call('DEL', P .. ':queued')
+  p.backlog = nil
+  backlog_write(P, p)
+end
+
+-- A step that is free to run: to its queue, where its turn has come.
+local function step_free(T, P, plan, step, p, r, cache)
   if string.find(r.traits, 'w', 1, true) and not exclusive_enter(P, step) or not turn_enter(P, step, r) then
     r.state = 'e'
     call('HSET', P .. ':open', step, open_encode(r))
     return
   end
-  cache.released = (cache.released or 0) + 1
-  if cache.released <= MOST_RELEASED then
-    step_enqueue(T, P, plan, step, epoch, r, cache)
-  else
-    r.state = 'b'
-    call('HSET', P .. ':open', step, open_encode(r))
-    call('RPUSH', P .. ':backlog', step)
-    cache.backlogged = true
-  end
+  lane_join(T, P, plan, step, p, r, cache)
 end
 
 -- The next one that waits for the sandbox has it.
 local function exclusive_pass_on(T, P, plan, p, cache)
   local following = call('LPOP', P .. ':exclusive')
   call('HSET', P, 'holder', following or '')
-  if following then
-    step_enqueue(T, P, plan, following, p.epoch, open_decode(call('HGET', P .. ':open', following)), cache)
-  end
+  if not following then return end
+  local r = open_decode(call('HGET', P .. ':open', following))
+  -- It is the only one, and the files may be here already: it doesn't wait behind the plan's own backlog.
+  r.at = str(now_text - p.created)
+  step_enqueue(T, P, plan, following, p.epoch, r, cache)
 end
 
 -- The next item of the map has the turn of this one.
@@ -214,7 +271,7 @@ local function turn_pass_on(T, P, plan, p, step, cache)
   local following = call('HGET', turns, map .. '|' .. head)
   call('HDEL', turns, map .. '|' .. head)
   if call('HGET', turns, map .. '|tail') == str(head) then call('HDEL', turns, map .. '|head', map .. '|tail') end
-  step_enqueue(T, P, plan, following, p.epoch, open_decode(call('HGET', P .. ':open', following)), cache)
+  lane_join(T, P, plan, following, p, open_decode(call('HGET', P .. ':open', following)), cache)
 end
 
 -- The step `r` has ended, or nobody but a person can go on with it: whoever waits for that follows.
@@ -229,49 +286,23 @@ local function turn_leave(T, P, plan, p, step, r, cache)
 end
 
 -- A step whose needs are all done. While the plan is pausing it is held.
-local function step_release(T, P, plan, step, epoch, line, queue, phase, traits, cache)
-  local r = { state = 'q', attempts = '0', failures = '0', crashes = '0', line = line, token = '', at = '', due = '',
+local function step_release(T, P, plan, step, p, queue, phase, traits, cache)
+  local r = { state = 'q', attempts = '0', failures = '0', crashes = '0', line = p.line, token = '', at = '', due = '',
     wait = '', queue = queue, phase = phase, fence = '', traits = traits }
   if cache.held then
     r.state = 'h'
     call('HSET', P .. ':open', step, open_encode(r))
     return
   end
-  step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
-end
-
-local function backlog_filled(field)
-  return field and string.find(field, '1', 1, true) and true
-end
-
-local function backlog_set(P, p, filled)
-  call('HSET', P, 'backlog', (filled and '1' or '') .. (p.grown ~= '0' and 'g' or ''))
-end
-
--- Moves steps from the backlog to their queues, as many as one call may.
-local function backlog_drain(T, P, plan, p, cache)
-  local room = MOST_RELEASED - (cache.released or 0)
-  if room <= 0 then return end
-  local steps = call('LPOP', P .. ':backlog', room)
-  if not steps then
-    backlog_set(P, p, false)
-    return
-  end
-  for _, step in ipairs(steps) do
-    local r = open_decode(call('HGET', P .. ':open', step))
-    if r and r.state == 'b' then step_enqueue(T, P, plan, step, p.epoch, r, cache) end
-  end
-  if #steps < room then backlog_set(P, p, false) end
+  step_free(T, P, plan, step, p, r, cache)
 end
 
 -- Releases the successors that successors_free named.
 local function steps_release(T, P, plan, p, free, cache)
   cache.held = p.pausing
   for _, i in ipairs(free) do
-    step_release(T, P, plan, ARGV[i], p.epoch, p.line, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], cache)
+    step_release(T, P, plan, ARGV[i], p, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], cache)
   end
-  if cache.backlogged then backlog_set(P, p, true) end
-  if p.backlog then backlog_drain(T, P, plan, p, cache) end
 end
 
 --[[
@@ -295,7 +326,7 @@ local function plan_settle(T, P, plan, p, change, now)
   if call('HLEN', P .. ':steps') >= p.total then
     state = 'completed'
     set('finished', now_text)
-    call('DEL', P .. ':signals', P .. ':saved')
+    call('DEL', P .. ':signals', P .. ':saved', P .. ':queued')
   elseif p.pausing then
     local running = tonumber(p.pausing) - 1
     if running <= 0 then
@@ -379,8 +410,7 @@ local function plan_hold(T, P, plan, p, kinds, reason)
       call('HSET', P .. ':open', step, open_encode(r))
     end
   end
-  call('DEL', P .. ':backlog')
-  backlog_set(P, p, false)
+  lanes_clear(T, P, p, open)
   turns_clear(P, p)
   return running
 end

@@ -135,9 +135,8 @@ if ARGV[26] ~= '' then
   p.total = tonumber(ARGV[28])
 end
 if ARGV[11] ~= '' then call('HSET', P .. ':origin', 'workdir', ARGV[11]) end
-call('DEL', P .. ':backlog')
+lanes_clear(T, P, p, open)
 turns_clear(P, p)
-backlog_set(P, p, false)
 call('HSET', P, 'pausing', '')
 plan_record(P, plan, 'R|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[7] .. '|' .. ARGV[9] .. '|' .. superseded_count .. '|' .. ARGV[8])
 if ARGV[26] ~= '' then plan_record(P, plan, 'V|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[27] .. '|' .. ARGV[26]) end
@@ -178,7 +177,7 @@ for _ = 1, acked_count do
     local checkpoint = 'ckp_' .. crockford(p.created + tonumber(r.fence), 10) .. p.tag
     call('HSET', P, unpack(step_record(P, plan, step, p, writer, output, checkpoint, ARGV[7], now)))
     for _, i in ipairs(successors_free(P, first, last)) do
-      step_release(T, P, plan, ARGV[i], epoch, line, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], cache)
+      step_release(T, P, plan, ARGV[i], p, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], cache)
       queued = queued + 1
     end
   end
@@ -188,7 +187,7 @@ for i = frontier, #ARGV, 4 do
   local step, queue, phase = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local r = open_decode(call('HGET', P .. ':open', step))
   if not r then
-    step_release(T, P, plan, step, epoch, line, queue, phase, ARGV[i + 3], cache)
+    step_release(T, P, plan, step, p, queue, phase, ARGV[i + 3], cache)
     queued = queued + 1
   else
     r.queue, r.phase, r.traits = queue, phase, ARGV[i + 3]
@@ -212,11 +211,10 @@ for i = frontier, #ARGV, 4 do
       if kept then r.wait = '' end
       if r.wait == '' then r.due = '' end
       queued = queued + 1
-      step_enqueue_or_backlog(T, P, plan, step, epoch, r, cache)
+      step_free(T, P, plan, step, p, r, cache)
     end
   end
 end
-if cache.backlogged then backlog_set(P, p, true) end
 local state = call('HLEN', P .. ':steps') >= p.total and 'completed' or queued > 0 and 'running' or 'waiting'
 call('HSET', P, 'failed', '0', 'waiting', str(waiting), 'uncertain', '0', 'phase', ARGV[14])
 if state == 'completed' then

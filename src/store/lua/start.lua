@@ -27,7 +27,7 @@ end
 local function start_facts(P)
   local f = call('HMGET', P, 'epoch', 'state', 'created', 'fence', 'name', 'definition', 'queue', 'inline', 'backlog', 'tag', 'grown')
   return { epoch = f[1], state = f[2], created = tonumber(f[3]), fence = tonumber(f[4]), name = f[5], definition = f[6],
-    queue = f[7], inline = f[8] == '1', backlog = backlog_filled(f[9]), tag = f[10], grown = f[11] or '0' }
+    queue = f[7], inline = f[8] == '1', backlog = backlog_lanes(f[9]), tag = f[10], grown = f[11] or '0' }
 end
 
 -- nil where the job is stale; 'foreign' where it is no step at all.
@@ -39,7 +39,7 @@ local function start_step(T, id, token, worker, now)
   if p.epoch ~= epoch or p.state == 'paused' or p.state == 'cancelled' or p.state == 'completed' then return nil end
   local r = open_decode(call('HGET', P .. ':open', step))
   if not r or not (r.state == 'q' or r.state == 'd' or (r.state == 'w' and r.due ~= '')) then return nil end
-  local fence = math.max(p.fence + 1, now)
+  local fence, counted = math.max(p.fence + 1, now), r.state == 'q' and r.at == ''
   if r.state == 'w' then
     call('HINCRBY', P, 'waiting', '-1')
   end
@@ -52,7 +52,7 @@ local function start_step(T, id, token, worker, now)
   call('HSET', P, 'fence', str(fence), 'phase', r.phase)
   plan_set_state(T, P, plan, p.state, 'running')
   plan_record(P, plan, 's|' .. r.at .. '|' .. epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. r.fence .. '|' .. worker)
-  if p.backlog then backlog_drain(T, P, plan, p, {}) end
+  if counted then lane_leave(T, P, plan, p, r) end
   return started_reply(P, plan, step, epoch, p, r, p.created)
 end
 

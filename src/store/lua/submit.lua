@@ -33,10 +33,7 @@ if ARGV[16] ~= '' then call('HSET', P .. ':origin', 'file', ARGV[16]) end
 call('ZADD', T .. 'plans', now_text, plan)
 call('ZADD', T .. 'plans:open', now_text, plan)
 plan_record(P, plan, 'S|0|1|' .. ARGV[9])
-local cache = {}
-for i = 17, #ARGV, 4 do
-  step_release(T, P, plan, ARGV[i], '1', '1', ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], cache)
-end
-if cache.backlogged then call('HSET', P, 'backlog', '1') end
+local p, cache = { epoch = '1', line = '1', grown = '0' }, {}
+for i = 17, #ARGV, 4 do step_release(T, P, plan, ARGV[i], p, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], cache) end
 publish(T)
 return 'CREATED'
