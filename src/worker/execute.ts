@@ -101,7 +101,8 @@ export async function execute(
       ...(sandbox !== undefined && { sandbox }),
       ...(attempt.appended.length > 0 && { appended: attempt.appended }),
     };
-  } catch (error) {
+  } catch (thrown) {
+    const error = legible(thrown);
     // Another worker may have the key.
     if (error instanceof PayloadKeyError) return { kind: "defer", delayMs: DEFER_MS, reason: error.message };
     if (attempt.aborted === "timeout") return afterFailure(attempt, declared, timeoutError(declared));
@@ -388,7 +389,8 @@ async function seenBy(
   return {
     input: await parseInput(plan.inputSchema, JSON.parse(payloads.input)),
     outputs: await outputsAbove(plan, compiled, step.stepId, payloads),
-    errors: Object.fromEntries(failures),
+    // A step may be called constructor.
+    errors: Object.assign(Object.create(null), Object.fromEntries(failures)),
     workdir: payloads.workdir,
     payloads,
   };
@@ -611,11 +613,25 @@ function isOurs(thrown: unknown): boolean {
   return thrown instanceof WaymarkError && !(thrown instanceof InvalidChoiceError);
 }
 
+/** What was thrown; where looking at it throws again, as a getter or a revoked proxy does, an error that says so. */
+function legible(thrown: unknown): unknown {
+  try {
+    describeError(thrown);
+    return thrown;
+  } catch {
+    return new Error("what was thrown can't be read");
+  }
+}
+
+/** A word, not a text: it is matched by programs. */
+const CODE = /^[\w.:-]{1,64}$/;
+
 function describeError(thrown: unknown): AttemptError {
   if (thrown instanceof WaymarkError) return { code: thrown.code, message: thrown.message };
   if (thrown instanceof Error) {
     const code = (thrown as { code?: unknown }).code;
-    return { code: typeof code === "string" ? code : "STEP_FAILED", message: String(thrown.message || thrown.name) };
+    const isWord = typeof code === "string" && CODE.test(code);
+    return { code: isWord ? code : "STEP_FAILED", message: String(thrown.message || thrown.name) };
   }
   // Not every value can be made a string: an object without a prototype can't.
   return { code: "STEP_FAILED", message: typeof thrown === "string" ? thrown : inspect(thrown) };
