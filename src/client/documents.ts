@@ -19,7 +19,7 @@ import {
   type WaitKind,
   type WorkerView,
 } from "../core/plan.js";
-import type { ForkOrigin, ListedPlan, PlanDetail } from "../core/ports.js";
+import type { ForkOrigin, ListedPlan, PlanDetail, StepProgress } from "../core/ports.js";
 import type { SandboxSnapshot } from "../core/sandbox.js";
 import { type WaitingStep, waitCommand } from "../core/state-sentences.js";
 
@@ -103,6 +103,8 @@ export interface StepDocument {
   readonly items: { readonly done: number; readonly total: number } | null;
   /** What every worker that was offered the step lacks, such as its version or the right to run commands. */
   readonly unserved: string | null;
+  /** Of a running step: how far it says that it is, from 0 to 1, and in words. */
+  readonly progress: StepProgress | null;
 }
 
 type Dated<T> = T extends unknown ? Omit<T, "at"> & { readonly at: string } : never;
@@ -230,6 +232,7 @@ function stepDocument(step: CompiledStep, detail: PlanDetail, open: OpenStep | u
     crashes: open.crashes,
     ask: detail.asks.get(step.id) ?? null,
     error: detail.errors.get(step.id) ?? null,
+    progress: detail.progress.get(step.id) ?? null,
     unserved: open.kind === "delayed" || open.kind === "queued" ? (detail.unserved.get(step.id)?.reason ?? null) : null,
   };
 }
@@ -253,6 +256,7 @@ const NOTHING_YET = {
   ask: null,
   error: null,
   unserved: null,
+  progress: null,
 } as const;
 
 function doneFacts(record: StepRecord) {

@@ -90,6 +90,8 @@ export interface HandlerCall extends AttemptMemory {
   readonly groups: GroupRegister;
   /** When this step was first parked and how it was woken; null on an ordinary start. */
   readonly woken: Woken | null;
+  /** Says how far the step is, from 0 to 1. */
+  readonly progress: (fraction: number, note?: string) => void;
   /** Appends to the attempt's log, which `plan logs` shows. */
   readonly write: (stream: "stdout" | "stderr" | "log", text: string) => void;
 }

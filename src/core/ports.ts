@@ -89,6 +89,14 @@ export interface PlanDetail {
   readonly fork: ForkOrigin | null;
   /** Steps that every worker which fetched them had to hand back: since when, and what was lacking. */
   readonly unserved: ReadonlyMap<string, { readonly since: number; readonly reason: string }>;
+  /** How far the attempts that run say that they are. */
+  readonly progress: ReadonlyMap<string, StepProgress>;
+}
+
+/** How far an attempt says that it is: from 0 to 1, and in words. */
+export interface StepProgress {
+  readonly fraction: number;
+  readonly note: string | null;
 }
 
 export interface ListQuery {
@@ -332,6 +340,8 @@ export interface AttemptStore {
   admitted(step: StartedStep): Promise<boolean>;
   /** The cursor that the last attempt saved, or null. */
   saved(step: StartedStep): Promise<string | null>;
+  /** Keeps how far the attempt says that it is. */
+  progress(step: StartedStep, fraction: number, note: string | null): Promise<Written>;
 }
 
 /** What a worker's slots do with the store: one call a step. */

@@ -24,6 +24,8 @@ export interface AttemptContext extends AttemptMemory {
   /** Rises with every attempt, for handing to systems that can refuse an older one. */
   readonly fence: number;
   readonly log: Log;
+  /** Says how far the step is, from 0 to 1, for those who watch. Nothing depends on it. */
+  progress(fraction: number, note?: string): void;
 }
 
 /** What a step's function gets. The defaults are what a worker knows of a plan it did not write. */
@@ -32,6 +34,4 @@ export interface Context<Input = unknown, Outputs = Readonly<Record<string, unkn
     AttemptContext {
   /** What the worker's process offers: clients, connections, models. */
   readonly services: Services;
-  /** Says how far the step is, from 0 to 1, for those who watch. Nothing depends on it. */
-  progress(fraction: number, note?: string): void;
 }

@@ -124,6 +124,7 @@ function handlerContext(call: HandlerCall, parsed: unknown): HandlerContext {
     idempotencyKey: call.idempotencyKey,
     fence: call.fence,
     log: logTo((text) => call.write("log", text)),
+    progress: call.progress,
     decide: call.decide,
     save: call.save,
     append: call.append,

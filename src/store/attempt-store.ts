@@ -38,6 +38,10 @@ export class RedisAttemptStore implements AttemptStore {
     return stored === null ? null : this.sealed.openCursor(planId, stepId, stored);
   }
 
+  progress(step: StartedStep, fraction: number, note: string | null): Promise<Written> {
+    return this.write("progress", step, [String(fraction), note ?? ""]);
+  }
+
   private async write(
     script: ScriptName,
     step: StartedStep,
@@ -70,5 +74,6 @@ export function attemptsIn(store: ShardedPlanStore): AttemptStore {
     saved: (step) => of(step).saved(step),
     admit: (step) => of(step).admit(step),
     admitted: (step) => of(step).admitted(step),
+    progress: (step, fraction, note) => of(step).progress(step, fraction, note),
   };
 }

@@ -14,7 +14,7 @@ import {
   type WaitKind,
   type WorkerView,
 } from "../core/plan.js";
-import type { FetchReply, ForkOrigin, StartedStep, Verdict } from "../core/ports.js";
+import type { FetchReply, ForkOrigin, StartedStep, StepProgress, Verdict } from "../core/ports.js";
 import type { SandboxSnapshot } from "../core/sandbox.js";
 import { jobId } from "./keys.js";
 
@@ -368,6 +368,13 @@ export function decodeError(text: string): AttemptError {
     // Falls through: a text that isn't ours is shown as it is.
   }
   return { code: "STEP_FAILED", message: text };
+}
+
+/** What an attempt said of how far it is; null where it was another one. */
+export function decodeProgress(text: string, attempt: number): StepProgress | null {
+  const [, by, fraction, note] = /^(\d+)\|([^|]*)\|(.*)$/s.exec(text) ?? [];
+  if (Number(by) !== attempt) return null;
+  return { fraction: Number(fraction), note: note || null };
 }
 
 /** How many snapshots an event of a plan speaks of: its base must know as many. */

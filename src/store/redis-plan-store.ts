@@ -40,6 +40,7 @@ import type {
   ResumeAnswer,
   ResumeWrite,
   SignalAnswer,
+  StepProgress,
   SubmitRequest,
 } from "../core/ports.js";
 import { FULL_LIST_LIMIT } from "../core/resume-summary.js";
@@ -52,6 +53,7 @@ import {
   decodeMeta,
   decodeOpenStep,
   decodeOrigin,
+  decodeProgress,
   decodeRecord,
   decodeSnapshot,
   decodeWorker,
@@ -290,21 +292,25 @@ export class RedisPlanStore implements PlanStore {
     const errors = new Map<string, AttemptError>();
     const asks = new Map<string, Ask>();
     const unserved = new Map<string, { since: number; reason: string }>();
+    const progress = new Map<string, StepProgress>();
     const fields = view.open.flatMap((step) => [
       `:error:${step.stepId}`,
       `:ask:${step.stepId}`,
       `:unserved:${step.stepId}`,
+      `:progress:${step.stepId}`,
     ]);
     if (fields.length > 0) {
       const values = await this.redis.hmget(this.keys.planPart(planId, "out"), ...fields);
       view.open.forEach((step, i) => {
-        const [error, ask, waited] = values.slice(i * 3, i * 3 + 3);
+        const [error, ask, waited, told] = values.slice(i * 4, i * 4 + 4);
         if (error) errors.set(step.stepId, decodeError(error));
         if (ask) asks.set(step.stepId, this.sealed.openAsk(planId, step.stepId, ask));
         if (waited) {
           const [since, ...reason] = waited.split("|");
           unserved.set(step.stepId, { since: Number(since), reason: reason.join("|") });
         }
+        const said = told && step.kind === "running" ? decodeProgress(told, step.attempts) : null;
+        if (said) progress.set(step.stepId, said);
       });
     }
     const continued = [...records.values()].filter((record) => record.kind === "continued").map(({ stepId }) => stepId);
@@ -320,6 +326,7 @@ export class RedisPlanStore implements PlanStore {
       errors,
       asks,
       unserved,
+      progress,
     };
   }
 

@@ -31,6 +31,7 @@ export type ScriptName =
   | "admit"
   | "decide"
   | "save"
+  | "progress"
   | "pause"
   | "cancel"
   | "signal"

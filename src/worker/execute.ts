@@ -534,7 +534,7 @@ class StepContext implements Context {
   }
 
   progress(fraction: number, note?: string): void {
-    this.environment.onProgress(this.running.step, fraction, note ?? null);
+    tellProgress(this.running, this.environment, fraction, note);
   }
 }
 
@@ -570,6 +570,7 @@ function handlerCall(
     groups: attempt.groups,
     woken: step.dueAt === null ? null : { by: "timer", parkedAt: step.dueAt },
     write: (_stream, text) => attempt.write(text),
+    progress: (fraction, note) => tellProgress(attempt, environment, fraction, note),
     decide: (key, question, chooser) => remember().decide(key, question, chooser),
     save: (cursor) => remember().save(cursor),
     append: (steps) => remember().append(steps),
@@ -577,6 +578,20 @@ function handlerCall(
       return remember().saved;
     },
   };
+}
+
+const MOST_NOTE_CHARS = 200;
+
+/** What is said may be anything, and is for people: nothing of it fails the attempt. */
+function tellProgress(
+  { step, hidden }: Attempt,
+  { onProgress }: ExecuteEnvironment,
+  fraction: unknown,
+  note: unknown,
+): void {
+  const part = Number(fraction);
+  const text = typeof note === "string" ? (hidden?.text(note) ?? note).slice(0, MOST_NOTE_CHARS) : null;
+  onProgress(step, part > 0 ? Math.min(1, part) : 0, text);
 }
 
 /** Equal over attempts, crashes and resumes; a rewind starts a new line and with it a new key. */

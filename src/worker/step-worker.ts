@@ -16,7 +16,7 @@ import type { Redis } from "ioredis";
 import type { StepHandler } from "../core/handler.js";
 import { newWorkerId } from "../core/ids.js";
 import type { Outcome } from "../core/outcome.js";
-import type { StartedStep } from "../core/ports.js";
+import type { AttemptStore, StartedStep } from "../core/ports.js";
 import type { AnyPlan } from "../define/typed-plan.js";
 import { thisProcess } from "../machine/process-identity.js";
 import { StepQueue } from "../queue/step-queue.js";
@@ -36,6 +36,7 @@ import { Keeper, type KeeperMessage, type StartKeeper, startKeeperThread } from 
 import type { WorkerObserver } from "./observer.js";
 import { PlanCache } from "./plan-cache.js";
 import { PlanFolders } from "./plan-folders.js";
+import { Progress } from "./progress.js";
 import { ProcessSlots } from "./slots.js";
 
 /** What a step's log keeps. */
@@ -77,7 +78,6 @@ export interface StepWorkerOptions {
   /** Where it keeps files of plans. Asked for at the first step that has some. */
   readonly sandboxes: () => Promise<Sandboxes>;
   readonly log: WorkerLog;
-  readonly onProgress?: (step: StartedStep, fraction: number, note: string | null) => void;
   readonly observer?: WorkerObserver | null;
   /** A thread of its own unless given. */
   readonly startKeeper?: StartKeeper;
@@ -127,6 +127,8 @@ export class StepWorker {
   private readonly plansByName: ReadonlyMap<string, AnyPlan>;
   private readonly environment: ExecuteEnvironment;
   private readonly folders: PlanFolders;
+  private readonly attempts: AttemptStore;
+  private readonly progress: Progress;
   private tidyTimer: NodeJS.Timeout | null = null;
 
   constructor(private readonly options: StepWorkerOptions) {
@@ -139,6 +141,11 @@ export class StepWorker {
     });
     this.folders = new PlanFolders({ open, ended: (planIds) => store.ended(planIds) });
     this.plansByName = new Map(options.plans.map((plan) => [plan.name, plan]));
+    this.attempts = attemptsIn(store);
+    this.progress = new Progress(
+      (step, fraction, note) => this.attempts.progress(step, fraction, note),
+      (error) => options.log.debug({ err: error }, "how far a step is could not be stored"),
+    );
     this.environment = this.makeEnvironment();
   }
 
@@ -335,10 +342,10 @@ export class StepWorker {
       secret: options.secret,
       cache: this.cache,
       sandboxes: (planId) => this.folders.open(planId),
-      attempts: attemptsIn(options.store),
+      attempts: this.attempts,
       payloadLimitBytes: options.store.payloadLimitBytes,
       syncStore: (planId) => this.syncStore(planId),
-      onProgress: options.onProgress ?? (() => {}),
+      onProgress: (step, fraction, note) => this.progress.tell(step, fraction, note),
     };
   }
 
@@ -427,6 +434,7 @@ export class StepWorker {
     const { incarnation } = this;
     this.state = "closed";
     if (this.tidyTimer) clearInterval(this.tidyTimer);
+    this.progress.stop();
     await this.keeper?.end();
     if (incarnation) {
       await firstOf(incarnation.deregister([...this.privatePlans]), never, ms / 2);

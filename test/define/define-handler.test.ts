@@ -214,6 +214,7 @@ function aCall(given: Partial<HandlerCall>): HandlerCall {
     groups: { prepare() {}, add() {}, remove() {} },
     woken: null,
     write: () => {},
+    progress: () => {},
     decide: () => Promise.reject(new Error("nothing is decided here")),
     save: async () => {},
     append: () => {},

@@ -27,6 +27,7 @@ export function aCall(input: JsonObject, changes: Partial<HandlerCall> = {}): Re
     save: async () => {},
     append: () => {},
     saved: null,
+    progress: () => {},
     write: (stream, text) => {
       written[stream] += text;
     },

@@ -146,7 +146,8 @@ test("a function gets its services, a signal, a log, and a progress that can be 
   const plan = definePlan("web", { input: z.object({}) }).step("act", async (context) => {
     const { progress, log } = context;
     progress(0.5, "half");
-    progress(1);
+    progress(7, 3 as never);
+    progress(Number.NaN);
     log.warn({ left: 1 }, "nearly");
     log.info("done");
     const { attempt, fence, idempotencyKey, signal } = context;
@@ -172,6 +173,7 @@ test("a function gets its services, a signal, a log, and a progress that can be 
   expect(told).toEqual([
     ["act", 0.5, "half"],
     ["act", 1, null],
+    ["act", 0, null],
   ]);
   expect(written.join("")).toBe('warn nearly {"left":1}\ninfo done\n');
 });
@@ -273,6 +275,15 @@ test.each([
   ["an object", { some: "facts" }, "retry", "STEP_FAILED", "{ some: 'facts' }"],
   ["an object without a prototype", Object.create(null), "retry", "STEP_FAILED", "[Object: null prototype] {}"],
   ["an error whose message is no text", Object.assign(new Error(), { message: 404 }), "retry", "STEP_FAILED", "404"],
+  [
+    "an error with a text for a code",
+    Object.assign(new Error("x"), { code: "not\nfound" }),
+    "retry",
+    "STEP_FAILED",
+    "x",
+  ],
+  ["an error whose message can't be read", unreadable(), "retry", "STEP_FAILED", "what was thrown can't be read"],
+  ["a proxy that was revoked", revoked(), "retry", "STEP_FAILED", "what was thrown can't be read"],
   ["a NonRetryableError", new NonRetryableError("never"), "fail", "STEP_FAILED", "never"],
   ["an error of ours", new UsageError("wrong flag"), "fail", "USAGE", "wrong flag"],
 ] as const)("%s that a handler throws becomes an outcome", async (_, thrown, kind, code, message) => {
@@ -710,6 +721,10 @@ class RememberedAttempts implements AttemptStore {
     return { verdict: this.verdict, choice: (this.choices.get(key)?.choice ?? null) as string | null };
   }
 
+  async progress(): Promise<Written> {
+    return { verdict: this.verdict };
+  }
+
   isAdmitted = false;
 
   async admit(): Promise<Written> {
@@ -730,6 +745,20 @@ class RememberedAttempts implements AttemptStore {
   async saved(): Promise<string | null> {
     return this.cursor;
   }
+}
+
+function unreadable(): Error {
+  return Object.defineProperty(new Error(), "message", {
+    get() {
+      throw new Error("not even this");
+    },
+  });
+}
+
+function revoked(): object {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
 }
 
 function throwing(thrown: unknown, given: Pick<Case, "step"> & { effect?: "irreversible" } = {}) {

@@ -161,7 +161,7 @@ function describeStep(step: StepDocument, c: Colors): string {
     case "failed":
       return c.red(failure(step));
     case "running":
-      return `${formatDurationMs(step.durationMs ?? 0)} on ${printable(step.worker)}${attempt}`;
+      return `${formatDurationMs(step.durationMs ?? 0)} on ${printable(step.worker)}${attempt}${progress(step)}`;
     case "lost":
       return c.yellow(`lost with worker ${printable(step.worker)}${attempt}`);
     case "queued":
@@ -184,6 +184,12 @@ function describeStep(step: StepDocument, c: Colors): string {
     default:
       return step.state satisfies never;
   }
+}
+
+function progress(step: StepDocument): string {
+  if (step.progress === null) return "";
+  const { fraction, note } = step.progress;
+  return `  ${Math.floor(fraction * 100)} %${note === null ? "" : ` ${printable(note)}`}`;
 }
 
 function failure(step: StepDocument): string {

@@ -6,7 +6,7 @@
   P:open        hash  step -> open record: the frontier
   P:steps       hash  step -> record of a done step, written once
   P:out         hash  step -> output; ":input", ":ask:<step>", ":error:<step>" of a step that has failed, or its last
-                      attempt, ":failed:<step>" where the plan went on
+                      attempt, ":failed:<step>" where the plan went on, ":progress:<step>" as its attempt tells it
   P:origin      hash  where it comes from: workdir, file, fork (plan, epoch and point), answer (of that fork). On its own because a dry-run reads it: looking into a growing hash
                       would move its entries about, and a dry-run must leave every key as it was, to the byte
   P:stop        string  who paused or cancelled it, and why; on its own for the same reason

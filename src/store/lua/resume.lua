@@ -107,7 +107,8 @@ for i = 32, 31 + superseded_count do
   local attempts = string.match(record or call('HGET', P .. ':open', step), '^%a|(%d+)|')
   call('HDEL', P .. ':steps', step)
   call('HDEL', P .. ':open', step)
-  call('HDEL', P .. ':out', ':error:' .. step, ':failed:' .. step, ':ask:' .. step, ':unserved:' .. step)
+  call('HDEL', P .. ':out', ':error:' .. step, ':failed:' .. step, ':ask:' .. step, ':unserved:' .. step,
+    ':progress:' .. step)
   -- What the old line left is kept under its last epoch: the new one begins with attempt 1 and without an output.
   local old = step .. '@' .. p.epoch
   keep_aside(P .. ':out', step, old)

@@ -22,6 +22,7 @@ export function aStep(id: string, state: StepState, facts: Partial<StepDocument>
     ask: null,
     error: null,
     unserved: null,
+    progress: null,
     items: null,
     ...facts,
   };

@@ -22,6 +22,14 @@ test("a step that nobody may run says why instead of when it is tried again", ()
   expect(row).toBe("└─ ◷ a  waits: no worker here may run shell steps");
 });
 
+test("a running step says how far it is, where it has said so", () => {
+  const told = { worker: "vm:1", progress: { fraction: 0.429, note: "3 of 7\u0007" } };
+  const silent = { worker: "vm:1", progress: { fraction: 1, note: null } };
+  const rows = render([aStep("a", "running", told), aStep("b", "running", silent)]).slice(-2);
+
+  expect(rows).toEqual(["├─ ● a  0ms on vm:1  42 % 3 of 7\\x07", "└─ ● b  0ms on vm:1  100 %"]);
+});
+
 test("what was not recorded is left out, and no gap is shown for it", () => {
   const rows = render([
     aStep("a", "failed"),
