@@ -128,7 +128,7 @@ async function runCommand(call: HandlerCall, { cwd, env, stdout, stderr }: Surro
       },
     });
   } catch (error) {
-    throw startFailure(call.stepId, file, error);
+    throw startFailure(call.stepId, file, env, error);
   } finally {
     pass("stdout", decoders.stdout.end());
     pass("stderr", decoders.stderr.end());
@@ -139,10 +139,20 @@ async function runCommand(call: HandlerCall, { cwd, env, stdout, stderr }: Surro
 const PASSING_SHORTAGES = new Set(["EAGAIN", "EMFILE", "ENFILE", "ENOMEM"]);
 
 /** Node's own message can quote the value of a variable, so it is not passed on. */
-function startFailure(stepId: string, file: string, error: unknown): Error {
+function startFailure(stepId: string, file: string, env: Readonly<Record<string, string>>, error: unknown): Error {
   const code = error instanceof Error && "code" in error ? String(error.code) : "unknown";
-  const message = `Step ${stepId} could not start ${file}: ${code}`;
+  const message = `Step ${stepId} could not start ${file}: ${startReason(code, env)}`;
   return PASSING_SHORTAGES.has(code) ? new Error(message) : new NonRetryableError(message);
+}
+
+function startReason(code: string, env: Readonly<Record<string, string>>): string {
+  if (code === "E2BIG") {
+    const [longest] = Object.keys(env).sort((a, b) => env[b]!.length - env[a]!.length);
+    return `its command and its variables, ${longest} above all, are longer than the system takes (E2BIG): pass large values in a file`;
+  }
+  if (code !== "ERR_INVALID_ARG_VALUE") return code;
+  const holder = Object.keys(env).find((name) => env[name]!.includes("\0")) ?? "its command";
+  return `${holder} holds a null character, which no command can be given`;
 }
 
 function refuseFailure(end: GroupEnd, stderr: TailBuffer): void {

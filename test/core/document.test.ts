@@ -543,7 +543,7 @@ steps:
   ],
   [
     "has settings that make no sense",
-    "plan: p\nversion: 0\nsteps:\n- { run: x, effect: irreversable, timeout: 0, retry: { attempts: 0, backoff: linear, delay: 2m, max: 1m } }\n- { run: x, timeout: 30d, env: { 1A: x, A=B: y }, pass-env: ['A B', 3] }",
+    "plan: p\nversion: 0\nsteps:\n- { run: x, effect: irreversable, timeout: 0, retry: { attempts: 0, backoff: linear, delay: 2m, max: 1m } }\n- { run: x, timeout: 30d, env: { 1A: x, A=B: y }, pass-env: ['A B', 3, REDIS_URL] }",
     [
       "2:10 version | version must be a whole number of at least 1, not the number 0",
       '4:21 steps[0].effect | steps[0].effect must be idempotent or irreversible, not "irreversable"; did you mean "irreversible"?',
@@ -556,6 +556,7 @@ steps:
       '5:41 steps[1].env["A=B"] | "A=B" can\'t be a variable: letters, digits and underscores, no digit first',
       '5:62 steps[1].pass-env[0] | "A B" can\'t be a variable: letters, digits and underscores, no digit first',
       "5:69 steps[1].pass-env[1] | steps[1].pass-env[1] must be a string, not the number 3",
+      "5:72 steps[1].pass-env[2] | REDIS_URL can't be passed: settings of Waymark and Redis are never passed to a command",
     ],
   ],
   [

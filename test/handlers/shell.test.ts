@@ -212,9 +212,20 @@ describe("the environment of a command", () => {
     const huge = isolated.run(inFolder({ run: "true" }, { env: { KEY: "x".repeat(3_000_000) } }));
 
     await expect(nul).rejects.toThrow(
-      new NonRetryableError("Step build could not start /bin/sh: ERR_INVALID_ARG_VALUE"),
+      new NonRetryableError(
+        "Step build could not start /bin/sh: KEY holds a null character, which no command can be given",
+      ),
     );
-    await expect(huge).rejects.toThrow(new NonRetryableError("Step build could not start /bin/sh: E2BIG"));
+    await expect(huge).rejects.toThrow(
+      new NonRetryableError(
+        "Step build could not start /bin/sh: its command and its variables, KEY above all, are longer than the system takes (E2BIG): pass large values in a file",
+      ),
+    );
+    await expect(isolated.run(inFolder({ run: "echo a\0b" }))).rejects.toThrow(
+      new NonRetryableError(
+        "Step build could not start /bin/sh: its command holds a null character, which no command can be given",
+      ),
+    );
   });
 });
 

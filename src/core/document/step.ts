@@ -11,7 +11,7 @@ import {
   WAITING_HANDLERS,
 } from "../definition.js";
 import { parseDurationMs } from "../duration.js";
-import type { StepHandler } from "../handler.js";
+import { isReservedVariable, type StepHandler } from "../handler.js";
 import { isId } from "../ids.js";
 import type { JsonObject } from "../json.js";
 import { type DraftCondition, type PlacedPath, readCondition } from "./condition.js";
@@ -242,6 +242,9 @@ function readPassEnv(document: LocatedDocument, fields: Fields): string[] {
     const name = document.string(at);
     if (name === null) continue;
     checkVariable(document, name, at);
+    if (isReservedVariable(name)) {
+      document.fault(at, `${name} can't be passed: settings of Waymark and Redis are never passed to a command`);
+    }
     names.push(name);
   }
   return names;
