@@ -10,6 +10,7 @@ import { formatDurationMs, parseDurationMs } from "./core/duration.js";
 import { UsageError } from "./core/errors.js";
 import { suggestion } from "./core/nearest.js";
 import { PAYLOAD_LIMITS, parsePayloadLimit } from "./core/payload-limit.js";
+import { isCount, isPrefix, MOST_CONCURRENCY, MOST_SHARDS, PREFIXES } from "./core/setting-rules.js";
 import { parseStoreUrl, type StoreLocation, type StoreTls } from "./core/store-address.js";
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
@@ -89,8 +90,6 @@ const DEFAULTS: Readonly<Record<Exclude<Key, Optional>, string>> = {
 };
 
 const CONFIG_FILES = ["waymark.config.ts", "waymark.config.js", "waymark.config.json"];
-const MAX_SHARDS = 1_024;
-const MAX_CONCURRENCY = 10_000;
 // A worker beats once a second: less than two lost beats is no sign of death.
 const MIN_DEAD_AFTER_MS = 2_000;
 // Longer than timers can count.
@@ -112,12 +111,12 @@ export async function readConfig(flags: ConfigInput, env: Environment, cwd: stri
   const config: Config = {
     redis: readRedis(find, cwd, faults),
     prefix: read("prefix", parsePrefix),
-    shards: read("shards", (found) => parseCount(found, MAX_SHARDS)),
+    shards: read("shards", (found) => parseCount(found, MOST_SHARDS)),
     dataDir: read("dataDir", (found) => parseDataDir(found, cwd)),
     sandboxStore: readSandboxStore(find("sandboxStore"), cwd, faults),
     runtimeDir: env.XDG_RUNTIME_DIR || null,
     logLevel: read("logLevel", parseLogLevel),
-    concurrency: read("concurrency", (found) => parseCount(found, MAX_CONCURRENCY)),
+    concurrency: read("concurrency", (found) => parseCount(found, MOST_CONCURRENCY)),
     graceMs: read("grace", (found) => parseMs(found, 0)),
     deadAfterMs: read("deadAfter", (found) => parseMs(found, MIN_DEAD_AFTER_MS)),
     payloadLimitBytes: read("payloadLimit", parseLimit),
@@ -313,10 +312,7 @@ function readSandboxStore(found: Found | null, cwd: string, faults: string[]): s
 }
 
 function parsePrefix({ value }: Found): string | Fault {
-  // Braces would change the hash tag that keeps a plan's keys together; a colon separates the parts of a key.
-  return typeof value === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(value)
-    ? value
-    : new Fault(`must be 1 to 64 letters, digits, ".", "_" or "-", not ${shown(value)}`);
+  return isPrefix(value) ? value : new Fault(`must be ${PREFIXES}, not ${shown(value)}`);
 }
 
 function parseLimit({ value }: Found): number | Fault {
@@ -325,9 +321,7 @@ function parseLimit({ value }: Found): number | Fault {
 
 function parseCount({ value }: Found, most: number): number | Fault {
   const count = typeof value === "string" && /^\d+$/.test(value) ? Number(value) : value;
-  return typeof count === "number" && Number.isInteger(count) && count >= 1 && count <= most
-    ? count
-    : new Fault(`must be a whole number from 1 to ${most}, not ${shown(value)}`);
+  return isCount(count, most) ? count : new Fault(`must be a whole number from 1 to ${most}, not ${shown(value)}`);
 }
 
 function parseDataDir({ value }: Found, cwd: string): string | Fault {

@@ -1,13 +1,15 @@
 /** Definitions as the command line names them: a document, a module with `definePlan` plans, or a name in the store. */
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, extname, resolve } from "node:path";
 import { importFile } from "../config.js";
 import type { CompiledDefinition, StepDefinition } from "../core/definition.js";
 import { UsageError, WaymarkError } from "../core/errors.js";
 import type { StepHandler } from "../core/handler.js";
+import { isId } from "../core/ids.js";
 import type { DocumentFile } from "../core/ports.js";
+import { isPlan } from "../define/is-plan.js";
 import type { AnyPlan } from "../define/typed-plan.js";
 import { builtinHandlers } from "../handlers/index.js";
 import type { CommandContext } from "./context.js";
@@ -43,7 +45,7 @@ const MODULES = new Set([".ts", ".mts", ".js", ".mjs"]);
 /** @throws InvalidPlanError, UsageError */
 export async function loadDefinition(context: CommandContext, target: string): Promise<LoadedDefinition> {
   const path = resolve(context.io.cwd, target);
-  if (looksLikeFile(target) || existsSync(path)) return loadFile(path, target);
+  if (looksLikeFile(target) || isFile(path) || !isId(target)) return loadFile(path, target);
   const [newest] = await context.client.list({ name: target, limit: 1 });
   if (newest === undefined) {
     throw new UsageError(`There is no file ${target}, and no plan of that name in this store`, {
@@ -142,6 +144,11 @@ function looksLikeFile(target: string): boolean {
   return target.includes("/") || DOCUMENTS.has(extname(target)) || MODULES.has(extname(target));
 }
 
+/** A folder may have the name of a plan. */
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === false;
+}
+
 async function readDocument(path: string, shown: string): Promise<string> {
   try {
     return await readFile(path, "utf8");
@@ -165,12 +172,6 @@ async function importModule(path: string, shown: string): Promise<Record<string,
     if (code === "INVALID_PLAN") throw new WaymarkError("INVALID_PLAN", String(message), { cause });
     throw new UsageError(`Can't load ${shown}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
-}
-
-// By structure: the module may have loaded another copy of this library.
-function isPlan(value: unknown): value is AnyPlan {
-  const plan = value as Partial<AnyPlan> | null;
-  return typeof plan === "object" && plan !== null && plan.code instanceof Map && typeof plan.name === "string";
 }
 
 async function servicesOf(exported: Record<string, unknown>): Promise<object> {

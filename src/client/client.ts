@@ -19,13 +19,15 @@ import type { ForkSummary } from "../core/fork.js";
 import { isId, newPlanId } from "../core/ids.js";
 import { type JsonObject, requireFits, toJson, toStoredJson } from "../core/json.js";
 import type { Ask } from "../core/outcome.js";
-import { ANSWERED_WAITS, PLAN_STATES, type PlanState, WAIT_WORDS } from "../core/plan.js";
+import { ANSWERED_WAITS, type PlanState, WAIT_WORDS } from "../core/plan.js";
 import type { Answerable, DocumentFile, LogChunk, PlanStore, Preview } from "../core/ports.js";
 import type { ResumeSummary } from "../core/resume-summary.js";
 import type { SandboxSnapshot } from "../core/sandbox.js";
 import type { RecurrenceOptions } from "../core/schedule.js";
 import { waitCommand } from "../core/state-sentences.js";
+import { isPlan } from "../define/is-plan.js";
 import type { AnyPlan, PlanHandle, PlanInput, PlanOutput } from "../define/typed-plan.js";
+import { checkListOptions, checkTexts, misfit } from "./check-options.js";
 import {
   type CheckpointDocument,
   type DecisionDocument,
@@ -50,6 +52,7 @@ import {
 } from "./resume.js";
 import { firstSnapshot, type OpenSandboxes, sandboxesByDefault } from "./sandboxes.js";
 import type { ScheduleDocument, ScheduledDocument, SchedulePlacement } from "./schedules.js";
+import { withOwnErrors } from "./store-outage.js";
 import { type VerifyDocument, type VerifyOptions, verifyPlan } from "./verify.js";
 
 export interface SubmitOptions {
@@ -128,7 +131,8 @@ export class Client {
    * @throws InvalidInputError, PlanExistsError
    */
   async submit<D extends AnyPlan>(plan: D, input: PlanInput<D>, options: SubmitOptions = {}): Promise<PlanHandle<D>> {
-    const { planId, existing } = await this.submitCompiled(plan.compiled, await storedInput(plan, input), options);
+    const stored = await storedInput(plan, input);
+    const { planId, existing } = await this.submitCompiled(plan.compiled, stored, options);
     return { planId, existing, result: () => this.result(planId) as Promise<PlanOutput<D>> };
   }
 
@@ -166,7 +170,8 @@ export class Client {
     input: PlanInput<D>,
     options: ScheduleOptions,
   ): Promise<ScheduledDocument> {
-    return this.scheduleCompiled(name, plan.compiled, await storedInput(plan, input), options);
+    const stored = await storedInput(plan, input);
+    return this.scheduleCompiled(name, plan.compiled, stored, options);
   }
 
   /** Schedules a checked definition with its checked, serialised input. */
@@ -209,17 +214,16 @@ export class Client {
     return planStanding(await (await this.storeFor(planId)).view(planId));
   }
 
-  /** Newest first, 50 unless `limit` says otherwise. */
+  /** Newest first, 50 unless `limit` says otherwise. @throws UsageError */
   async list(options: ListOptions = {}): Promise<PlanSummary[]> {
+    const { states, name, createdSince, limit = 50 } = options;
+    checkListOptions(options);
     const store = await this.store();
-    const unknown = options.states?.find((state) => !PLAN_STATES.includes(state));
-    if (unknown !== undefined)
-      throw new UsageError(`There is no state "${unknown}"; the states are ${PLAN_STATES.join(", ")}`);
     const listed = await store.list({
-      limit: options.limit ?? 50,
-      ...(options.states && { states: options.states }),
-      ...(options.name !== undefined && { name: options.name }),
-      ...(options.createdSince !== undefined && { createdSince: Number(options.createdSince) }),
+      limit,
+      ...(states && { states }),
+      ...(name !== undefined && { name }),
+      ...(createdSince !== undefined && { createdSince: Number(createdSince) }),
     });
     return listed.map(planSummary);
   }
@@ -370,6 +374,7 @@ export class Client {
     data: unknown = null,
     options: SignalOptions = {},
   ): Promise<{ kept: boolean }> {
+    checkTexts({ ...options }, ["signalId"]);
     const store = await this.storeFor(planId);
     const stored = toStoredJson(data, "Signal", store.payloadLimitBytes);
     const to = await store.answerable(planId, stepId);
@@ -469,7 +474,7 @@ export class Client {
 
   /** The store itself, for what executes steps. */
   async store(): Promise<PlanStore> {
-    this.#store ??= this.#open();
+    this.#store ??= this.#open().then(withOwnErrors);
     try {
       return await this.#store;
     } catch (error) {
@@ -505,6 +510,7 @@ export class Client {
 
 /** The schema's output may hold what JSON can't, such as dates: the input is stored as given and parsed on the worker. */
 async function storedInput<D extends AnyPlan>(plan: D, input: PlanInput<D>): Promise<string> {
+  if (!isPlan(plan)) throw misfit("The plan", "one that was made with definePlan", plan);
   const { parseInput } = await import("../define/parse-input.js");
   const stored = toJson(input, "Input");
   await parseInput(plan.inputSchema, JSON.parse(stored));

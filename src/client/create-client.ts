@@ -8,8 +8,10 @@ import { isCluster } from "../store/connect.js";
 import { openStore, type StoreSettings, storeOn } from "../store/open-store.js";
 import { ShardedPlanStore } from "../store/sharded-plan-store.js";
 import { defaultActor } from "./actor.js";
+import { checkStoreOptions, checkTexts } from "./check-options.js";
 import { Client } from "./client.js";
 import { type SandboxOptions, sandboxesOf } from "./sandboxes.js";
+import { asStoreError } from "./store-outage.js";
 
 /**
  * An address, one with what TLS takes, ioredis options, or a client that stays the caller's to close. Workers open
@@ -39,8 +41,10 @@ export interface ClientOptions {
   readonly sandboxes?: SandboxOptions | undefined;
 }
 
-/** Connects at the first use. */
+/** Connects at the first use. @throws UsageError */
 export function createClient(options: ClientOptions = {}): Client {
+  checkStoreOptions(options);
+  checkTexts({ ...options }, ["actor"]);
   const payloadLimitBytes = payloadLimitOf(options.payloadLimit);
   return new Client(
     () =>
@@ -63,8 +67,16 @@ export function payloadLimitOf(given: number | string | undefined): number | und
   throw new UsageError(`payloadLimit must be ${PAYLOAD_LIMITS}, not ${JSON.stringify(given)}`);
 }
 
-/** The store at an address, with options, or on a client that is there already. */
+/** The store at an address, with options, or on a client that is there already. @throws StoreUnavailableError, StoreUnsuitableError */
 export async function storeOf(source: RedisSource, settings: StoreSettings): Promise<ShardedPlanStore> {
+  try {
+    return await openSource(source, settings);
+  } catch (error) {
+    throw asStoreError(error);
+  }
+}
+
+async function openSource(source: RedisSource, settings: StoreSettings): Promise<ShardedPlanStore> {
   if (typeof source === "string") return openStore({ url: source, ...settings });
   if (isLocation(source)) return openStore({ ...source, ...settings });
   if (isRedis(source)) {

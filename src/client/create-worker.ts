@@ -12,6 +12,7 @@ import type { HealthOptions, HealthServer } from "../observe/health-server.js";
 import { watchWorker } from "../observe/watch-worker.js";
 import type { ShardedPlanStore } from "../store/sharded-plan-store.js";
 import { type DrainReport, type OnDrain, StepWorker, type WorkerLog } from "../worker/step-worker.js";
+import { checkWorkerOptions } from "./check-options.js";
 import { LOCAL_REDIS_URL, payloadLimitOf, type RedisSource, storeOf } from "./create-client.js";
 import { type SandboxOptions, sandboxesOf } from "./sandboxes.js";
 
@@ -50,7 +51,7 @@ export interface WorkerOptions<D extends readonly AnyPlan[]> {
 const DEFAULT_CONCURRENCY = 10;
 const DEFAULT_GRACE_MS = 25_000;
 
-/** Starts at once unless `autorun` is false; a start that fails is thrown by `start()`, which may be awaited. */
+/** Starts at once unless `autorun` is false; a start that fails is thrown by `start()`, which may be awaited. @throws UsageError */
 export function createWorker<const D extends readonly AnyPlan[]>(options: WorkerOptions<D>): FleetWorker {
   const worker = new FleetWorker(options as unknown as WorkerOptions<readonly AnyPlan[]>);
   // Whoever awaits start() or drain() hears of a failure; it must not end a process that does neither.
@@ -63,7 +64,10 @@ export class FleetWorker {
   #starting: Promise<StartedWorker> | null = null;
   #closing: Promise<void> | null = null;
 
-  constructor(private readonly options: WorkerOptions<readonly AnyPlan[]>) {}
+  /** @throws UsageError */
+  constructor(private readonly options: WorkerOptions<readonly AnyPlan[]>) {
+    checkWorkerOptions(options);
+  }
 
   /** Resolves when it accepts steps. */
   async start(): Promise<void> {

@@ -12,6 +12,7 @@ import type { PlanStore, Preview } from "../core/ports.js";
 import type { Acknowledgement } from "../core/resume-request.js";
 import type { ResumeSummary } from "../core/resume-summary.js";
 import type { ResumePoint } from "../core/rewind.js";
+import { checkTexts, misfit } from "./check-options.js";
 import { FilesHere } from "./files-here.js";
 import { type OpenSandboxes, sandboxesByDefault } from "./sandboxes.js";
 
@@ -68,6 +69,8 @@ export interface ResumeOutcome {
   readonly repeated: boolean;
 }
 
+const DRIFT_POLICIES: readonly DriftPolicy[] = ["refuse", "keep", "rerun"];
+
 /** How often a plan may change under a resume before it gives up. */
 const MOST_READS = 8;
 
@@ -105,6 +108,11 @@ async function decide(
   offer: OfferDefinition,
 ): Promise<FoundDecision> {
   // What was asked for is looked at before the plan is: a slip in it has nothing to do with the plan.
+  checkTexts({ ...options }, ["requestId"]);
+  const { onDrift: policy } = options;
+  if (policy !== undefined && !DRIFT_POLICIES.includes(policy)) {
+    throw misfit("onDrift", DRIFT_POLICIES.join(", "), policy);
+  }
   const asked = {
     from: pointOf(options),
     choose: choiceOf(options, store.payloadLimitBytes),
@@ -194,7 +202,9 @@ function acknowledgements(
 ): ReadonlyMap<string, Acknowledgement> {
   return new Map(
     Object.entries(acks).map(([stepId, ack]): [string, Acknowledgement] => {
-      if (ack.said === "redo") return [stepId, ack];
+      if (ack?.said === "redo") return [stepId, ack];
+      // Anything else that passed for it would record as done what nobody said was.
+      if (ack?.said !== "done") throw misfit(`acks.${stepId}`, '{ said: "done" } or { said: "redo" }', ack);
       const output = toStoredJson(ack.output, `The output of ${stepId}`, payloadLimitBytes);
       return [stepId, { said: "done", output }];
     }),

@@ -47,6 +47,37 @@ export function asStoreError(error: unknown): unknown {
   return new StoreUnavailableError("the configured store", reason, { cause: error });
 }
 
+/** The same store, all of whose failures are errors of ours: what ioredis throws has no code that a caller could know. */
+export function withOwnErrors<S extends object>(store: S): S {
+  return new Proxy(store, {
+    get(_, name) {
+      const value: unknown = Reflect.get(store, name);
+      if (name === "schedules") return withOwnErrors(value as object);
+      return typeof value !== "function" ? value : (...given: unknown[]) => inOwnErrors(value.apply(store, given));
+    },
+  });
+}
+
+function inOwnErrors(answer: unknown): unknown {
+  if (answer instanceof Promise) return answer.catch(throwOwn);
+  if (typeof answer === "object" && answer !== null && Symbol.asyncIterator in answer) {
+    return eachInOwnErrors(answer as AsyncIterable<unknown>);
+  }
+  return answer;
+}
+
+async function* eachInOwnErrors(items: AsyncIterable<unknown>): AsyncGenerator<unknown, void, undefined> {
+  try {
+    yield* items;
+  } catch (error) {
+    throwOwn(error);
+  }
+}
+
+function throwOwn(error: unknown): never {
+  throw asStoreError(error);
+}
+
 function asRefusal(error: unknown): StoreUnsuitableError | null {
   if (!(error instanceof Error) || error.name !== "ReplyError") return null;
   const refusal = REFUSALS[firstWord(error)];

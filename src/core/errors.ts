@@ -84,8 +84,9 @@ export class WaymarkError extends Error {
 
 export class PlanNotFoundError extends WaymarkError {
   constructor(readonly planId: string) {
-    // What is longer than an id can be is no id, and would bury the message.
-    const shown = planId.length <= 128 ? planId : `${planId.slice(0, 128)}…`;
+    // What is longer than an id can be is no id, and would bury the message. A caller in plain JavaScript may give anything.
+    const text = String(planId);
+    const shown = text.length <= 128 ? text : `${text.slice(0, 128)}…`;
     super("PLAN_NOT_FOUND", `No plan ${shown} in this store`, { details: { plan_id: shown }, try: "plan list" });
   }
 }

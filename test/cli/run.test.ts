@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { until } from "../support/until.js";
@@ -153,6 +153,7 @@ describe("plan run", () => {
   test("a name stands for the newest plan's definition", async () => {
     cli.file("named.yaml", aDocument("named", { one: "echo named" }));
     await cli.run("run", "named.yaml");
+    mkdirSync(join(cli.cwd, "named"));
 
     expect((await cli.json("run", "named")).state).toBe("completed");
     expect((await cli.run("run", "nobody")).stderr).toMatch(

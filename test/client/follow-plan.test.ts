@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { followPlan } from "../../src/client/follow-plan.js";
-import { asStoreError, isStoreOutage } from "../../src/client/store-outage.js";
+import { asStoreError, isStoreOutage, withOwnErrors } from "../../src/client/store-outage.js";
 import { PlanNotFoundError, StoreUnavailableError } from "../../src/core/errors.js";
 import { openStore } from "../../src/store/open-store.js";
 import type { ShardedPlanStore } from "../../src/store/sharded-plan-store.js";
@@ -86,4 +86,18 @@ test("only an outage of the store is taken for one", () => {
   expect([noFile, new PlanNotFoundError("x"), "text"].map(isStoreOutage)).toEqual([false, false, false]);
   expect(asStoreError(gaveUp)).toMatchObject({ code: "STORE_UNAVAILABLE", cause: gaveUp });
   expect(asStoreError(noFile)).toBe(noFile);
+});
+
+test("a store answers with errors of ours only, whatever it is asked and however it answers", async () => {
+  const planId = await t.submit(aChain(["a"]));
+  const own = withOwnErrors(store);
+  expect((await own.view(planId)).meta.planId).toBe(planId);
+  expect(own.payloadLimitBytes).toBe(store.payloadLimitBytes);
+  await server.kill();
+
+  const unavailable = expect.objectContaining({ code: "STORE_UNAVAILABLE" });
+  await expect(own.view(planId)).rejects.toThrow(unavailable);
+  await expect(own.schedules.list()).rejects.toThrow(unavailable);
+  await expect(own.planIds().next()).rejects.toThrow(unavailable);
+  await server.start();
 });
