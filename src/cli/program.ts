@@ -187,10 +187,15 @@ const COMMANDS: readonly CommandSpec[] = [
     does: "Show what happened, oldest first",
     formats: JSON_OR_LINES,
     options: [
-      new Option("--all", "events of all plans, as they happen; needs --follow"),
+      new Option("--all", "events of all plans; with --follow only those that happen from now on"),
       new Option("--follow", "go on with each new event until the plan is completed or cancelled"),
     ],
-    examples: ["plan history web-42", "plan history web-42 --follow -o jsonl", "plan history --all --follow"],
+    examples: [
+      "plan history web-42",
+      "plan history web-42 --follow -o jsonl",
+      "plan history --all -o jsonl",
+      "plan history --all --follow",
+    ],
     load: async () => (await import("./commands/history.js")).history,
   },
   {

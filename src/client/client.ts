@@ -242,6 +242,22 @@ export class Client {
     return (await (await this.storeFor(planId)).history(planId, fromSeq)).map(dated);
   }
 
+  /** Of every plan, oldest first: it reads them all. */
+  async historyAll(): Promise<EventDocument[]> {
+    const store = await this.store();
+    const events: EventDocument[] = [];
+    for await (const planId of store.planIds()) {
+      try {
+        for (const event of await store.history(planId)) events.push(dated(event));
+      } catch (error) {
+        // Removed since it was listed.
+        if (!(error instanceof PlanNotFoundError)) throw error;
+      }
+    }
+    // What happened at the same time stays in its plan's order.
+    return events.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
+  }
+
   /** Events as they happen: of one plan from its first on, until it is completed or cancelled; or of all, from now on. */
   async *events(
     options: Follow & { planId?: string; fromSeq?: number } = {},

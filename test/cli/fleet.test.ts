@@ -328,6 +328,19 @@ describe("pause, cancel, signal", () => {
     expect((await all.ended).code).toBe(130);
   });
 
+  test("the history of all plans is each plan's, oldest first", async () => {
+    cli.file("pair.yaml", aDocument("pair", { one: "echo 1" }));
+    for (const id of ["pair-b", "pair-a"]) await cli.run("run", "pair.yaml", "--id", id);
+
+    const all: { plan_id: string; at: string }[] = await cli.json("history", "--all");
+
+    expect(all.map(({ at }) => at)).toEqual(all.map(({ at }) => at).sort());
+    for (const id of ["pair-b", "pair-a"]) {
+      expect(all.filter(({ plan_id }) => plan_id === id)).toEqual(await cli.json("history", id));
+    }
+    expect((await cli.run("history", "--all")).stdout).toMatch(/pair-b +plan\.submitted[\s\S]*pair-a +plan\.submitted/);
+  });
+
   test("a followed log goes on in the line in which it paused", async () => {
     cli.file(
       "dots.yaml",
@@ -399,6 +412,8 @@ test("@latest of an empty store is a plan that isn't there", async () => {
 
 test.each([
   [["worker", "--queues", ","], "--queues names no queue"],
+  [["worker", "--queues", "docs,a b"], '--queues names "a b", which no queue can be called'],
+  [["signal", "x", "y", "--signal-id", ""], "--signal-id is empty"],
   [["resume", "x", "--request-id", ""], "--request-id is empty"],
   [["list", "--actor", " "], "--actor is empty"],
 ])("%j is refused: nothing stands where a value belongs", async (argv, message) => {

@@ -504,7 +504,7 @@ describe("reading", () => {
     expect((await cli.run("run", ".")).stderr).toContain("it is a directory");
     expect((await cli.run("run", "hello.yaml", "--input", "@nosuch.json")).stderr).toContain("Can't read nosuch.json");
     expect((await cli.run("history")).code).toBe(2);
-    expect((await cli.run("history", "--all")).code).toBe(2);
+    expect((await cli.run("history", "hello-1", "--all")).code).toBe(2);
     const debugged = await cli.run("get", "nosuch", "--debug");
     expect(debugged.stderr).toMatch(/\n {4}at /);
   });

@@ -19,11 +19,6 @@ export async function history(
   if ((id === undefined) !== (options.all === true)) {
     throw new UsageError("plan history takes the id of a plan, or --all", { try: "plan history --help" });
   }
-  if (options.all && !options.follow) {
-    throw new UsageError("plan history --all shows events as they happen and needs --follow", {
-      try: "plan history --all --follow",
-    });
-  }
   const show = (event: EventDocument) =>
     terminal.human ? terminal.line(renderEvent(event, terminal.colors, id === undefined)) : terminal.item(event);
   if (options.follow) {
@@ -35,7 +30,7 @@ export async function history(
       for await (const event of client.events({ signal, ...(planId !== undefined && { planId }) })) show(event);
     });
   }
-  const events = await client.history(await context.planId(id!));
+  const events = id === undefined ? await client.historyAll() : await client.history(await context.planId(id));
   if (terminal.format === "json") terminal.document(events);
   else events.forEach(show);
   return 0;

@@ -1,4 +1,5 @@
 /** `plan signal`: gives a step the data that it waits for. */
+import { UsageError } from "../../core/errors.js";
 import type { CommandContext } from "../context.js";
 import { jsonValue } from "../input-values.js";
 import { printable } from "../render/printable.js";
@@ -14,6 +15,7 @@ export async function signal(
   options: SignalOptions,
 ): Promise<number> {
   const { client, terminal } = context;
+  if (options.signalId === "") throw new UsageError("--signal-id is empty", { try: "plan signal --help" });
   const planId = await context.planId(id);
   const data = options.data === undefined ? null : await jsonValue("--data", options.data, context.io);
   const { kept } = await client.signal(planId, step, data, options);

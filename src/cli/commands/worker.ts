@@ -3,6 +3,7 @@ import { relative } from "node:path";
 import { pino } from "pino";
 import { DOCUMENT_QUEUE } from "../../core/definition.js";
 import { UsageError } from "../../core/errors.js";
+import { isId } from "../../core/ids.js";
 import type { HealthOptions } from "../../observe/health-server.js";
 import { watchWorker } from "../../observe/watch-worker.js";
 import { type DrainReport, type OnDrain, stepsByPlan } from "../../worker/step-worker.js";
@@ -42,6 +43,12 @@ export async function worker(
   });
   const queues = options.queues?.flatMap((names) => names.split(",")).filter(Boolean) ?? queuesOf(modules, documents);
   if (queues.length === 0) throw new UsageError("--queues names no queue");
+  const misnamed = queues.find((queue) => !isId(queue));
+  if (misnamed !== undefined) {
+    throw new UsageError(`--queues names "${printable(misnamed)}", which no queue can be called`, {
+      details: { queue: misnamed },
+    });
+  }
   const watch = await watchWorker(healthOptions(options));
   const { concurrency, graceMs } = config;
   const running = await makeWorker(context, { queues, modules, trust, concurrency, log, observer: watch.observer });
