@@ -348,6 +348,9 @@ export interface AttemptStore {
 export interface StepLog {
   /** Takes the next step of a queue and writes its start. Repeatable with the same token. */
   fetch(queue: string, token: string): Promise<FetchReply>;
-  /** Ends an attempt and, where `fetchNext`, takes the slot's next step with it. Repeatable with the same arguments. */
-  settle(step: StartedStep, outcome: Outcome, fetchNext: boolean): Promise<FetchReply>;
+  /**
+   * Ends an attempt and, where `fetchNext`, takes the slot's next step with it. Repeatable with the same arguments. Where it
+   * `mayWait`, it may leave at the end of this turn of the event loop, with others.
+   */
+  settle(step: StartedStep, outcome: Outcome, fetchNext: boolean, mayWait?: boolean): Promise<FetchReply>;
 }

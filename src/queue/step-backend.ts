@@ -16,8 +16,6 @@ import type { FetchReply, StartedStep, StepLog } from "../core/ports.js";
 
 export interface StepBackendOptions {
   readonly log: StepLog;
-  /** The connection that `log` uses. */
-  readonly redis: Redis;
   /** The BullMQ queue. */
   readonly queue: string;
   /** One more step may run in this process. Taken before a fetch, given back when a slot has no step. */
@@ -71,7 +69,10 @@ const JOB_OPTIONS = { attempts: 1, removeOnComplete: true, removeOnFail: true };
 const NO_JOB: NextJob = [null, undefined, 0, 0];
 /** Waits between two tries of a store that answers with errors. */
 const STORE_RETRY_MS = [20, 50, 100, 250, 500];
-/** A step that took longer is worth a write of its own. */
+/**
+ * The slots of a worker are answered at once, and where their steps cost nothing they end at once: these may be recorded
+ * together. A result that took longer doesn't wait: the next handler of this turn may block the process for long.
+ */
 const INSTANT_MS = 1;
 
 export type BackendFactory = typeof createRedisBackend;
@@ -141,14 +142,13 @@ export function stepBackend(options: StepBackendOptions): StepBackend {
     for (let step = started.get(token); step !== undefined; step = started.get(token)) {
       const startedAt = performance.now();
       const outcome = await options.run(step);
-      writeTogether(options.redis, performance.now() - startedAt < INSTANT_MS);
-      left.set(token, await settle(token, step, outcome));
+      left.set(token, await settle(token, step, outcome, performance.now() - startedAt < INSTANT_MS));
     }
   }
 
-  async function settle(token: string, step: StartedStep, outcome: Outcome): Promise<NextJob> {
+  async function settle(token: string, step: StartedStep, outcome: Outcome, instant: boolean): Promise<NextJob> {
     const reply = await insist(() =>
-      options.log.settle(step, outcome, !options.isDraining() && options.slots.mayFetch),
+      options.log.settle(step, outcome, !options.isDraining() && options.slots.mayFetch, instant),
     );
     if (reply === null) {
       started.delete(token);
@@ -241,21 +241,6 @@ function jobOf(step: StartedStep): JobJson {
     attemptsMade: 0,
     stalledCounter: 0,
   };
-}
-
-/**
- * Whether what is sent before the event loop goes on leaves in one write. The slots of a worker are answered at once, and where
- * their steps cost nothing they commit at once; then a write to a socket is a good part of what a step costs. A result that
- * took time doesn't wait: the next handler of this turn may block the process for long.
- */
-function writeTogether({ stream }: Redis, together: boolean): void {
-  // A cluster's client has none.
-  if (stream === undefined) return;
-  if (!together) stream.uncork();
-  else if (stream.writableCorked === 0) {
-    stream.cork();
-    setImmediate(() => stream.uncork());
-  }
 }
 
 /** Somebody else put it into a queue of ours. BullMQ's own code finishes it: see the processor. */

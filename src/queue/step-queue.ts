@@ -1,6 +1,7 @@
 /** One BullMQ Worker on one queue, with our backend. Locks are never renewed, nothing is checked for stalling: liveness is
  *  the worker's beat. */
 import { UnrecoverableError, Worker } from "bullmq";
+import type { Redis } from "ioredis";
 import type { StartedStep } from "../core/ports.js";
 import { type StepBackendOptions, stepBackend } from "./step-backend.js";
 
@@ -9,6 +10,8 @@ const LOCK_MS = 86_400_000;
 const IDLE_WAIT_S = 5;
 
 export interface StepQueueOptions extends StepBackendOptions {
+  /** The connection that `log` uses. */
+  readonly redis: Redis;
   /** BullMQ's prefix: the tag of the shard. */
   readonly tag: string;
   /** Distinct for each queue of a process: tokens start with it. Its part before the first dot is the worker. */

@@ -1,5 +1,4 @@
 /** What stands in Redis, read with a strict eye: whatever doesn't have the form that our scripts write is refused. */
-import type { CompiledDefinition } from "../core/definition.js";
 import { StoreUnsuitableError } from "../core/errors.js";
 import type { PlanEvent } from "../core/history.js";
 import { checkpointId, decisionId, isId } from "../core/ids.js";
@@ -435,11 +434,9 @@ export type SettleReply =
   /** The plan can't have the steps that this one appends. */
   | { readonly verdict: "UNFIT"; readonly why: string };
 
-export function decodeSettle(reply: unknown, ended: StartedStep, compiled: CompiledDefinition): SettleReply {
-  const [verdict, now, fence, , , why] = reply as string[];
+export function decodeSettle(reply: unknown, ended: StartedStep): SettleReply {
+  const [verdict, , , , , why] = reply as string[];
   switch (verdict) {
-    case "HANDED":
-      return handedOn(ended, compiled, Number(now), Number(fence));
     case "GROWN":
       return { verdict };
     case "UNFIT":
@@ -449,9 +446,8 @@ export function decodeSettle(reply: unknown, ended: StartedStep, compiled: Compi
   }
 }
 
-/** Everything but these is as it was for the step that the slot just ended. */
-function handedOn(ended: StartedStep, compiled: CompiledDefinition, now: number, fence: number): FetchReply {
-  const stepId = compiled.steps.get(ended.stepId)!.next[0]!;
+/** The slot goes on with the plan's next step. Everything but these is as it was for the step that it just ended. */
+export function nextInSlot(ended: StartedStep, stepId: string, now: number, fence: number): FetchReply {
   const step = {
     ...ended,
     stepId,

@@ -21,6 +21,7 @@ interface Script {
 export type ScriptName =
   | "submit"
   | "fetch"
+  | "hand-on"
   | "complete"
   | "grow"
   | "pass"

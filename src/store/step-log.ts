@@ -10,8 +10,9 @@ import {
 import { checkpointId } from "../core/ids.js";
 import type { Outcome } from "../core/outcome.js";
 import type { FetchReply, StartedStep, StepLog } from "../core/ports.js";
-import { decodeFetch, decodeSettle, WAIT_LETTERS } from "./codec.js";
+import { decodeFetch, decodeSettle, nextInSlot, WAIT_LETTERS } from "./codec.js";
 import { appendedText, type DefinitionStore } from "./definitions.js";
+import { type HandOn, HandOns } from "./hand-on.js";
 import { bullQueueName, type Keys } from "./keys.js";
 import type { Payloads } from "./payloads.js";
 import { runScript, type ScriptName } from "./scripts.js";
@@ -34,6 +35,7 @@ type Completion = Outcome & { readonly kind: "complete" };
 
 export class RedisStepLog implements StepLog {
   private readonly own: string;
+  private readonly handOns: HandOns;
   private readonly queueKeys = new Map<string, string[]>();
 
   constructor(
@@ -44,6 +46,7 @@ export class RedisStepLog implements StepLog {
     private readonly sealed: Payloads,
   ) {
     this.own = keys.own(workerId);
+    this.handOns = new HandOns(redis, keys, workerId);
   }
 
   async fetch(queue: string, token: string): Promise<FetchReply> {
@@ -56,10 +59,10 @@ export class RedisStepLog implements StepLog {
     return decodeFetch(reply, token, queue);
   }
 
-  async settle(step: StartedStep, outcome: Outcome, fetchNext: boolean): Promise<FetchReply> {
+  async settle(step: StartedStep, outcome: Outcome, fetchNext: boolean, mayWait = false): Promise<FetchReply> {
     switch (outcome.kind) {
       case "complete":
-        return this.complete(step, outcome, fetchNext);
+        return this.complete(step, outcome, fetchNext, mayWait);
       case "retry": {
         const args = [String(outcome.delayMs), errorText(outcome.error)];
         return decodeFetch(await this.end("retry", step, fetchNext, args), step.token, step.queue);
@@ -92,11 +95,20 @@ export class RedisStepLog implements StepLog {
     }
   }
 
-  private async complete(started: StartedStep, outcome: Completion, fetchNext: boolean): Promise<FetchReply> {
+  private async complete(
+    started: StartedStep,
+    outcome: Completion,
+    fetchNext: boolean,
+    mayWait: boolean,
+  ): Promise<FetchReply> {
+    const plain = fetchNext ? this.plainCommit(started, outcome) : null;
+    if (plain !== null) {
+      const handed = await this.handOns.commit(plain, mayWait);
+      if (handed !== null) return nextInSlot(started, plain.successor.id, handed.now, handed.fence);
+    }
     for (let step = started; ; step = { ...step, grown: await this.grownNow(step.planId) }) {
-      // Not awaited where it is known: a step costs as little as that.
-      const compiled = this.cachedDefinitionOf(step) ?? (await this.definitionOf(step));
-      const reply = decodeSettle(await this.sendCompletion(step, outcome, compiled, fetchNext), step, compiled);
+      const compiled = await this.definitionOf(step);
+      const reply = decodeSettle(await this.sendCompletion(step, outcome, compiled, fetchNext), step);
       // Another step of the plan appended some, which may need this one: it is said again with what follows.
       if (reply.verdict === "GROWN") continue;
       if (reply.verdict === "UNFIT") {
@@ -115,9 +127,24 @@ export class RedisStepLog implements StepLog {
       const compiled = await this.definitionOf(step);
       const { args, jobKeys } = this.successors(compiled, step);
       const head = [...how, checkpointOf(step), String(step.grown)];
-      const reply = decodeSettle(await this.end("pass", step, fetchNext, [...head, ...args], jobKeys), step, compiled);
+      const reply = decodeSettle(await this.end("pass", step, fetchNext, [...head, ...args], jobKeys), step);
       if (reply.verdict !== "GROWN") return reply as FetchReply;
     }
+  }
+
+  /** Null where the step, its plan or what follows it wants more than the plain case does. */
+  private plainCommit(step: StartedStep, { output, hasSaved, sandbox, appended }: Completion): HandOn | null {
+    if (step.handedOff >= MOST_HANDED_OFF || step.grown !== 0 || hasSaved || sandbox || appended) return null;
+    const compiled = this.cachedDefinitionOf(step);
+    const successor = compiled && onlySuccessor(step, compiled);
+    if (!successor) return null;
+    return {
+      step,
+      output: this.sealed.sealOutput(step.planId, step.stepId, output),
+      checkpointId: checkpointOf(step),
+      successor: { id: successor.id, phase: successor.phase, traits: traitsOf(successor) },
+      keys: () => this.keysOf(step, successorArgs(this.keys, [successor], step).jobKeys),
+    };
   }
 
   private sendCompletion(
@@ -134,9 +161,8 @@ export class RedisStepLog implements StepLog {
     const mayGoOn = fetchNext && step.handedOff < most;
     const grown = step.grown === 0 ? "" : `g${step.grown}`;
     const rest = `${hasSaved ? "s" : ""}${grown}${sandbox === undefined ? "" : JSON.stringify(sandbox)}`;
-    const isPlain = mayGoOn && rest === "" && !appended && canGoOn(step, compiled);
     const sealed = this.sealed.sealOutput(step.planId, step.stepId, output);
-    const head = [sealed, checkpointOf(step), isPlain ? "p" : `${mayGoOn ? "1" : "0"}${rest}`];
+    const head = [sealed, checkpointOf(step), `${mayGoOn ? "1" : "0"}${rest}`];
     if (!appended) return this.end("complete", step, fetchNext, [...head, ...args], jobKeys);
     const steps = appended.flatMap((one, i) => this.appendedArgs(one, compiled.steps.size + i, step.privateQueue));
     const growth = [compiled.digest, String(STEP_LIMIT), String(args.length / 5)];
@@ -175,11 +201,7 @@ export class RedisStepLog implements StepLog {
     return runScript(
       this.redis,
       name,
-      this.keys.declare([this.own, this.keys.plan(step.planId)], () => {
-        const job = this.keys.job(step.queue, step.planId, step.stepId, step.epoch);
-        const jobParts = [job, `${job}:lock`, `${job}:logs`];
-        return [...this.keys.planKeys(step.planId), ...this.keysOfQueue(step.queue), ...jobParts, ...jobKeys()];
-      }),
+      this.keys.declare([this.own, this.keys.plan(step.planId)], () => this.keysOf(step, jobKeys)),
       [
         this.keys.base,
         step.queue,
@@ -195,6 +217,12 @@ export class RedisStepLog implements StepLog {
     );
   }
 
+  private keysOf(step: StartedStep, jobKeys: () => readonly string[]): string[] {
+    const job = this.keys.job(step.queue, step.planId, step.stepId, step.epoch);
+    const jobParts = [job, `${job}:lock`, `${job}:logs`];
+    return [...this.keys.planKeys(step.planId), ...this.keysOfQueue(step.queue), ...jobParts, ...jobKeys()];
+  }
+
   private keysOfQueue(queue: string): string[] {
     let keys = this.queueKeys.get(queue);
     if (!keys) {
@@ -205,14 +233,14 @@ export class RedisStepLog implements StepLog {
   }
 }
 
-/** Whether the step's only successor can follow in the same slot, for all that a definition tells. */
-function canGoOn(step: StartedStep, { definition, steps }: CompiledDefinition): boolean {
-  const next = steps.get(step.stepId)?.next ?? [];
-  if (definition.sandbox !== null || next.length !== 1) return false;
+/** The step's only successor, where it can follow in the same slot, for all that a definition tells. */
+function onlySuccessor(step: StartedStep, { definition, steps }: CompiledDefinition): CompiledStep | null {
+  const { next, priority } = steps.get(step.stepId)!;
+  if (definition.sandbox !== null || next.length !== 1) return null;
   const successor = steps.get(next[0]!)!;
   // Others may be more urgent.
-  if (successor.priority !== undefined || steps.get(step.stepId)!.priority !== undefined) return false;
-  return successor.needs.length === 1 && queueOf(successor, step.privateQueue) === step.queue;
+  if (successor.priority !== undefined || priority !== undefined) return null;
+  return successor.needs.length === 1 && queueOf(successor, step.privateQueue) === step.queue ? successor : null;
 }
 
 /** The steps that need a step. */

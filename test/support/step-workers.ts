@@ -138,6 +138,20 @@ export function runs(name: Parameters<typeof scriptText>[0]): (args: readonly st
   return (args) => (args[0] === "evalsha" && args[1] === sha) || (args[0] === "eval" && args[1] === text);
 }
 
+const handsOn = runs("hand-on");
+const completes = runs("complete");
+
+/** Whether a command records completed steps. */
+export function commits(args: readonly string[]): boolean {
+  return handsOn(args) || completes(args);
+}
+
+/** How many steps it records. A plain commit has eleven arguments, and its plan's key. */
+export function stepsCommitted(args: readonly string[]): number {
+  if (!handsOn(args)) return completes(args) ? 1 : 0;
+  return Number(args[2]) - 1;
+}
+
 /** A promise that a test resolves. */
 export function gate<T = void>(): { readonly passed: Promise<T>; open(value: T): void } {
   let open!: (value: T) => void;

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, inject, test } from "vitest";
 import { checkInvariants } from "../support/invariants.js";
 import { aChain, aDefinition, aStore, type TestStore } from "../support/plans.js";
 import { type PrivateRedis, startPrivateRedis } from "../support/private-redis.js";
-import { gate, type RunningWorker, runs, runWorker } from "../support/step-workers.js";
+import { commits, gate, type RunningWorker, runs, runWorker } from "../support/step-workers.js";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.js";
 import { until } from "../support/until.js";
 
@@ -34,7 +34,7 @@ test("a lost reply to a commit: the step ran once, the next one starts at once, 
     times.set(call.stepId, Date.now());
     return call.stepId;
   });
-  const lost = proxy.once(runs("complete"), "lose reply");
+  const lost = proxy.once(commits, "lose reply");
 
   const plan = await t.submit(aChain(["a", "b", "c"]));
   await lost;
@@ -128,9 +128,8 @@ test.each([
 ] as const)("a commit answered with %s is sent again: no attempt burnt, no effect repeated", async (error) => {
   const ran: string[] = [];
   const worker = await start((call) => ran.push(call.stepId));
-  const isCommit = runs("complete");
   let errors = 0;
-  proxy.judge = (args) => (isCommit(args) && errors++ < 4 ? error : "pass");
+  proxy.judge = (args) => (commits(args) && errors++ < 4 ? error : "pass");
 
   const plan = await t.submit(aChain(["a", "b"]));
   await until("the plan to complete", async () => (await t.state(plan)) === "completed");
@@ -143,12 +142,11 @@ test.each([
 });
 
 test("a drain that begins while the last result is on its way ends with that", async () => {
-  const isCommit = runs("complete");
   let away = true;
-  proxy.judge = (args) => (away && isCommit(args) ? "-LOADING Redis is loading the dataset in memory" : "pass");
+  proxy.judge = (args) => (away && commits(args) ? "-LOADING Redis is loading the dataset in memory" : "pass");
   const { worker } = await start(() => null);
   const plan = await t.submit(aChain(["a", "b"]));
-  await until("a commit to be refused", () => proxy.seen.some(isCommit) && worker.active === 0);
+  await until("a commit to be refused", () => proxy.seen.some(commits) && worker.active === 0);
 
   const startedAt = Date.now();
   const drained = worker.drain({ graceMs: 20_000 });
@@ -175,7 +173,7 @@ test("a store that became a replica takes the record when it is a master again",
   await started.passed;
 
   await t.redis.call("replicaof", "127.0.0.1", "1");
-  const refused = until("the commit to be refused", () => proxy.seen.filter(runs("complete")).length >= 3);
+  const refused = until("the commit to be refused", () => proxy.seen.filter(commits).length >= 3);
   passed.open();
   await refused;
   expect(await t.redis.hlen(t.keys.planPart(plan, "steps"))).toBe(0);
@@ -206,7 +204,7 @@ test("a store that is out of memory loses neither the record nor an attempt", as
   await until(
     "the first record",
     async () =>
-      (await t.redis.hlen(t.keys.planPart(plan, "steps"))) > 0 || proxy.seen.filter(runs("complete")).length >= 3,
+      (await t.redis.hlen(t.keys.planPart(plan, "steps"))) > 0 || proxy.seen.filter(commits).length >= 3,
   );
   await t.redis.config("SET", "maxmemory", "0");
 

@@ -25,7 +25,7 @@
   P:signals     hash  signals that came before their step waited
   P:requests    hash  request id -> answer
 
-  The field `backlog` keeps a plan's steps off the plain way of complete.lua: how many lanes have a backlog, if any, and g
+  The field `backlog` keeps a plan's steps off the plain way of hand-on.lua: how many lanes have a backlog, if any, and g
   where the plan has grown.
   Times in records and history are milliseconds since the plan's `created`, so that they are short.
 ]]
