@@ -17,7 +17,7 @@ const CONCURRENCY = 50;
 const BATCH = 100;
 /** Plans whose end starts the clock. */
 const WARM_UP = 0.2;
-const LOOK_MS = 10;
+const LOOK_MS = 5;
 const RUN_DEADLINE_MS = 600_000;
 /** What a process that has ended said before is there at once. */
 const CHILD_MS = 1_000;
@@ -35,7 +35,7 @@ const SIZES = {
   },
   tiny: {
     rounds: 1,
-    plans: 24,
+    plans: 200,
     fleets: [
       { processes: 1, shards: 1 },
       { processes: 2, shards: 4 },

@@ -38,10 +38,11 @@ test("a worker that stood still while others did its steps: all it writes is ref
     const ids = [...(await fleet.beats()).keys()];
     return ids.length === 2 && !ids.includes(zombie.workerId);
   });
-  await until("its steps to be told", () => fleet.ledger("aborted").some(({ pid }) => pid === zombie.pid));
+  const whatItDid = () =>
+    fleet.ledger().flatMap(({ what, pid }) => (pid === zombie.pid && what !== "begin" ? [what] : []));
+  await until("its steps to end", () => whatItDid().length === steps.length);
 
-  const whatItDid = fleet.ledger().flatMap(({ what, pid }) => (pid === zombie.pid && what !== "begin" ? [what] : []));
-  expect(whatItDid.sort()).toEqual(["aborted", "decide-refused", "effect", "save-refused"]);
+  expect(whatItDid().sort()).toEqual(["aborted", "decide-refused", "effect", "save-refused"]);
   expect(await fleet.client.history(plan)).toEqual(history);
   heir.signal("SIGTERM");
   expect(await heir.exited()).toBe(0);
