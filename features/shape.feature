@@ -104,3 +104,36 @@ Feature: A plan takes its shape while it runs
       | step.completed | pack#b   | 2     |
       | step.completed | pack     | 2     |
     And "ship" began twice
+
+  Scenario: The map is mended after a crash: its items do what it declares now, by the list that they had
+    Given the file "plan.yaml":
+      """
+      plan: orders
+      steps:
+        - { id: scan, run: "echo '[{\"sku\": \"a\"}, {\"sku\": \"b\"}]'" }
+        - { id: pack, map: steps.scan.output, key: sku, run: "echo 1" }
+        - { id: ship, act: }
+      """
+    And its worker was killed in "ship"
+    And the file "plan.yaml":
+      """
+      plan: orders
+      version: 2
+      steps:
+        - { id: scan, run: "echo '[{\"sku\": \"a\"}, {\"sku\": \"b\"}]'" }
+        - { id: pack, map: steps.scan.output, key: sku, run: "echo 2" }
+        - { id: ship, env: { PACKED: "${{ steps.pack.output }}" }, act: }
+      """
+    When I run `plan resume {plan} --on-drift keep --dry-run -o json`
+    Then its "reuse" is ["scan","pack#","pack","pack#a","pack#b"]
+    And its "drift" is ["pack changed","ship changed"]
+    When I run `plan resume {plan} --on-drift rerun --dry-run -o json`
+    Then its "reuse" is ["scan","pack#"]
+    And its "run" is ["pack","ship","pack#a","pack#b"]
+    When I run `plan resume {plan} --on-drift rerun --yes`
+    Then it exits with 0
+    And its history has
+      | event          | step   | count |
+      | plan.grown     | pack#  | 1     |
+      | step.completed | pack#a | 2     |
+      | step.completed | pack   | 2     |

@@ -158,10 +158,10 @@ async function checkInput(store: PlanStore, planId: string, { definition }: Comp
  * Live workers that can take what is resumed. A plan that one process executed alone goes to the queues of its steps,
  * which its view says nothing about.
  */
-async function countWorkers(store: PlanStore, { view, compiled }: Preview, decision: ResumeDecision): Promise<number> {
+async function countWorkers(store: PlanStore, { view }: Preview, decision: ResumeDecision): Promise<number> {
   if (view.meta.privateQueue === null) return decision.summary.workers;
-  const adopted = decision.actions!.adopts ?? compiled ?? (await store.planDefinition(view.meta));
-  return countLiveWorkers(store, adopted, decision.actions!.restart);
+  const compiled = decision.actions!.next ?? (await store.planDefinition(view.meta));
+  return countLiveWorkers(store, compiled, decision.actions!.restart);
 }
 
 /** Live workers that serve a queue of these steps. */

@@ -185,6 +185,15 @@ export function grow(compiled: CompiledDefinition, appended: readonly StepDefini
   return { ...compiled, definition: { ...definition, steps: [...definition.steps, ...appended] }, steps };
 }
 
+/** What a plan runs once some of its appended steps are none of its own any more. */
+export function ungrow(compiled: CompiledDefinition, removed: ReadonlySet<string>): CompiledDefinition {
+  if (removed.size === 0) return compiled;
+  const { definition } = compiled;
+  const declared = definition.steps.filter((step) => step.appendedBy === undefined);
+  const left = definition.steps.filter((step) => step.appendedBy !== undefined && !removed.has(step.id));
+  return grow(compile({ ...definition, steps: declared }), left);
+}
+
 /** The phases of a plan that lists none: the conventional three as soon as a step names one of them. */
 export function impliedPhases(named: Iterable<string>): readonly string[] {
   const conventional: readonly string[] = CONVENTIONAL_PHASES;

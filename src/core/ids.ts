@@ -8,6 +8,11 @@ export function isId(value: unknown): value is string {
   return typeof value === "string" && ID_PATTERN.test(value);
 }
 
+/** Of a step of a plan: also of a map's list and of its items, `fix#` and `fix#<key>`. */
+export function isStepId(value: unknown): value is string {
+  return typeof value === "string" && isId(value.split("#", 1)[0]) && !/[\s|@"\\\p{Cc}]/u.test(value);
+}
+
 const CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const WORD = "0123456789abcdefghijklmnopqrstuvwxyz";
 

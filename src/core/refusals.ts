@@ -141,7 +141,7 @@ function notInLine(planId: string, what: string, id: string, supersededIn: numbe
 
 function refuseStep(situation: Situation, stepId: string): ErrorDocument | null {
   const { planId } = situation.view.meta;
-  const steps = situation.next?.steps;
+  const steps = situation.graph?.steps;
   if (steps && !steps.has(stepId)) {
     const some = [...steps.keys()].slice(0, 20).join(", ");
     return {
@@ -161,7 +161,8 @@ function refuseStep(situation: Situation, stepId: string): ErrorDocument | null 
 }
 
 /** A definition that differs where it matters is run or adopted only where somebody says so. */
-function refuseDrift({ view, drift, offered, compiled, request }: Situation): ErrorDocument | null {
+function refuseDrift(situation: Situation): ErrorDocument | null {
+  const { view, drift, offered, compiled, request } = situation;
   if (drift === null || request.onDrift === "report") return null;
   const { planId, name, version } = view.meta;
   const steps = describeDrift(drift);
@@ -169,12 +170,22 @@ function refuseDrift({ view, drift, offered, compiled, request }: Situation): Er
   const details = { plan_id: planId, drift: steps, version, offered: definition.version };
   const other = definition.name !== name ? `is of plan ${definition.name}` : null;
   const files = (definition.sandbox === null) !== (compiled!.definition.sandbox === null);
-  const grown =
-    view.meta.grown > 0 && request.onDrift !== "refuse" ? "doesn't have the steps that were appended since" : null;
-  const reason = other ?? (files ? "has a sandbox where the other has none, or none where it has one" : grown);
+  const reason = other ?? (files ? "has a sandbox where the other has none, or none where it has one" : null);
+  const unfit = (why: string) =>
+    `The definition that is offered can't take the place of the one that plan ${planId} runs under: it ${why}`;
   if (reason !== null) {
-    const message = `The definition that is offered can't take the place of the one that plan ${planId} runs under: it ${reason}`;
-    return { code: "DEFINITION_DRIFT", message, details, try: `plan get ${planId}` };
+    return { code: "DEFINITION_DRIFT", message: unfit(reason), details, try: `plan get ${planId}` };
+  }
+  const misfit = misfitOf(situation);
+  if (misfit !== null) {
+    const { step, appendedBy, why } = misfit;
+    return {
+      code: "DEFINITION_DRIFT",
+      message: unfit(why),
+      details: { ...details, step, appended_by: appendedBy },
+      // Run again, it appends what fits, or nothing.
+      try: `plan resume ${planId} --on-drift ${request.onDrift} --from-step ${appendedBy}`,
+    };
   }
   // What was added would run only under the offered definition.
   if (request.onDrift !== "refuse" || drift.changed.length + drift.removed.length === 0) return null;
@@ -184,6 +195,32 @@ function refuseDrift({ view, drift, offered, compiled, request }: Situation): Er
     details,
     try: `plan resume ${planId} --on-drift keep`,
   };
+}
+
+interface Misfit {
+  readonly step: string;
+  readonly appendedBy: string;
+  readonly why: string;
+}
+
+/** The first step that was appended and stays with the step that appended it, but has no place in what is adopted. */
+function misfitOf({ compiled, adopts, next, leaving }: Situation): Misfit | null {
+  if (adopts === null) return null;
+  const { phases } = adopts.definition;
+  for (const { id: step, appendedBy, phase, needs, itemOf } of compiled!.steps.values()) {
+    // What a map declares fits its items.
+    if (appendedBy === undefined || leaving.has(appendedBy) || itemOf !== undefined) continue;
+    const misfit = (why: string) => ({ step, appendedBy, why });
+    if (adopts.steps.has(step)) return misfit(`has a step ${step}, and ${appendedBy} has appended one of that id`);
+    const missing = needs.find((need) => !next!.steps.has(need));
+    if (missing !== undefined) return misfit(`lacks ${missing}, which ${step}, appended by ${appendedBy}, needs`);
+    if (!phases.includes(phase)) return misfit(`lacks the phase ${phase} of ${step}, which ${appendedBy} has appended`);
+    const late = needs.find((need) => phases.indexOf(next!.steps.get(need)!.phase) > phases.indexOf(phase));
+    if (late !== undefined) {
+      return misfit(`has ${late} in a later phase than ${step}, which ${appendedBy} has appended and which needs it`);
+    }
+  }
+  return null;
 }
 
 /** A plan that waits goes on by itself, unless a rewind takes it to where it didn't wait yet. */
@@ -249,9 +286,10 @@ function refuseAcks(situation: Situation): ErrorDocument | null {
 }
 
 /** The same request, with more said. */
-function resumeCommand({ view, request }: Situation, ...options: readonly string[]): string {
+function resumeCommand({ view, request, adopts }: Situation, ...options: readonly string[]): string {
   const point = describePoint(request.from);
-  return ["plan resume", view.meta.planId, ...(point === null ? [] : [`--from-${point}`]), ...options].join(" ");
+  const asked = [...(point === null ? [] : [`--from-${point}`]), ...(adopts ? [`--on-drift ${request.onDrift}`] : [])];
+  return ["plan resume", view.meta.planId, ...asked, ...options].join(" ");
 }
 
 function refuseWorkdir({ missingWorkdir, view }: Situation): ErrorDocument | null {

@@ -9,8 +9,6 @@ import { keptOf } from "./rewind.js";
 /** Steps by id. `superseded` lose their records, `restart` get a new job. `acknowledged` are recorded first. */
 export interface ResumeActions {
   readonly superseded: readonly string[];
-  /** Steps that superseded ones appended: they are none of the plan's any more, until they are appended anew. */
-  readonly removed: ReadonlySet<string>;
   readonly restart: readonly string[];
   /** Done needs of superseded steps that aren't free to run: what their counters become. */
   readonly recount: ReadonlyMap<string, number>;
@@ -25,6 +23,8 @@ export interface ResumeActions {
   readonly takenAnew: TakenAnew | null;
   /** The definition that the plan goes on under, where it is another than before. */
   readonly adopts: CompiledDefinition | null;
+  /** What it goes on with, appended steps included; null where the plan is too large to list. */
+  readonly next: CompiledDefinition | null;
 }
 
 export interface Rewound {
@@ -55,7 +55,7 @@ export function isSettable({ compiled }: Situation, decision: Decision): boolean
 }
 
 export function plannedActions(situation: Situation): ResumeActions {
-  const { view, next, compiled, leaving, below, request } = situation;
+  const { view, next, adopts, leaving, below, request } = situation;
   const acknowledged = [...uncertainSteps(situation), ...repeatedSteps(situation)].map((stepId) => {
     const ack = request.acks.get(stepId)!;
     return { stepId, said: ack.said, output: ack.said === "done" ? ack.output : "null" };
@@ -64,29 +64,22 @@ export function plannedActions(situation: Situation): ResumeActions {
   const restart = view.open
     .filter((step) => restarts(step) && !leaving.has(step.stepId) && !settled.has(step.stepId))
     .map((step) => step.stepId);
-  const removed = appendedBy(situation, leaving);
   const recount = new Map<string, number>();
-  const adopts = next !== compiled ? next : null;
   const isKept = (id: string) => situation.done.has(id) && !leaving.has(id);
   // Under another definition everything that isn't done may need something else.
   const open = new Set(view.open.map((step) => step.stepId).filter((id) => !leaving.has(id)));
-  const uncounted = adopts ? [...adopts.steps.keys()].filter((id) => !isKept(id) && !open.has(id)) : below;
+  const uncounted = adopts ? [...next!.steps.keys()].filter((id) => !isKept(id) && !open.has(id)) : below;
   for (const id of uncounted) {
-    if (removed.has(id)) continue;
-    const { needs } = next!.steps.get(id)!;
+    const needs = next!.steps.get(id)?.needs;
+    // Who appended it runs again.
+    if (needs === undefined) continue;
     const done = needs.filter(isKept).length;
     if (done === needs.length) restart.push(id);
     else recount.set(id, done);
   }
   const superseded = [...leaving];
   const rewound = superseded.length > 0 ? rewoundTo(situation) : null;
-  return { superseded, removed, restart, recount, acknowledged, rewound, takenAnew: takenAnew(situation), adopts };
-}
-
-function appendedBy({ compiled, view }: Situation, superseded: ReadonlySet<string>): Set<string> {
-  if (view.meta.grown === 0 || superseded.size === 0) return new Set();
-  const steps = [...compiled!.steps.values()];
-  return new Set(steps.filter((step) => superseded.has(step.appendedBy ?? "")).map((step) => step.id));
+  return { superseded, restart, recount, acknowledged, rewound, takenAnew: takenAnew(situation), adopts, next };
 }
 
 /** What stood at the point, as far as it is kept. */

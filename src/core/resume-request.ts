@@ -1,6 +1,6 @@
 /** What a resume is asked for, what is read to decide it, and what both together mean. */
-import { type CompiledDefinition, descendants } from "./definition.js";
-import { type Drift, type DriftPolicy, driftBetween } from "./drift.js";
+import { type CompiledDefinition, descendants, ungrow } from "./definition.js";
+import { carryOver, type Drift, type DriftPolicy, driftBetween } from "./drift.js";
 import type { Decision, PlanEvent } from "./history.js";
 import { decisionId } from "./ids.js";
 import type { Json } from "./json.js";
@@ -55,7 +55,11 @@ export interface Situation extends ResumeFacts {
   readonly done: ReadonlySet<string>;
   readonly line: Line;
   readonly drift: Drift | null;
-  /** What the plan goes on with: `compiled`, or what is offered where that is adopted. */
+  /** What is offered, where the plan goes on under it. */
+  readonly adopts: CompiledDefinition | null;
+  /** What the plan could go on with, if nothing left the line: `compiled`, or what is adopted, with all that was appended. */
+  readonly graph: CompiledDefinition | null;
+  /** What it goes on with: without what is appended anew, if it is, by steps that run again. */
   readonly next: CompiledDefinition | null;
   /** Null where nothing earlier is gone back to, and where the line has no such point. */
   readonly rewind: Rewind | null;
@@ -71,17 +75,17 @@ export function situate(facts: ResumeFacts, request: ResumeRequest): Situation {
   const line = Line.of(facts.events);
   const rootDecisionId = decisionId(view.meta.tag, view.meta.createdAt, 0);
   const drift = compiled === null || offered === null ? null : driftBetween(compiled, offered);
-  const adopts = drift !== null && (request.onDrift === "keep" || request.onDrift === "rerun");
-  const next = adopts ? offered : compiled;
+  const adopts = drift !== null && (request.onDrift === "keep" || request.onDrift === "rerun") ? offered : null;
+  const graph = adopts === null ? compiled : carryOver(compiled!, adopts);
   const reached = new Set([...doneSteps, ...view.open.map((step) => step.stepId)]);
-  const redone = adopts && request.onDrift === "rerun" ? outdated(drift, new Set(doneSteps)) : [];
+  const redone = adopts !== null && request.onDrift === "rerun" ? outdated(drift!, compiled!, doneSteps) : [];
   const rewind =
-    next === null || (request.from.kind === "frontier" && redone.length === 0)
+    graph === null || (request.from.kind === "frontier" && redone.length === 0)
       ? null
-      : rewindTo(next, line, { point: request.from, redone, rootDecisionId });
+      : rewindTo(graph, line, { point: request.from, redone, rootDecisionId });
   const below = new Set(rewind?.below);
   const leaving = new Set([...below].filter((id) => reached.has(id)));
-  if (adopts) for (const id of misplaced(next!, reached, doneSteps, below)) leaving.add(id);
+  if (adopts !== null) for (const id of misplaced(graph!, compiled!, reached, doneSteps, below)) leaving.add(id);
   return {
     ...facts,
     request,
@@ -89,7 +93,9 @@ export function situate(facts: ResumeFacts, request: ResumeRequest): Situation {
     done: new Set(doneSteps),
     line,
     drift,
-    next,
+    adopts,
+    graph,
+    next: graph === null || view.meta.grown === 0 ? graph : ungrow(graph, appendedBy(graph, leaving)),
     rewind,
     below,
     leaving,
@@ -97,27 +103,37 @@ export function situate(facts: ResumeFacts, request: ResumeRequest): Situation {
   };
 }
 
-/** Done steps that would not be done the same way again. */
-function outdated({ changed, removed }: Drift, done: ReadonlySet<string>): string[] {
-  return [...changed, ...removed].filter((id) => done.has(id));
+/** Done steps that would not be done the same way again: an item of a map does what the map declares. */
+function outdated({ changed, removed }: Drift, { steps }: CompiledDefinition, done: readonly string[]): string[] {
+  const differs = new Set([...changed, ...removed]);
+  return done.filter((id) => differs.has(id) || differs.has(steps.get(id)!.itemOf ?? ""));
 }
 
-/** Reached steps that an adopted definition doesn't have, or has behind a step that is not done. */
+/** Reached steps that an adopted definition doesn't have, has as another step, or has behind a step that is not done. */
 function misplaced(
-  next: CompiledDefinition,
+  graph: CompiledDefinition,
+  before: CompiledDefinition,
   reached: ReadonlySet<string>,
   done: readonly string[],
   below: ReadonlySet<string>,
 ): string[] {
-  const kept = new Set(done.filter((id) => next.steps.has(id) && !below.has(id)));
-  const undone = [...next.steps.keys()].filter((id) => !kept.has(id));
+  // A step that was appended isn't the one that the definition has under the same id.
+  const isThere = (id: string) =>
+    graph.steps.has(id) && graph.steps.get(id)!.appendedBy === before.steps.get(id)!.appendedBy;
+  const kept = new Set(done.filter((id) => isThere(id) && !below.has(id)));
+  const undone = [...graph.steps.keys()].filter((id) => !kept.has(id));
   const behind = new Set(
     descendants(
-      next,
-      undone.flatMap((id) => next.steps.get(id)!.next),
+      graph,
+      undone.flatMap((id) => graph.steps.get(id)!.next),
     ),
   );
-  return [...reached].filter((id) => !next.steps.has(id) || behind.has(id));
+  return [...reached].filter((id) => !isThere(id) || behind.has(id));
+}
+
+function appendedBy({ steps }: CompiledDefinition, appenders: ReadonlySet<string>): Set<string> {
+  const found = [...steps.values()].filter((step) => appenders.has(step.appendedBy ?? ""));
+  return new Set(found.map((step) => step.id));
 }
 
 export function isReached({ done, view }: Situation, stepId: string): boolean {
@@ -130,10 +146,10 @@ export function uncertainSteps({ view, leaving }: Situation): string[] {
 }
 
 /** Irreversible steps that happened, or may have, and that the rewind would run again: a person says that they shall. */
-export function repeatedSteps({ view, next, done, leaving }: Situation): string[] {
+export function repeatedSteps({ view, graph, done, leaving }: Situation): string[] {
   if (leaving.size === 0) return [];
   const started = new Set(view.open.filter(mayHaveHappened).map((step) => step.stepId));
-  return [...next!.steps.values()]
+  return [...graph!.steps.values()]
     .filter(({ id, effect }) => leaving.has(id) && (started.has(id) || (done.has(id) && effect === "irreversible")))
     .map((step) => step.id);
 }

@@ -59,14 +59,14 @@ export function summarize(
   actions: ResumeActions | null,
   refusal: ErrorDocument | null,
 ): ResumeSummary {
-  const { view, state, request, compiled, next, drift } = situation;
+  const { view, state, request, next, drift } = situation;
   const { meta } = view;
   const superseded = new Set(actions?.superseded);
   const reuse = situation.doneSteps.filter((id) => !superseded.has(id));
   const reuseCount = meta.done - [...superseded].filter((id) => situation.done.has(id)).length;
   const settled = (actions?.acknowledged ?? []).filter((ack) => ack.said === "done").map((ack) => ack.stepId);
   const kept = new Set([...reuse, ...settled]);
-  const total = actions?.adopts?.steps.size ?? meta.total - (actions?.removed.size ?? 0);
+  const total = actions?.next?.steps.size ?? meta.total;
   const run = actions ? stepsToRun(situation, actions, kept) : [];
   const first = actions ? firstToRun(situation, actions, run, kept) : firstOpen(situation);
   const standing = actions?.rewound ?? meta;
@@ -87,15 +87,13 @@ export function summarize(
     sandbox: summarizeFiles(situation, actions, standing.lastCheckpointId),
     epoch: meta.epoch,
     nextEpoch: refusal ? meta.epoch : meta.epoch + 1,
-    reuse: compiled ? reuse : reuse.slice(-LISTED_STEPS),
+    reuse: next ? reuse : reuse.slice(-LISTED_STEPS),
     reuseCount,
-    run: compiled ? run : run.slice(0, LISTED_STEPS),
+    run: next ? run : run.slice(0, LISTED_STEPS),
     runCount: actions ? total - reuseCount - settled.length : 0,
     ackRequired: [...uncertainSteps(situation), ...repeatedSteps(situation)],
     repeated: repeatedSteps(situation),
-    newKey: actions
-      ? actions.superseded.filter((id) => !actions.removed.has(id) && (next === null || next.steps.has(id)))
-      : [],
+    newKey: actions ? actions.superseded.filter((id) => next!.steps.has(id)) : [],
     drift: drift === null ? [] : describeDrift(drift),
     from: describePoint(request.from),
     reason: request.reason,
@@ -137,7 +135,7 @@ function tokenOf({ view, request, files, drift }: Situation, actions: ResumeActi
 /** All that is not kept, in listed order; of a plan that is too large to list, only what can start. */
 function stepsToRun(situation: Situation, actions: ResumeActions, kept: ReadonlySet<string>): string[] {
   if (situation.next) {
-    return [...situation.next.steps.keys()].filter((id) => !kept.has(id) && !actions.removed.has(id));
+    return [...situation.next.steps.keys()].filter((id) => !kept.has(id));
   }
   return [...actions.restart, ...situation.view.open.filter((step) => !restarts(step)).map((step) => step.stepId)];
 }

@@ -3,7 +3,7 @@
 import type { Redis } from "ioredis";
 import { type CompiledDefinition, compile, type Definition, grow, type StepDefinition } from "../core/definition.js";
 import { StoreUnsuitableError } from "../core/errors.js";
-import { isId } from "../core/ids.js";
+import { isId, isStepId } from "../core/ids.js";
 import { itemStep, listStepId } from "../core/map.js";
 import type { Keys } from "./keys.js";
 
@@ -189,9 +189,9 @@ function decodeAppended(planId: string, base: CompiledDefinition, id: string, te
     step?.id === id &&
     isId(id) &&
     Number.isInteger(step.index) &&
-    [step.phase, step.uses, step.queue, step.appendedBy].every(isId) &&
+    [step.phase, step.uses, step.queue].every(isId) &&
     Array.isArray(step.needs) &&
-    step.needs.every(isId) &&
+    [step.appendedBy, ...step.needs].every(isStepId) &&
     typeof step.with === "object";
   if (!isStep) throw refuse();
   return { ...(step as StoredStep), next: [] };

@@ -539,7 +539,8 @@ export class RedisPlanStore implements PlanStore {
   async resume(write: ResumeWrite): Promise<ResumeAnswer> {
     await this.requireSuitable();
     const { meta } = write.view;
-    const compiled = write.decision.actions!.adopts ?? (await this.planDefinition(meta));
+    const { adopts, next } = write.decision.actions!;
+    const compiled = next ?? (await this.planDefinition(meta));
     const call = resumeCall(this.keys, write, {
       compiled,
       sealed: this.sealed,
@@ -549,7 +550,7 @@ export class RedisPlanStore implements PlanStore {
     const send = () => runScript(this.redis, "resume", call.keys, call.args);
     let answer = await send();
     if (answer === "NODEFINITION") {
-      await this.definitions.upload(compiled);
+      await this.definitions.upload(adopts!);
       answer = await send();
     }
     if (answer === "OK") return { kind: "resumed", epoch: meta.epoch + 1 };

@@ -10,7 +10,7 @@ import type { Payloads } from "./payloads.js";
 import { queueOf, successorArgs, successorsOf, traitsOf } from "./step-log.js";
 
 export interface ResumeSurroundings {
-  /** What the plan goes on under. */
+  /** What the plan goes on with. */
   readonly compiled: CompiledDefinition;
   readonly sealed: Payloads;
   readonly deadAfterMs: number;
@@ -56,7 +56,7 @@ export function resumeCall(
       write.kept ? JSON.stringify(write.kept) : "",
       adopts?.digest ?? "",
       adopts ? String(adopts.definition.version) : "",
-      adopts ? String(adopts.steps.size) : "",
+      adopts ? String(compiled.steps.size) : "",
       String(actions.superseded.length),
       String(actions.recount.size),
       String(actions.acknowledged.length),

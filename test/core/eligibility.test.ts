@@ -101,13 +101,13 @@ describe("the summary of an interrupted plan", () => {
   test("comes with exactly what the write has to do", () => {
     expect(assess(facts, aRequest()).actions).toEqual({
       superseded: [],
-      removed: new Set(),
       restart: ["fix"],
       recount: new Map(),
       acknowledged: [],
       rewound: null,
       takenAnew: null,
       adopts: null,
+      next: facts.compiled,
     });
   });
 });

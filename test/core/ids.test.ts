@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { checkpointId, decisionId, isId, newPlanId, newPlanTag, newWorkerId } from "../../src/core/ids.js";
+import { checkpointId, decisionId, isId, isStepId, newPlanId, newPlanTag, newWorkerId } from "../../src/core/ids.js";
 
 const IDS = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/);
 
@@ -14,6 +14,20 @@ test.each(["", "__proto__", ".a", "-a", "_a", "a b", "a:b", "{a}", "a\n", "../x"
     expect(isId(id)).toBe(false);
   },
 );
+
+test.each<[unknown, boolean]>([
+  ["fix", true],
+  ["fix#", true],
+  ["fix#src/a%20b.ts", true],
+  ["#a", false],
+  ["a b", false],
+  ["fix#a b", false],
+  ["fix#a|b", false],
+  ["fix#a@2", false],
+  [1, false],
+])("that %j is the id of a step: %s", (id, isOne) => {
+  expect(isStepId(id)).toBe(isOne);
+});
 
 test("a plan id that nobody chose is an id, begins with the plan's name and sorts by time", () => {
   fc.assert(

@@ -1,6 +1,6 @@
 /**
- * The promise, at random: small plans with decisions and files, in whatever state a few transitions leave them, resumed or
- * forked from whatever point. The dry-run leaves every key as it was, to the byte; what follows does what it said: it reuses
+ * The promise, at random: small plans with decisions, files, maps and appended steps, in whatever state a few transitions leave
+ * them, resumed or forked from whatever point, also under a definition that has changed since. The dry-run leaves every key as it was, to the byte; what follows does what it said: it reuses
  * and runs the same steps, and goes on with the same files. A case is a seed, WAYMARK_TEST_SEED the first one; more with
  * WAYMARK_TEST_CASES.
  */
@@ -10,9 +10,10 @@ import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { Client } from "../../src/client/client.js";
 import type { Ack, PointOptions } from "../../src/client/resume.js";
 import { sandboxesOf } from "../../src/client/sandboxes.js";
-import type { CompiledDefinition, Effect, SandboxUse } from "../../src/core/definition.js";
+import type { CompiledDefinition, Effect, SandboxUse, StepDefinition } from "../../src/core/definition.js";
 import { NotWaitingError } from "../../src/core/errors.js";
 import { isDone } from "../../src/core/history.js";
+import { itemSteps } from "../../src/core/map.js";
 import type { Outcome } from "../../src/core/outcome.js";
 import type { StartedStep } from "../../src/core/ports.js";
 import type { SandboxProvider, SandboxSnapshot } from "../../src/core/sandbox.js";
@@ -60,6 +61,7 @@ test(`a resume, and a fork, does what its dry-run said, and that changes nothing
     ...points.flatMap((from) => [`resumed from ${from}`, `forked from ${from}`]),
     ...["queued", "interrupted", "failed", "paused", "waiting", "completed", "cancelled"],
     ...["superseded", "choice", "files", "files restored"],
+    ...["keep", "rerun", "keep of a grown plan", "rerun of a grown plan", "DEFINITION_DRIFT"],
     ...["PLAN_TERMINAL", "PLAN_WAITING", "CHECKPOINT_NOT_FOUND", "DECISION_NOT_FOUND", "STEP_NOT_FOUND"],
   ];
   expect(claims.filter((claim) => !seen.has(claim))).toEqual([]);
@@ -81,7 +83,10 @@ async function keepContents(): Promise<void> {
 
 class Case {
   private readonly random: () => number;
-  private readonly compiled: CompiledDefinition;
+  /** As it was submitted, or adopted since. */
+  private compiled: CompiledDefinition;
+  /** Steps that were appended, or added to a definition. */
+  private made = 0;
   private planId: string;
   private worker!: HandWorker;
   /** What the files are: the digest of what was left last. */
@@ -111,10 +116,11 @@ class Case {
     const hasFiles = this.chance(0.6);
     const steps: StepSpec[] = Array.from({ length: count }, (_, i) => {
       const needs = Array.from({ length: i }, (_, above) => `s${above}`).filter(() => this.chance(0.4));
-      const uses = this.chance(0.2) ? "ask" : "act";
+      const map = this.chance(0.15) ? { over: "input.list", key: null, concurrency: this.oneOf([null, 1]) } : undefined;
+      const uses = map === undefined && this.chance(0.2) ? "ask" : "act";
       const effect: Effect = this.chance(0.1) ? "irreversible" : "idempotent";
       const sandbox: SandboxUse = !hasFiles || uses === "ask" ? "none" : this.oneOf(["none", "read", "write", "write"]);
-      return { id: `s${i}`, needs, uses, effect, sandbox };
+      return { id: `s${i}`, needs, uses, effect, sandbox, ...(map !== undefined && { map }) };
     });
     return aDefinition(steps, { sandbox: hasFiles ? A_SANDBOX : null });
   }
@@ -133,7 +139,7 @@ class Case {
     this.worker = await t.worker();
     const held: StartedStep[] = [];
     for (let i = 0; i < most; i++) {
-      const { next } = await this.worker.fetch();
+      const { next } = await this.worker.fetchAwake();
       if (next.kind === "step") {
         held.push(next.step);
         if (next.step.sandbox !== null)
@@ -148,7 +154,7 @@ class Case {
       const step = held.splice(this.among(held.length), 1)[0]!;
       await this.decide(step);
       if (wildly && this.chance(0.05)) continue;
-      const outcome = this.outcomeOf(step, wildly);
+      const outcome = await this.outcomeOf(step, wildly);
       const { verdict } = await this.worker.settle(step, outcome, false);
       if (verdict === "OK" && outcome.kind === "complete") this.files = outcome.sandbox?.digest ?? this.files;
     }
@@ -183,14 +189,60 @@ class Case {
     }
   }
 
-  private outcomeOf({ stepId }: StartedStep, wildly: boolean): Outcome {
-    const { uses, sandbox } = this.compiled.steps.get(stepId)!;
+  private async outcomeOf(step: StartedStep, wildly: boolean): Promise<Outcome> {
+    const { stepId, planId, definitionDigest, grown } = step;
+    const compiled = await t.store.definitions.ofPlan(planId, definitionDigest, grown);
+    const { uses, sandbox, lists } = compiled.steps.get(stepId)!;
     if (wildly && this.chance(0.12)) return { kind: "fail", error: { code: "STEP_FAILED", message: "boom" } };
     if (wildly && this.chance(0.05)) return { kind: "release", reason: "drain" };
     const ask = { question: "How?", options: OPTIONS, onReject: "continue" as const, schema: null };
     if (uses === "ask") return { kind: "park", wait: "choice", dueInMs: null, ask };
     const files = sandbox === "write" ? { sandbox: this.oneOf(pool).snapshot } : {};
-    return { kind: "complete", output: JSON.stringify(stepId), ...files };
+    const appended = lists === undefined ? this.appendedBy(stepId, wildly) : this.itemsOf(compiled, lists, wildly);
+    return { kind: "complete", output: JSON.stringify(stepId), ...files, ...(appended.length > 0 && { appended }) };
+  }
+
+  /** Where a dry-run is being held to its word, nothing is appended: it can't know of it. */
+  private itemsOf(compiled: CompiledDefinition, mapId: string, wildly: boolean): readonly StepDefinition[] {
+    return itemSteps(compiled, mapId, wildly ? Array(this.among(4)).fill("item") : []).steps;
+  }
+
+  private appendedBy(stepId: string, wildly: boolean): readonly StepDefinition[] {
+    if (!wildly || this.chance(0.7)) return [];
+    const hasFiles = this.compiled.definition.sandbox !== null;
+    const first = this.made;
+    const steps = Array.from({ length: 1 + this.among(2) }, (): StepSpec => {
+      const beside = this.made > first && this.chance(0.5) ? [`m${first}`] : [];
+      const declared = this.chance(0.2) ? [this.oneOf([...this.compiled.steps.keys()])] : [];
+      const needs = [...new Set([stepId, ...beside, ...declared])];
+      return { id: `m${this.made++}`, needs, sandbox: hasFiles ? this.oneOf(["none", "read", "write"]) : "none" };
+    });
+    return aDefinition(steps).definition.steps.map((step) => ({ ...step, appendedBy: stepId }));
+  }
+
+  /** The definition as somebody has changed it since: steps that mean something else, are gone, or have come. */
+  private async changedDefinition(): Promise<CompiledDefinition> {
+    const { compiled } = await t.store.preview(this.planId, "full");
+    const { steps, sandbox, version } = compiled!.definition;
+    const gone = new Set(steps.map((step) => step.id).filter(() => this.chance(0.12)));
+    const left: StepDefinition[] = steps
+      .filter((step) => step.appendedBy === undefined && !gone.has(step.id))
+      .map((step) => ({
+        ...step,
+        needs: step.needs.filter((need) => !gone.has(need)),
+        rev: this.chance(0.15) ? `${step.rev ?? ""}+` : step.rev,
+      }));
+    if (left.length === 0 || this.chance(0.4)) {
+      const appended = steps.filter((step) => step.appendedBy !== undefined && step.itemOf === undefined);
+      const id = appended.length > 0 && this.chance(0.4) ? this.oneOf(appended).id : `m${this.made++}`;
+      const at = this.among(left.length + 1);
+      const above = left.slice(0, at).map((step) => step.id);
+      const [added] = aDefinition([{ id, needs: above.filter(() => this.chance(0.4)) }]).definition.steps;
+      const below = left[at];
+      if (below !== undefined && this.chance(0.6)) left[at] = { ...below, needs: [...below.needs, id] };
+      left.splice(at, 0, added!);
+    }
+    return aDefinition(left, { sandbox, version: version + 1 });
   }
 
   /** Nobody alive has the plan any more, for one reason or another. */
@@ -212,7 +264,10 @@ class Case {
   private async resume(): Promise<void> {
     const options = await this.aPoint();
     const from = kindOf(options);
-    const asked = { reason: "a test", ...options };
+    const onDrift = this.chance(0.3) ? this.oneOf(["keep", "rerun"] as const) : null;
+    const offered = onDrift === null ? null : await this.changedDefinition();
+    const drift = offered === null ? {} : { onDrift: onDrift!, definition: { compiled: offered } };
+    const asked = { reason: "a test", ...options, ...drift };
     let preview = await this.untouched(() => client.resume(this.planId, { ...asked, dryRun: true }));
     const acks: Record<string, Ack> = {};
     for (const id of preview.ackRequired) {
@@ -229,11 +284,17 @@ class Case {
       return;
     }
     const before = (await t.store.history(this.planId)).length;
+    const { meta } = await t.store.view(this.planId);
 
     const done = await client.resume(this.planId, { ...asked, acks, expect: preview.resumeToken });
 
     expect(done).toEqual({ ...preview, dryRun: false });
     count(`resumed from ${from}`);
+    if (offered !== null) {
+      this.compiled = offered;
+      count(onDrift!);
+      if (meta.grown > 0) count(`${onDrift} of a grown plan`);
+    }
     if (preview.newKey.length > 0) count("superseded");
     await this.goesOnAs(preview, before);
     if (options.choose !== undefined) count("choice");
@@ -324,6 +385,7 @@ class Case {
         return { fromCheckpoint: checkpoints.length === 0 ? "ckp_none" : this.oneOf(checkpoints).checkpointId };
       }
       default: {
+        if (this.chance(0.1)) return { fromDecision: "dec_none" };
         const decision = this.oneOf(await client.decisions(this.planId));
         const choose = decision.options.length > 0 && this.chance(0.5) ? { choose: this.oneOf(OPTIONS) } : {};
         return { fromDecision: decision.decisionId, ...choose };

@@ -224,6 +224,15 @@ export class HandWorker {
     return this.log.fetch(queue, token);
   }
 
+  /** As a worker that is woken as long as its queue has something: also what was left to another worker. */
+  async fetchAwake(): Promise<FetchReply> {
+    const marker = `${this.test.keys.base}${this.queues[0]!}:marker`;
+    for (;;) {
+      const reply = await this.fetch();
+      if (reply.next.kind !== "none" || (await this.test.redis.zrem(marker, "0")) === 0) return reply;
+    }
+  }
+
   /** The next step; fails where there is none. */
   async take(token?: string, queue?: string): Promise<StartedStep> {
     return stepOf(await this.fetch(token, queue));

@@ -58,6 +58,24 @@ test("a step in code appends one step a file and a join that sees what they reco
   expect(await checkInvariants(t.store, id)).toEqual([]);
 });
 
+test("an item of a map appends steps that anybody can run", async () => {
+  const plan = definePlan("grow", { input }).map(
+    "look",
+    { over: ({ input }) => input.files, key: (file) => file },
+    async (file, { append }) => append([{ id: `fix-${file}`, uses: fix, with: { file }, needs: ["look"] }]),
+  );
+  await start([plan]);
+
+  const id = await run(plan, { files: ["a", "b"] });
+
+  const stranger = await aStore(t.url, { prefix: t.prefix });
+  const { view, compiled } = await stranger.store.detail(id);
+  stranger.redis.disconnect();
+  expect(view.meta).toMatchObject({ total: 6, done: 6 });
+  expect(compiled.steps.get("fix-a")).toMatchObject({ appendedBy: "look#a", needs: ["look#a", "look"] });
+  expect(await checkInvariants(t.store, id)).toEqual([]);
+});
+
 test("a plan goes on by what its steps decide, each of them appending the next", async () => {
   const turn: ReturnType<typeof defineHandler> = defineHandler(
     "turn",
