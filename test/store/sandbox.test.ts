@@ -333,6 +333,7 @@ describe("a slot whose sandbox step is done", () => {
   test("takes nothing while it drains: the step waits for another", async () => {
     const plan = await submitted([aStep("fix", "write"), aStep("test", "write", ["fix"])]);
 
+    await t.redis.hset(t.keys.worker(worker.id), "state", "draining");
     const reply = await worker.settle(await take(), wrote(1), false);
 
     expect(nextOf(reply)).toBe("none");
@@ -341,5 +342,79 @@ describe("a slot whose sandbox step is done", () => {
     const step = await take(other);
     expect(step).toMatchObject({ stepId: "test", handedOff: 0 });
     expect(snapshotOf(step)).toEqual(aSnapshot(1));
+  });
+});
+
+describe("a step that another worker frees than the one that has the files", () => {
+  let other: HandWorker;
+  let plan: string;
+  let last: StartedStep;
+
+  /** `worker` has written the files. What frees the next writer is the end of `last`, on `other`. */
+  beforeEach(async () => {
+    other = await t.worker();
+    plan = await submitted([aStep("fix", "write"), aStep("ask", "none"), aStep("next", "write", ["fix", "ask"])]);
+    const fix = await take();
+    last = await take(other);
+    await worker.settle(fix, wrote(1), false);
+  });
+
+  test("is left to that worker, which is woken for it", async () => {
+    await t.redis.del(`${t.keys.base}work:marker`);
+
+    expect(nextOf(await other.complete(last))).toBe("none");
+
+    expect(await t.redis.zcard(`${t.keys.base}work:marker`)).toBe(1);
+    expect(nextOf(await worker.fetch())).toBe("next");
+  });
+
+  test("stays in front while others take what is behind it", async () => {
+    await submitted([aStep("x", "write"), aStep("y", "none")]);
+
+    expect(nextOf(await other.complete(last))).toBe("x");
+    expect(nextOf(await other.fetch())).toBe("y");
+
+    expect(nextOf(await worker.fetch())).toBe("next");
+  });
+
+  test("is anybody's once it was left to that worker a few times", async () => {
+    const seen = [nextOf(await other.complete(last))];
+    while (seen.length < 20 && seen.at(-1) === "none") seen.push(nextOf(await other.fetch()));
+
+    expect(seen).toEqual([...Array(8).fill("none"), "next"]);
+  });
+
+  test.each<[string, () => Promise<unknown>]>([
+    ["is silent", () => t.redis.zadd(t.keys.serving("work"), Date.now() - 2_600, worker.id)],
+    ["is leaving", () => t.redis.hset(t.keys.worker(worker.id), "state", "draining")],
+    ["is gone", () => worker.deregister()],
+  ])("is anybody's where that worker %s", async (_, happens) => {
+    await happens();
+
+    expect(nextOf(await other.complete(last))).toBe("next");
+  });
+
+  test("is anybody's where that worker could not run the one before", async () => {
+    await other.complete(last);
+    const next = await take();
+    await worker.settle(next, { kind: "defer", delayMs: 0, reason: "no worker has test v1" }, false);
+
+    expect(nextOf(await other.fetch())).toBe("next");
+  });
+
+  test("is that worker's again after a failed attempt", async () => {
+    await other.complete(last);
+    await worker.settle(await take(), { kind: "retry", delayMs: 0, error: boom }, false);
+
+    expect(nextOf(await other.fetch())).toBe("none");
+    expect(nextOf(await worker.fetch())).toBe("next");
+  });
+
+  test("is its worker's who wrote last", async () => {
+    await worker.deregister();
+    const next = stepOf(await other.complete(last));
+    await other.settle(next, wrote(2), false);
+
+    expect(await t.redis.hmget(t.keys.plan(plan), "files_at", "files_passed")).toEqual([other.id, "0"]);
   });
 });

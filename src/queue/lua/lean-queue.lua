@@ -130,12 +130,19 @@ local function queue_pop(q)
   call('DEL', q .. 'pc')
 end
 
+-- Jobs that were passed over, in the order in which they were met, are in front again.
+local function queue_put_back_passed(q, passed)
+  if not passed then return end
+  for i = #passed, 1, -1 do queue_put_first(q, passed[i]) end
+  call('ZADD', q .. 'marker', '0', '0')
+end
+
 -- Stale jobs are dropped here and nowhere else: searching a long queue for them would block everybody.
 local MOST_STALE_A_CALL = 200
 
 --[[
-  Moves the next job to active and locks it. `start(id)` says what to do with it: nil drops it as stale, anything else
-  is returned with the id. Where `start` raises (a key on a slot in migration), the job is back where it was.
+  Moves the next job to active and locks it. `start(id)` says what to do with it: nil drops it as stale, 'elsewhere' leaves it
+  to others, anything else is returned with the id. Where `start` raises (a key on a slot in migration), the job is back where it was.
   Returns id, started; or nil, ms until the rate limit ends, time of the next delayed job.
 ]]
 local function queue_fetch(q, a, token, lock_ms, now, start)
@@ -147,16 +154,25 @@ local function queue_fetch(q, a, token, lock_ms, now, start)
     if ttl > 0 then return nil, ttl, 0 end
   end
   if queue_closed(q, a) then return nil, 0, 0 end
+  local passed
   for _ = 1, MOST_STALE_A_CALL do
     local id = queue_pop(q)
-    if not id then return nil, 0, queue_next_due(q) or 0 end
+    if not id then
+      queue_put_back_passed(q, passed)
+      return nil, 0, queue_next_due(q) or 0
+    end
     local ok, started = pcall(start, id)
     if not ok then
       queue_put_first(q, id)
+      queue_put_back_passed(q, passed)
       error(started)
     elseif started == nil then
       queue_drop_job(q, id)
+    elseif started == 'elsewhere' then
+      passed = passed or {}
+      passed[#passed + 1] = id
     else
+      queue_put_back_passed(q, passed)
       if max then
         if call('INCR', q .. 'limiter') == 1 then call('PEXPIRE', q .. 'limiter', math.floor(math.abs(tonumber(a[4]) or 0))) end
       end
@@ -167,6 +183,7 @@ local function queue_fetch(q, a, token, lock_ms, now, start)
       return id, started
     end
   end
+  queue_put_back_passed(q, passed)
   call('ZADD', q .. 'marker', '0', '0')
   return nil, 0, now
 end

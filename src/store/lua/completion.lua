@@ -9,6 +9,9 @@ local function completion_record(T, P, plan, step, p, r, writer, output, checkpo
   if p.sandbox then
     fields[5], fields[6] = 'sandbox', p.sandbox
     cache.queued = {}
+    if not writer.as and string.find(r.traits, 'w', 1, true) then
+      fields[7], fields[8], fields[9], fields[10] = 'files_at', token_worker(writer.token), 'files_passed', '0'
+    end
   end
   turn_leave(T, P, plan, p, step, r, cache)
   return fields

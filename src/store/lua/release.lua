@@ -13,6 +13,8 @@ if undo then
   -- See plan_revision: the event that is taken off, and this change.
   call('HINCRBY', P, 'undone', '2')
   r.attempts = str(tonumber(attempt) - 1)
+  -- Whoever has the files may be the one that can't run it.
+  if p.sandbox then call('HSET', P, 'files_at', '') end
   if call('HGET', P .. ':out', ':unserved:' .. step) == false then
     call('HSET', P .. ':out', ':unserved:' .. step, now_text .. '|' .. ARGV[10])
   end

@@ -6,6 +6,8 @@
   job and a takeover cost no more than the dead worker's jobs.
 ]]
 
+--#include files-at.lua
+
 -- What a worker needs to run the step, as a flat reply: see `decodeFetch`. A small input comes with a plan's first steps;
 -- who runs a later one has met the plan already, or reads the input with the outputs that it lacks.
 local function started_reply(P, plan, step, epoch, p, r, created)
@@ -30,7 +32,7 @@ local function start_facts(P)
     queue = f[7], inline = f[8] == '1', backlog = backlog_lanes(f[9]), tag = f[10], grown = f[11] or '0' }
 end
 
--- nil where the job is stale; 'foreign' where it is no step at all.
+-- nil where the job is stale; 'foreign' where it is no step at all; 'elsewhere' where another worker had better take it.
 local function start_step(T, id, token, worker, now)
   local plan, step, epoch = string.match(id, '^([^/]+)/(.+)/(%d+)$')
   if not plan then return 'foreign' end
@@ -39,6 +41,7 @@ local function start_step(T, id, token, worker, now)
   if p.epoch ~= epoch or p.state == 'paused' or p.state == 'cancelled' or p.state == 'completed' then return nil end
   local r = open_decode(call('HGET', P .. ':open', step))
   if not r or not (r.state == 'q' or r.state == 'd' or (r.state == 'w' and r.due ~= '')) then return nil end
+  if files_are_elsewhere(T, P, r, worker, now) then return 'elsewhere' end
   local fence, counted = math.max(p.fence + 1, now), r.state == 'q' and r.at == ''
   if r.state == 'w' then
     call('HINCRBY', P, 'waiting', '-1')
