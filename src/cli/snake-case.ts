@@ -1,7 +1,7 @@
 /** Turns the library's camelCase documents into the command line's snake_case ones. */
 
 /** Fields whose values belong to users or are in their final form: nothing inside them is renamed. */
-const OPAQUE = new Set(["input", "output", "choice", "details", "data", "schema"]);
+const OPAQUE = new Set(["input", "output", "choice", "data", "schema"]);
 
 export function toSnakeCase(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(toSnakeCase);

@@ -33,6 +33,7 @@ import {
   type DecisionDocument,
   dated,
   type EventDocument,
+  hasWaited,
   type PlanDocument,
   type PlanSummary,
   planDocument,
@@ -201,7 +202,7 @@ export class Client {
   async get(planId: string): Promise<PlanDocument> {
     const store = await this.storeFor(planId);
     const [detail, decisions] = await Promise.all([store.detail(planId), store.decisions(planId)]);
-    return planDocument(detail, decisions);
+    return planDocument(detail, decisions, hasWaited(detail) ? await store.history(planId) : []);
   }
 
   /** The head of `get`, at the cost of the frontier only. */
@@ -381,7 +382,7 @@ export class Client {
   }
 
   /**
-   * Gives a step the data that it waits for. What comes before it waits is kept: `kept` is true.
+   * Gives a step the data that it waits for. What comes before it waits is kept: `kept` is true. The first counts.
    * @throws NotWaitingError, and InvalidInputError where the data don't fit the step's schema
    */
   async signal(
@@ -460,7 +461,7 @@ export class Client {
           throw await this.failure(planId);
         case "cancelled":
           throw new WaymarkError("PLAN_TERMINAL", `Plan ${planId} was cancelled`, {
-            details: { plan_id: planId, state: "cancelled" },
+            details: { planId, state: "cancelled" },
           });
         default:
           await this.#moved(planId, last, options.signal);
@@ -538,7 +539,7 @@ function requirePlanId(planId: string | undefined): void {
   if (planId === undefined || isId(planId)) return;
   throw new UsageError(
     `"${planId}" can't be the id of a plan: ids are letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit`,
-    { details: { plan_id: planId } },
+    { details: { planId } },
   );
 }
 

@@ -3,9 +3,10 @@
  * in UTC; the command line renames the fields to snake_case and changes nothing else.
  */
 
-import type { CompiledStep } from "../core/definition.js";
+import { type CompiledStep, WAITING_HANDLERS } from "../core/definition.js";
 import { formatDurationMs } from "../core/duration.js";
 import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
+import { Line } from "../core/line.js";
 import { listStepId, mapRole } from "../core/map.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
 import {
@@ -91,8 +92,11 @@ export interface StepDocument {
   readonly attempts: number;
   readonly failures: number;
   readonly crashes: number;
-  /** Who executes it, or executed it. */
+  /** Id of who executes it, or executed it. */
   readonly worker: string | null;
+  /** What people call that worker, where it is known by now. */
+  readonly workerLabel: string | null;
+  /** When the last attempt began; of a step that waited, the first. */
   readonly startedAt: string | null;
   readonly durationMs: number | null;
   readonly wait: WaitKind | null;
@@ -148,16 +152,37 @@ export function planSummary({ meta, state, why }: ListedPlan): PlanSummary {
   };
 }
 
-export function planDocument(detail: PlanDetail, decisions: readonly Decision[]): PlanDocument {
+/** Whether any of its steps was parked and has ended with a later attempt: only the history knows when it began. */
+export function hasWaited(detail: PlanDetail): boolean {
+  return [...detail.records.values()].some((record) => waitedBefore(record, detail));
+}
+
+function waitedBefore({ stepId, attempts }: StepRecord, { compiled }: PlanDetail): boolean {
+  return attempts > 1 && WAITING_HANDLERS.has(compiled.steps.get(stepId)?.uses ?? "");
+}
+
+/** @param events the plan's history where a step of it has waited, else none */
+export function planDocument(
+  detail: PlanDetail,
+  decisions: readonly Decision[],
+  events: readonly PlanEvent[],
+): PlanDocument {
   const { view, state, why, compiled } = detail;
   const open = new Map(view.open.map((step) => [step.stepId, step]));
+  const { firstStarts } = Line.of(events);
+  const beginningOf = (record: StepRecord) => {
+    const seq = waitedBefore(record, detail) ? firstStarts.get(record.stepId) : undefined;
+    return seq === undefined ? record.startedAt : events[seq - 1]!.at;
+  };
   return {
     ...planSummary({ meta: view.meta, state, why: whyUnserved(detail) ?? why }),
     definitionDigest: view.meta.definitionDigest,
     workdir: view.meta.workdir,
     forkedFrom: detail.fork,
     sandbox: detail.sandbox,
-    steps: inPlace([...compiled.steps.values()]).map((step) => stepDocument(step, detail, open.get(step.id))),
+    steps: inPlace([...compiled.steps.values()]).map((step) =>
+      stepDocument(step, detail, open.get(step.id), beginningOf),
+    ),
     decisions: decisions.map(dated),
     try: nextCommand(view, state),
   };
@@ -217,11 +242,18 @@ export function dated<T extends { readonly at: number }>(fact: T): Dated<T> {
   return { ...fact, at: iso(fact.at) } as unknown as Dated<T>;
 }
 
-function stepDocument(step: CompiledStep, detail: PlanDetail, open: OpenStep | undefined): StepDocument {
+function stepDocument(
+  step: CompiledStep,
+  detail: PlanDetail,
+  open: OpenStep | undefined,
+  beginningOf: (record: StepRecord) => number,
+): StepDocument {
   const record = detail.records.get(step.id);
   const { id, phase, uses, needs, effect } = step;
   const declared = { id, phase, uses, needs, effect, items: itemCounts(step, detail) };
-  if (record) return { ...declared, ...doneFacts(record), error: detail.errors.get(step.id) ?? null };
+  if (record) {
+    return { ...declared, ...doneFacts(record, beginningOf(record)), error: detail.errors.get(step.id) ?? null };
+  }
   if (!open) return { ...declared, ...NOTHING_YET };
   return {
     ...declared,
@@ -249,6 +281,7 @@ const NOTHING_YET = {
   failures: 0,
   crashes: 0,
   worker: null,
+  workerLabel: null,
   startedAt: null,
   durationMs: null,
   wait: null,
@@ -259,14 +292,14 @@ const NOTHING_YET = {
   progress: null,
 } as const;
 
-function doneFacts(record: StepRecord) {
+function doneFacts(record: StepRecord, startedAt: number) {
   return {
     ...NOTHING_YET,
     state: record.kind,
     attempts: record.attempts,
     worker: record.workerId || null,
-    startedAt: iso(record.startedAt),
-    durationMs: record.durationMs,
+    startedAt: iso(startedAt),
+    durationMs: record.startedAt + record.durationMs - startedAt,
   };
 }
 
@@ -281,7 +314,8 @@ function openFacts(open: OpenStep, view: PlanView): Partial<StepDocument> & { re
       const owner = view.owners.get(open.workerId);
       return {
         state: owner?.alive === true ? "running" : "lost",
-        worker: owner?.label ?? open.workerId,
+        worker: open.workerId,
+        workerLabel: owner?.label ?? null,
         startedAt: iso(open.startedAt),
         durationMs: Math.max(0, view.now - open.startedAt),
       };
@@ -295,7 +329,7 @@ function openFacts(open: OpenStep, view: PlanView): Partial<StepDocument> & { re
     case "held":
       return { state: "held" };
     case "uncertain":
-      return { state: "uncertain", worker: open.workerId, startedAt: iso(open.since) };
+      return { state: "uncertain", worker: open.workerId || null, startedAt: iso(open.since) };
     default:
       return open satisfies never;
   }

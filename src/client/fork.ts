@@ -72,7 +72,7 @@ export async function forkPlan(
     if (answer === "existing") return (await repeated(planId))!;
   }
   throw new WaymarkError("FENCED", `Plan ${sourceId} was rewound ${MOST_READS} times while it was being forked`, {
-    details: { plan_id: sourceId },
+    details: { planId: sourceId },
     try: `plan get ${sourceId}`,
   });
 }

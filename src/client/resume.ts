@@ -94,7 +94,7 @@ export async function resumePlan(
     if (answer !== "stale") return answer;
   }
   throw new WaymarkError("FENCED", `Plan ${planId} changed ${MOST_READS} times while it was being resumed`, {
-    details: { plan_id: planId },
+    details: { planId },
     try: `plan get ${planId}`,
   });
 }
@@ -218,7 +218,7 @@ function expected(decision: ResumeDecision, token: string | undefined): ResumeDe
   const error: ErrorDocument = {
     code: "PREVIEW_STALE",
     message: `Plan ${summary.planId} changed since that dry-run: its token is now ${summary.resumeToken}, not ${token}`,
-    details: { plan_id: summary.planId, expected: token, current: summary.resumeToken },
+    details: { planId: summary.planId, expected: token, current: summary.resumeToken },
     try: `plan resume ${summary.planId} --dry-run`,
   };
   return refused(decision, error);

@@ -87,7 +87,7 @@ export class PlanNotFoundError extends WaymarkError {
     // What is longer than an id can be is no id, and would bury the message. A caller in plain JavaScript may give anything.
     const text = String(planId);
     const shown = text.length <= 128 ? text : `${text.slice(0, 128)}…`;
-    super("PLAN_NOT_FOUND", `No plan ${shown} in this store`, { details: { plan_id: shown }, try: "plan list" });
+    super("PLAN_NOT_FOUND", `No plan ${shown} in this store`, { details: { planId: shown }, try: "plan list" });
   }
 }
 
@@ -95,7 +95,7 @@ export class PlanNotFoundError extends WaymarkError {
 export class PlanExistsError extends WaymarkError {
   constructor(readonly planId: string) {
     super("PLAN_EXISTS", `Plan ${planId} exists already, with other content`, {
-      details: { plan_id: planId },
+      details: { planId },
       try: `plan get ${planId}`,
     });
   }
@@ -109,7 +109,7 @@ export class FencedError extends WaymarkError {
     readonly current: number,
   ) {
     super("FENCED", `Plan ${planId} is in epoch ${current}; this attempt carried ${carried}`, {
-      details: { plan_id: planId, carried, current },
+      details: { planId, carried, current },
     });
   }
 }
@@ -140,7 +140,7 @@ export class NotWaitingError extends WaymarkError {
   ) {
     const { wait = null, try: next = `plan get ${planId}` } = options;
     super("NOT_WAITING", `Step ${stepId} of plan ${planId} takes no such answer: ${why}`, {
-      details: { plan_id: planId, step: stepId, wait },
+      details: { planId, step: stepId, wait },
       try: next,
     });
   }
@@ -212,7 +212,7 @@ export class PayloadTooLargeError extends WaymarkError {
       "PAYLOAD_TOO_LARGE",
       `${what} has ${bytes} bytes; the limit is ${limitBytes}: keep it elsewhere and pass a reference, or raise the limit ` +
         "with --payload-limit, WAYMARK_PAYLOAD_LIMIT or the option payloadLimit of clients and workers",
-      { details: { what, bytes, limit_bytes: limitBytes } },
+      { details: { what, bytes, limitBytes } },
     );
   }
 }
@@ -260,7 +260,7 @@ export class StepFailedError extends WaymarkError {
     reason: string,
   ) {
     super("STEP_FAILED", `Step ${stepId} of plan ${planId} failed: ${reason}`, {
-      details: { plan_id: planId, step: stepId, reason },
+      details: { planId, step: stepId, reason },
       try: `plan resume ${planId}`,
     });
   }
@@ -274,7 +274,7 @@ export class StepQuarantinedError extends WaymarkError {
     reason: string,
   ) {
     super("STEP_QUARANTINED", `Step ${stepId} of plan ${planId} was taken out: ${reason}`, {
-      details: { plan_id: planId, step: stepId, reason },
+      details: { planId, step: stepId, reason },
       try: `plan get ${planId}`,
     });
   }

@@ -16,7 +16,7 @@ export function refuse(situation: Situation): ErrorDocument | null {
     return {
       code: "PLAN_TERMINAL",
       message: `Plan ${planId} is ${state} and never changes again`,
-      details: { plan_id: planId, state },
+      details: { planId, state },
       try: forkCommand(situation),
     };
   }
@@ -66,11 +66,11 @@ function refuseActive(view: PlanView, step: OpenStep): ErrorDocument {
     code: "PLAN_ACTIVE",
     message: `Worker ${worker.label} ${doing} step ${step.stepId} of plan ${planId}, last seen ${seen} ago`,
     details: {
-      plan_id: planId,
+      planId,
       step: step.stepId,
       worker: worker.workerId,
       label: worker.label,
-      last_seen: new Date(worker.lastSeenAt).toISOString(),
+      lastSeen: new Date(worker.lastSeenAt).toISOString(),
     },
     try: `plan watch ${planId}`,
   };
@@ -88,7 +88,7 @@ function refusePoint(situation: Situation): ErrorDocument | null {
       return {
         code: "CHECKPOINT_NOT_FOUND",
         message: notInLine(planId, "checkpoint", from.checkpointId, line.superseded.get(from.checkpointId)),
-        details: { plan_id: planId, checkpoint_id: from.checkpointId },
+        details: { planId, checkpointId: from.checkpointId },
         try: `plan checkpoints ${planId}`,
       };
     case "decision":
@@ -96,7 +96,7 @@ function refusePoint(situation: Situation): ErrorDocument | null {
       return {
         code: "DECISION_NOT_FOUND",
         message: notInLine(planId, "decision", from.decisionId, line.superseded.get(from.decisionId)),
-        details: { plan_id: planId, decision_id: from.decisionId },
+        details: { planId, decisionId: from.decisionId },
         try: `plan decisions ${planId}`,
       };
     case "step":
@@ -114,8 +114,8 @@ function refuseChoice(situation: Situation): ErrorDocument | null {
   const { planId } = view.meta;
   const decision = decisions.find(({ decisionId }) => decisionId === from.decisionId)!;
   const details = {
-    plan_id: planId,
-    decision_id: decision.decisionId,
+    planId,
+    decisionId: decision.decisionId,
     choice: choose.value,
     options: decision.options,
   };
@@ -147,7 +147,7 @@ function refuseStep(situation: Situation, stepId: string): ErrorDocument | null 
     return {
       code: "STEP_NOT_FOUND",
       message: `Plan ${planId} has no step ${stepId}; it has ${some}${steps.size > 20 ? ` and ${steps.size - 20} more` : ""}`,
-      details: { plan_id: planId, step: stepId },
+      details: { planId, step: stepId },
       try: `plan get ${planId}`,
     };
   }
@@ -155,7 +155,7 @@ function refuseStep(situation: Situation, stepId: string): ErrorDocument | null 
   return {
     code: "STEP_NOT_FOUND",
     message: `Step ${stepId} of plan ${planId} has not been reached: there is nothing to run again`,
-    details: { plan_id: planId, step: stepId },
+    details: { planId, step: stepId },
     try: `plan resume ${planId} --dry-run`,
   };
 }
@@ -167,7 +167,7 @@ function refuseDrift(situation: Situation): ErrorDocument | null {
   const { planId, name, version } = view.meta;
   const steps = describeDrift(drift);
   const { definition } = offered!;
-  const details = { plan_id: planId, drift: steps, version, offered: definition.version };
+  const details = { planId, drift: steps, version, offered: definition.version };
   const other = definition.name !== name ? `is of plan ${definition.name}` : null;
   const files = (definition.sandbox === null) !== (compiled!.definition.sandbox === null);
   const reason = other ?? (files ? "has a sandbox where the other has none, or none where it has one" : null);
@@ -182,7 +182,7 @@ function refuseDrift(situation: Situation): ErrorDocument | null {
     return {
       code: "DEFINITION_DRIFT",
       message: unfit(why),
-      details: { ...details, step, appended_by: appendedBy },
+      details: { ...details, step, appendedBy },
       // Run again, it appends what fits, or nothing.
       try: `plan resume ${planId} --on-drift ${request.onDrift} --from-step ${appendedBy}`,
     };
@@ -233,7 +233,7 @@ function refuseWaiting(situation: Situation): ErrorDocument | null {
   return {
     code: "PLAN_WAITING",
     message: `Plan ${planId} waits for ${describeWait(step)}`,
-    details: { plan_id: planId, step: step.stepId, wait: step.wait },
+    details: { planId, step: step.stepId, wait: step.wait },
     try: waitCommand(planId, step),
   };
 }
@@ -255,7 +255,7 @@ function refuseSilence(situation: Situation): ErrorDocument | null {
   return {
     code: "ACK_REQUIRED",
     message: said.join("; "),
-    details: { plan_id: planId, steps: [...uncertain, ...repeated] },
+    details: { planId, steps: [...uncertain, ...repeated] },
     try: resumeCommand(situation, ...acks),
   };
 }
@@ -271,7 +271,7 @@ function refuseAcks(situation: Situation): ErrorDocument | null {
     return {
       code: "USAGE",
       message: `${needless.join(", ")} of plan ${planId} ${needless.length === 1 ? "needs" : "need"} no acknowledgement`,
-      details: { plan_id: planId, steps: needless },
+      details: { planId, steps: needless },
       try: `plan resume ${planId} --dry-run`,
     };
   }
@@ -280,7 +280,7 @@ function refuseAcks(situation: Situation): ErrorDocument | null {
   return {
     code: "USAGE",
     message: `${kept} of plan ${planId} comes after ${describePoint(request.from)} and runs again, whatever happened before`,
-    details: { plan_id: planId, steps: [kept] },
+    details: { planId, steps: [kept] },
     try: resumeCommand(situation, `--ack ${kept}=redo`),
   };
 }
@@ -298,7 +298,7 @@ function refuseWorkdir({ missingWorkdir, view }: Situation): ErrorDocument | nul
   return {
     code: "WORKDIR_MISSING",
     message: `Plan ${planId} runs in ${missingWorkdir}, which is not on this machine`,
-    details: { plan_id: planId, workdir: missingWorkdir },
+    details: { planId, workdir: missingWorkdir },
     try: `plan resume ${planId} --workdir PATH`,
   };
 }

@@ -41,6 +41,8 @@ export interface ResumeSummary {
   readonly ackRequired: readonly string[];
   /** Those among them that happened, or may have, and that a rewind would run again. */
   readonly repeated: readonly string[];
+  /** Irreversible steps that are done and stay so; null where the plan is too large to list. */
+  readonly happened: readonly string[] | null;
   readonly newKey: readonly string[];
   /** How the definition that is offered now differs from the one that the plan runs under, such as `build changed`. */
   readonly drift: readonly string[];
@@ -93,6 +95,7 @@ export function summarize(
     runCount: actions ? total - reuseCount - settled.length : 0,
     ackRequired: [...uncertainSteps(situation), ...repeatedSteps(situation)],
     repeated: repeatedSteps(situation),
+    happened: next && reuse.filter((id) => next.steps.get(id)?.effect === "irreversible"),
     newKey: actions ? actions.superseded.filter((id) => next!.steps.has(id)) : [],
     drift: drift === null ? [] : describeDrift(drift),
     from: describePoint(request.from),

@@ -112,7 +112,7 @@ function isFileError(error: unknown): error is NodeJS.ErrnoException {
 /** A directory of somebody else, a read-only disk, a full one. */
 function unusable(dataDir: string, cause: NodeJS.ErrnoException): WaymarkError {
   return new WaymarkError("STORE_UNAVAILABLE", `The data directory ${dataDir} can't be used: ${cause.message}`, {
-    details: { data_dir: dataDir, reason: cause.code ?? null },
+    details: { dataDir, reason: cause.code ?? null },
     cause,
   });
 }
@@ -177,7 +177,7 @@ async function start(
   if (writer !== null && !canOpen(binary, writer)) {
     throw new StoreUnsuitableError(
       `The store in ${files.directory} was written by ${nameOf(writer)}, which ${nameOf(binary)} cannot read`,
-      { directory: files.directory, written_by: nameOf(writer), found: nameOf(binary) },
+      { directory: files.directory, writtenBy: nameOf(writer), found: nameOf(binary) },
     );
   }
   const before = readRecord(files)?.socketPath;

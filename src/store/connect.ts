@@ -206,7 +206,7 @@ async function requireSuitableServer(redis: Redis): Promise<void> {
   if (policy !== undefined && policy !== "noeviction") {
     throw new StoreUnsuitableError(
       `This Redis evicts keys when memory is short (maxmemory-policy ${policy}); plans need noeviction`,
-      { maxmemory_policy: policy },
+      { maxmemoryPolicy: policy },
     );
   }
 }

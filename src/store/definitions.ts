@@ -166,7 +166,7 @@ export function appendedText(step: StepDefinition, index: number): string {
 function decodeAppended(planId: string, base: CompiledDefinition, id: string, text: string): StoredStep {
   const refuse = () =>
     new StoreUnsuitableError(`The store holds something that Waymark did not write: step ${id} of plan ${planId}`, {
-      plan_id: planId,
+      planId,
     });
   let step: Partial<StoredStep> | null;
   try {

@@ -632,7 +632,7 @@ export class RedisPlanStore implements PlanStore {
         : around(await this.definitions.ofPlan(planId, digest, grown), stepId);
     if (found === null) {
       throw new WaymarkError("STEP_NOT_FOUND", `Plan ${planId} has no step ${stepId}`, {
-        details: { plan_id: planId, step: stepId },
+        details: { planId, step: stepId },
         try: `plan get ${planId}`,
       });
     }
@@ -753,7 +753,7 @@ export class RedisPlanStore implements PlanStore {
     if (typeof reply === "string" && reply.startsWith("TERMINAL ")) {
       const state = reply.slice("TERMINAL ".length);
       throw new WaymarkError("PLAN_TERMINAL", `Plan ${planId} is ${state} and never changes again`, {
-        details: { plan_id: planId, state },
+        details: { planId, state },
         try: `plan get ${planId}`,
       });
     }

@@ -15,6 +15,16 @@ async function aFailedPlan(id: string): Promise<void> {
   expect((await cli.run("run", `${id}.yaml`, "--id", id)).code).toBe(1);
 }
 
+test("a plan that nobody executes is resumed on the embedded store, which has no fleet", async () => {
+  cli.file("queued.yaml", aDocument("queued", { one: "echo 1" }));
+
+  expect((await cli.run("submit", "queued.yaml", "--id", "queued-1")).stderr).toContain("Try: plan resume queued-1\n");
+  expect((await cli.run("get", "queued-1")).stdout).toMatch(/^Try +plan resume queued-1$/m);
+  expect(await cli.json("get", "queued-1")).toMatchObject({ state: "queued", try: "plan resume queued-1" });
+  expect((await cli.run("resume", "queued-1")).code).toBe(0);
+  expect((await cli.run("get", "queued-1")).stdout).not.toMatch(/^Try/m);
+});
+
 describe("a run", () => {
   test("gives a step the secrets that it declares", async () => {
     cli.file(

@@ -149,12 +149,12 @@ test("documents get snake_case keys, and what users wrote stays as it is", () =>
       planId: "x",
       steps: [{ durationMs: 1, ask: null }],
       output: { camelCase: 1 },
-      details: { plan_id: "x" },
+      details: { planId: "x", choice: { camelCase: 1 } },
     }),
   ).toEqual({
     plan_id: "x",
     steps: [{ duration_ms: 1, ask: null }],
     output: { camelCase: 1 },
-    details: { plan_id: "x" },
+    details: { plan_id: "x", choice: { camelCase: 1 } },
   });
 });

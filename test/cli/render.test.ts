@@ -28,7 +28,7 @@ describe("plan get", () => {
           aStep("a", "completed", { durationMs: 1_200, attempts: 2, crashes: 1 }),
           chained("b", "skipped", ["a"]),
           chained("c", "failed", ["b"], { attempts: 3, error: { code: "X", message: "boom\u001b[31m" } }),
-          chained("d", "running", ["a"], { worker: "vm:1", durationMs: 3_000, attempts: 2 }),
+          chained("d", "running", ["a"], { worker: "w1", workerLabel: "vm:1", durationMs: 3_000, attempts: 2 }),
           chained("e", "lost", ["a"], { worker: "vm:2", crashes: 2 }),
           chained("f", "queued", ["a"]),
           chained("g", "held", ["a"]),
@@ -155,6 +155,7 @@ describe("the resume summary", () => {
     runCount: 4,
     ackRequired: [],
     repeated: [],
+    happened: [],
     newKey: [],
     drift: [],
     from: null,
@@ -196,6 +197,16 @@ describe("the resume summary", () => {
       "Ask        nothing: no irreversible step had started",
       "Token      wmk1.4f",
     ]);
+  });
+
+  test.each<[readonly string[] | null, string]>([
+    [["push"], "nothing: push is done and not run again"],
+    [["push", "tell"], "nothing: push, tell are done and not run again"],
+    [null, "nothing"],
+  ])("asks nothing where irreversible steps are done: %j", (happened, ask) => {
+    const text = renderResumeSummary({ ...summary, happened }, { choice: "patch" }, plain);
+
+    expect(text.split("\n")).toContain(`Ask        ${ask}`);
   });
 
   test("names the point, what gets a new key, and what nobody knows; counts what it doesn't list", () => {

@@ -493,7 +493,9 @@ describe("reading", () => {
       stdout: "",
       stderr: "Error: PLAN_NOT_FOUND: No plan nosuch in this store.\nTry: plan list\n",
     });
-    expect(await cli.json("get", "nosuch")).toMatchObject({ error: { code: "PLAN_NOT_FOUND", try: "plan list" } });
+    expect(await cli.json("get", "nosuch")).toMatchObject({
+      error: { code: "PLAN_NOT_FOUND", details: { plan_id: "nosuch" }, try: "plan list" },
+    });
     expect((await cli.run("get", "../{x}\n")).code).toBe(4);
     expect((await cli.run("logs", "hello-1", "nosuch")).code).toBe(4);
     expect((await cli.run("retry", "x", "-o", "json")).stdout).toContain('"try": "plan resume x -o json"');

@@ -14,7 +14,7 @@ import {
   StoreUnavailableError,
   services,
 } from "../../src/index.js";
-import { aStore, type TestStore } from "../support/plans.js";
+import { aDefinition, aStore, type TestStore } from "../support/plans.js";
 import { aPrefix } from "../support/store.js";
 import { until } from "../support/until.js";
 
@@ -210,6 +210,7 @@ describe("a resume that is refused", () => {
     expect(refused).toMatchObject({
       code: "PLAN_WAITING",
       try: "plan approve order-live sign-off",
+      details: { planId: "order-live", step: "sign-off" },
       summary: { eligible: false },
     });
     expect(await client.resume("order-live", { dryRun: true })).toMatchObject({
@@ -296,6 +297,24 @@ describe("a worker in an application", () => {
     await worker.close();
     expect(said).toEqual(["the worker could not start"]);
   });
+});
+
+test("a step that slept began with its first attempt, and took all the time until it woke", async () => {
+  const plan = await store.submit(aDefinition([{ id: "nap", uses: "sleep" }]));
+  const worker = await store.worker();
+  const first = await worker.take();
+  await worker.settle(first, { kind: "park", wait: "timer", dueInMs: 40, ask: null }, false);
+  const woken = await until("the timer", async () => {
+    const { next } = await worker.fetch();
+    return next.kind === "step" && next.step;
+  });
+  await worker.complete(woken, null, false);
+
+  const [nap] = (await client.get(plan)).steps;
+
+  expect(nap).toMatchObject({ attempts: 2, worker: worker.id, startedAt: new Date(first.startedAt).toISOString() });
+  expect(nap!.durationMs).toBeGreaterThanOrEqual(40);
+  await worker.deregister();
 });
 
 describe("a connection", () => {

@@ -87,6 +87,7 @@ describe("the summary of an interrupted plan", () => {
       runCount: 4,
       ackRequired: [],
       repeated: [],
+      happened: [],
       newKey: [],
       drift: [],
       from: null,
@@ -127,7 +128,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
     expect(refusalOf(facts)).toEqual({
       code: "PLAN_TERMINAL",
       message: `Plan web-42 is ${storedState} and never changes again`,
-      details: { plan_id: "web-42", state: storedState },
+      details: { planId: "web-42", state: storedState },
       try: expect.stringMatching(/^plan fork web-42/),
     });
     expect(refusalOf(facts, aRequest(fromStep("scan")))!.code).toBe("PLAN_TERMINAL");
@@ -163,11 +164,11 @@ describe("a plan is not eligible, and the summary is the same document with the 
       code: "PLAN_ACTIVE",
       message: "Worker box:4121 executes step fix of plan web-42, last seen 400ms ago",
       details: {
-        plan_id: "web-42",
+        planId: "web-42",
         step: "fix",
         worker: "w-live",
         label: "box:4121",
-        last_seen: new Date(NOW - 400).toISOString(),
+        lastSeen: new Date(NOW - 400).toISOString(),
       },
       try: "plan watch web-42",
     });
@@ -205,7 +206,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
     expect(refusalOf({ ...facts, view })).toEqual({
       code: "PLAN_WAITING",
       message: `Plan web-42 waits for ${what}`,
-      details: { plan_id: "web-42", step: "fix", wait },
+      details: { planId: "web-42", step: "fix", wait },
       try: next,
     });
   });
@@ -233,7 +234,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
     expect(refusalOf(someFacts(), aRequest(fromStep("scam")))).toEqual({
       code: "STEP_NOT_FOUND",
       message: "Plan web-42 has no step scam; it has scan, choose, fix, sign-off, push, tell",
-      details: { plan_id: "web-42", step: "scam" },
+      details: { planId: "web-42", step: "scam" },
       try: "plan get web-42",
     });
   });
@@ -259,7 +260,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
     expect(refusalOf(someFacts(), aRequest(fromCheckpoint("ckp_9")))).toEqual({
       code: "CHECKPOINT_NOT_FOUND",
       message: "Plan web-42 has no checkpoint ckp_9",
-      details: { plan_id: "web-42", checkpoint_id: "ckp_9" },
+      details: { planId: "web-42", checkpointId: "ckp_9" },
       try: "plan checkpoints web-42",
     });
   });
@@ -268,7 +269,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
     expect(refusalOf(someFacts(), aRequest(fromDecision("dec_9")))).toEqual({
       code: "DECISION_NOT_FOUND",
       message: "Plan web-42 has no decision dec_9",
-      details: { plan_id: "web-42", decision_id: "dec_9" },
+      details: { planId: "web-42", decisionId: "dec_9" },
       try: "plan decisions web-42",
     });
   });
@@ -288,7 +289,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
     expect(refusalOf(facts)).toEqual({
       code: "ACK_REQUIRED",
       message: "push of plan web-42 cannot be undone, started, and left no record: say whether it happened",
-      details: { plan_id: "web-42", steps: ["push"] },
+      details: { planId: "web-42", steps: ["push"] },
       try: "plan resume web-42 --ack push=done",
     });
     expect(assess(facts, aRequest()).summary).toMatchObject({ ackRequired: ["push"], step: "push", reuseCount: 4 });
@@ -300,7 +301,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
     const facts = someFacts({ compiled, open, doneSteps: [] });
 
     expect(refusalOf(facts, aRequest({ kind: "frontier" }, { b: { said: "redo" } }))!.details).toEqual({
-      plan_id: "web-42",
+      planId: "web-42",
       steps: ["c", "a"],
     });
     expect(assess(facts, aRequest()).summary.step).toBe("a");
@@ -310,7 +311,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
     expect(refusalOf(someFacts({ missingWorkdir: "/home/alice/web" }))).toEqual({
       code: "WORKDIR_MISSING",
       message: "Plan web-42 runs in /home/alice/web, which is not on this machine",
-      details: { plan_id: "web-42", workdir: "/home/alice/web" },
+      details: { planId: "web-42", workdir: "/home/alice/web" },
       try: "plan resume web-42 --workdir PATH",
     });
   });

@@ -52,7 +52,7 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
     document: {
       code: "PLAN_NOT_FOUND",
       message: "No plan web-42 in this store",
-      details: { plan_id: "web-42" },
+      details: { planId: "web-42" },
       try: "plan list",
     },
     facts: { planId: "web-42" },
@@ -62,7 +62,7 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
     document: {
       code: "PLAN_EXISTS",
       message: "Plan web-42 exists already, with other content",
-      details: { plan_id: "web-42" },
+      details: { planId: "web-42" },
       try: "plan get web-42",
     },
     facts: { planId: "web-42" },
@@ -72,7 +72,7 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
     document: {
       code: "FENCED",
       message: "Plan web-42 is in epoch 5; this attempt carried 3",
-      details: { plan_id: "web-42", carried: 3, current: 5 },
+      details: { planId: "web-42", carried: 3, current: 5 },
       try: null,
     },
     facts: { planId: "web-42", carried: 3, current: 5 },
@@ -92,7 +92,7 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
     document: {
       code: "NOT_WAITING",
       message: "Step ci of plan web-42 takes no such answer: it is done",
-      details: { plan_id: "web-42", step: "ci", wait: null },
+      details: { planId: "web-42", step: "ci", wait: null },
       try: "plan get web-42",
     },
     facts: { planId: "web-42", stepId: "ci" },
@@ -134,7 +134,7 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
       message:
         "The output of scan has 300000 bytes; the limit is 262144: keep it elsewhere and pass a reference, or raise the limit " +
         "with --payload-limit, WAYMARK_PAYLOAD_LIMIT or the option payloadLimit of clients and workers",
-      details: { what: "The output of scan", bytes: 300_000, limit_bytes: 262_144 },
+      details: { what: "The output of scan", bytes: 300_000, limitBytes: 262_144 },
       try: null,
     },
     facts: { what: "The output of scan", bytes: 300_000, limitBytes: 262_144 },
@@ -216,7 +216,7 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
     document: {
       code: "STEP_FAILED",
       message: "Step push of plan web-42 failed: exit status 1",
-      details: { plan_id: "web-42", step: "push", reason: "exit status 1" },
+      details: { planId: "web-42", step: "push", reason: "exit status 1" },
       try: "plan resume web-42",
     },
     facts: { planId: "web-42", stepId: "push" },
@@ -226,7 +226,7 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
     document: {
       code: "STEP_QUARANTINED",
       message: "Step push of plan web-42 was taken out: it killed its worker 3 times",
-      details: { plan_id: "web-42", step: "push", reason: "it killed its worker 3 times" },
+      details: { planId: "web-42", step: "push", reason: "it killed its worker 3 times" },
       try: "plan get web-42",
     },
     facts: { planId: "web-42", stepId: "push" },

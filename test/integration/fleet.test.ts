@@ -211,8 +211,8 @@ async function untilMet(count: number): Promise<void> {
 }
 
 async function heldBy(worker: RunningCommand): Promise<string[]> {
-  const { steps } = await place.json<{ steps: { id: string; worker: string | null }[] }>("get", "p1");
-  return steps.filter((step) => step.worker?.endsWith(`:${worker.pid}`)).map((step) => step.id);
+  const { steps } = await place.json<{ steps: { id: string; worker_label: string | null }[] }>("get", "p1");
+  return steps.filter((step) => step.worker_label?.endsWith(`:${worker.pid}`)).map((step) => step.id);
 }
 
 function document(steps: readonly { id: string; needs: readonly string[] }[], run = ACT_RUN): string {

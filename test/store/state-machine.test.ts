@@ -326,6 +326,11 @@ describe("pause", () => {
     expect(await t.state(plan)).toBe("paused");
     expect((await t.store.view(plan)).meta.stop).toEqual({ by: actor, reason: "lunch", pending: false });
     expect((await worker.beat())[3]).toEqual([`pause|${plan}|1`]);
+    expect((await t.store.history(plan)).slice(-3)).toMatchObject([
+      { type: "plan.pause_requested", actor, reason: "lunch" },
+      { type: "step.released", step: "runs", attempt: 1, reason: "pause" },
+      { type: "plan.paused" },
+    ]);
     expect(nextOf(await worker.fetch())).toBe("none");
     expect((await worker.settle(runs, { kind: "release", reason: "stop" }, false)).verdict).toBe("FENCED");
     expect(await checkInvariants(t.store, plan)).toEqual([]);
@@ -487,6 +492,21 @@ describe("waiting", () => {
       expect(await t.redis.exists(t.keys.planPart(plan, "signals"))).toBe(0);
     },
   );
+
+  test("of two signals that come early the first one counts, and the second is told so", async () => {
+    const plan = await submitted(waits);
+    expect(await t.signal(plan, "w", answer("first"))).toEqual({ kept: true });
+    const before = await t.dumpPlan(plan);
+
+    await expect(t.signal(plan, "w", answer("second", { signalId: "s2" }))).rejects.toMatchObject({
+      code: "NOT_WAITING",
+      message: expect.stringContaining("it has its answer already, and takes it when it waits"),
+    });
+
+    expect(await t.dumpPlan(plan)).toEqual(before);
+    await worker.settle(await worker.take(), forSignal);
+    expect(await t.store.output(plan, "w")).toBe('"first"');
+  });
 
   test("a signal to a paused plan is kept and applied when it goes on", async () => {
     const plan = await submitted(waits);

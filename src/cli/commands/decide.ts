@@ -18,7 +18,7 @@ export async function decide(
   if (choice === undefined) {
     const asked = await client.asked(planId, step);
     throw new UsageError(`Step ${step} of plan ${planId} asks: ${asked.question} Choose ${listed(asked.options)}`, {
-      details: { plan_id: planId, step, question: asked.question, options: asked.options },
+      details: { planId, step, question: asked.question, options: asked.options },
       try: planCommand("decide", planId, step, asked.options[0]!),
     });
   }

@@ -7,6 +7,7 @@ import type { ForkSummary } from "../../core/fork.js";
 import type { CommandContext } from "../context.js";
 import { chosenValue, planInput } from "../input-values.js";
 import { isModule, type LoadedDefinition, loadFile } from "../load-definition.js";
+import { nextCommandHere } from "../next-command.js";
 import { renderForkSummary } from "../render/fork-summary.js";
 import { printable } from "../render/printable.js";
 
@@ -55,8 +56,7 @@ async function printFork(context: CommandContext, summary: ForkSummary): Promise
   );
   if (standing.plan.state !== "queued" || standing.try === null) return;
   terminal.talk(`Plan ${planId} waits: ${printable(standing.plan.why)}.`);
-  const next = (await context.usesEmbeddedStore()) ? `plan resume ${planId}` : printable(standing.try);
-  terminal.talk(`Try: ${next}`);
+  terminal.talk(`Try: ${printable(await nextCommandHere(context, standing.plan, standing.try))}`);
 }
 
 async function forkOptions(context: CommandContext, flags: ForkFlags): Promise<ForkPlacement> {

@@ -72,7 +72,7 @@ async function checkStep({ client }: CommandContext, planId: string, step: strin
   const ids = (await client.get(planId)).steps.map((known: StepDocument) => known.id);
   if (ids.includes(step)) return;
   throw new WaymarkError("STEP_NOT_FOUND", `Plan ${planId} has no step ${step}${suggestion(step, ids)}`, {
-    details: { plan_id: planId, step },
+    details: { planId, step },
     try: planCommand("get", planId),
   });
 }

@@ -2,6 +2,7 @@
 import type { CommandContext } from "../context.js";
 import { planInput } from "../input-values.js";
 import { fileOf, folderOf, loadDefinition, workdirOf } from "../load-definition.js";
+import { nextCommandHere } from "../next-command.js";
 import { waitForEnd } from "../outcome.js";
 import { planArguments } from "../plan-arguments.js";
 import { printable } from "../render/printable.js";
@@ -32,9 +33,10 @@ export async function submit(
     },
   );
   const standing = await client.standing(planId);
-  if (standing.plan.state === "queued" && standing.try !== null) {
+  const next = await nextCommandHere(context, standing.plan, standing.try);
+  if (standing.plan.state === "queued" && next !== null) {
     terminal.talk(`Plan ${printable(planId)} waits: ${printable(standing.plan.why)}.`);
-    terminal.talk(`Try: ${printable(standing.try)}`);
+    terminal.talk(`Try: ${printable(next)}`);
   }
   if (options.wait) return waitForEnd(context, planId, { document: (plan) => ({ ...plan, existing }) });
   if (terminal.human)

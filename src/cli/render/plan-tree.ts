@@ -161,9 +161,9 @@ function describeStep(step: StepDocument, c: Colors): string {
     case "failed":
       return c.red(failure(step));
     case "running":
-      return `${formatDurationMs(step.durationMs ?? 0)} on ${printable(step.worker)}${attempt}${progress(step)}`;
+      return `${formatDurationMs(step.durationMs ?? 0)} on ${worker(step)}${attempt}${progress(step)}`;
     case "lost":
-      return c.yellow(`lost with worker ${printable(step.worker)}${attempt}`);
+      return c.yellow(`lost with worker ${worker(step)}${attempt}`);
     case "queued":
       return "queued";
     case "exclusive":
@@ -171,7 +171,7 @@ function describeStep(step: StepDocument, c: Colors): string {
     case "held":
       return "held back";
     case "uncertain":
-      return c.yellow(`may have happened: worker ${printable(step.worker)} was lost in it`);
+      return c.yellow(`may have happened: worker ${worker(step)} was lost in it`);
     case "delayed": {
       if (step.unserved !== null) return `waits: ${printable(step.unserved)}`;
       const reason = step.error ? `, after: ${printable(step.error.message)}` : "";
@@ -190,6 +190,10 @@ function progress(step: StepDocument): string {
   if (step.progress === null) return "";
   const { fraction, note } = step.progress;
   return `  ${Math.floor(fraction * 100)} %${note === null ? "" : ` ${printable(note)}`}`;
+}
+
+function worker({ workerLabel, worker: id }: StepDocument): string {
+  return printable(workerLabel ?? id);
 }
 
 function failure(step: StepDocument): string {

@@ -110,7 +110,13 @@ function ask(s: ResumeSummary): string {
       ? [`whether ${s.repeated.map(printable).join(", ")} shall run again: it is irreversible`]
       : []),
   ];
-  return asked.length === 0 ? "nothing: no irreversible step had started" : asked.join("; ");
+  return asked.length === 0 ? `nothing${whyNothing(s)}` : asked.join("; ");
+}
+
+function whyNothing({ happened }: ResumeSummary): string {
+  if (happened === null) return "";
+  if (happened.length === 0) return ": no irreversible step had started";
+  return `: ${names(happened, happened.length)} ${happened.length === 1 ? "is" : "are"} done and not run again`;
 }
 
 export function names(ids: readonly string[], count: number): string {

@@ -15,8 +15,8 @@ if not p.epoch then return 'NOPLAN' end
 if p.state == 'completed' or p.state == 'cancelled' then return 'TERMINAL ' .. p.state end
 if p.state == 'paused' then return 'OK' end
 local after_step = ARGV[5] == '1'
-local running = plan_hold(T, P, plan, p, { q = true, d = true, b = true, r = not after_step }, 'pause')
 plan_record(P, plan, 'p|' .. str(now - p.created) .. '|' .. p.epoch .. '|' .. ARGV[3] .. '|' .. ARGV[4])
+local running = plan_hold(T, P, plan, p, { q = true, d = true, b = true, r = not after_step }, 'pause')
 plan_stopped_by(P, ARGV[3], ARGV[4])
 if running > 0 then
   call('HSET', P, 'pausing', running)

@@ -387,7 +387,7 @@ end
 
 --[[
   Takes open steps out of their queues: their jobs, if any, are stale from now on and dropped when they are fetched;
-  delayed ones are removed here. Running steps are told through their worker's inbox why they have to stop.
+  delayed ones are removed here. Running steps are told through their worker's inbox why they have to stop: that ends their attempt.
   `kinds` says which states are held. Returns how many running steps were left alone.
 ]]
 local function plan_hold(T, P, plan, p, kinds, reason)
@@ -404,6 +404,7 @@ local function plan_hold(T, P, plan, p, kinds, reason)
       if timed then call('HINCRBY', P, 'waiting', '-1') end
       if r.state == 'r' then
         call('RPUSH', T .. 'worker:' .. token_worker(r.token) .. ':inbox', reason .. '|' .. plan .. '|' .. p.epoch)
+        plan_record(P, plan, 'r|' .. str(now_text - p.created) .. '|' .. p.epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. reason)
         r.token = ''
       end
       r.state = 'h'

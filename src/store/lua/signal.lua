@@ -1,6 +1,6 @@
 --[[
   Answers a step that waits: completes it and releases what needs it, without a job. An answer to a step that doesn't
-  wait yet, or of a paused plan, is kept until it does.
+  wait yet, or of a paused plan, is kept until it does; it keeps one.
 
   KEYS[1] <tag>:plan:<id>   hash   and the other keys of the plan, its queues and the jobs it adds
   ARGV[1] key prefix of the shard   ARGV[2] plan   ARGV[3] step   ARGV[4] what kind of wait it answers: a, c or s
@@ -31,12 +31,14 @@ call('HSTRLEN', P .. ':out', step)
 call('HLEN', P .. ':needs')
 local answer = answer_encode(ARGV[6], ARGV[7], ARGV[8], ARGV[9])
 if kind ~= 's' and not waiting then return 'NOTWAITING it has not asked yet' end
-if waiting and p.state == 'paused' and call('HEXISTS', P .. ':signals', step) == 1 then
-  return 'NOTWAITING it has its answer already, and takes it when the plan is resumed'
+local is_kept = not waiting or p.state == 'paused'
+-- The first answer counts, here as where the step waits: a second one would be told that it is kept, and the first one lost.
+if is_kept and call('HEXISTS', P .. ':signals', step) == 1 then
+  return 'NOTWAITING it has its answer already, and takes it when ' .. (waiting and 'the plan is resumed' or 'it waits')
 end
 if waiting and p.grown ~= ARGV[10] then return 'GROWN' end
 if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'signal:' .. ARGV[5], now_text) end
-if not waiting or p.state == 'paused' then
+if is_kept then
   call('HSET', P .. ':signals', step, answer)
   return 'KEPT'
 end

@@ -15,6 +15,7 @@ export function aStep(id: string, state: StepState, facts: Partial<StepDocument>
     failures: 0,
     crashes: 0,
     worker: null,
+    workerLabel: null,
     startedAt: null,
     durationMs: null,
     wait: null,

@@ -181,6 +181,7 @@ test("a summary lists no more steps than a dry-run keeps, and counts the others"
       runCount: 0,
       ackRequired: [],
       repeated: [],
+      happened: null,
     },
     ...{
       sandbox: null,
