@@ -203,8 +203,7 @@ test("a store that is out of memory loses neither the record nor an attempt", as
   passed.open();
   await until(
     "the first record",
-    async () =>
-      (await t.redis.hlen(t.keys.planPart(plan, "steps"))) > 0 || proxy.seen.filter(commits).length >= 3,
+    async () => (await t.redis.hlen(t.keys.planPart(plan, "steps"))) > 0 || proxy.seen.filter(commits).length >= 3,
   );
   await t.redis.config("SET", "maxmemory", "0");
 
