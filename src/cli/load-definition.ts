@@ -95,9 +95,8 @@ export function fileOf(loaded: LoadedDefinition): { file?: DocumentFile } {
 /** Everything that a module exports for workers. */
 export async function loadModule(path: string, shown: string): Promise<PlanModule> {
   if (!existsSync(path)) throw new UsageError(`There is no file ${shown}`, { details: { file: shown } });
-  const exported = await importModule(path, shown);
-  const plans = new Set(Object.values(exported).filter(isPlan));
-  return { plans: [...plans], services: await servicesOf(exported), handlers: await handlersOf(exported) };
+  const { exported, plans } = await importModule(path, shown);
+  return { plans: [...plans], services: await servicesOf(exported, shown), handlers: await handlersOf(exported) };
 }
 
 /** The folder in which shell steps of this definition run, or null where it has none. */
@@ -162,29 +161,43 @@ async function readDocument(path: string, shown: string): Promise<string> {
   }
 }
 
-async function importModule(path: string, shown: string): Promise<Record<string, unknown>> {
+async function importModule(
+  path: string,
+  shown: string,
+): Promise<{ exported: Record<string, unknown>; plans: ReadonlySet<AnyPlan> }> {
   try {
-    return (await importFile(path)) as Record<string, unknown>;
+    const exported = (await importFile(path)) as Record<string, unknown>;
+    const plans = new Set(Object.values(exported).filter(isPlan));
+    // Compiled at the first look: a plan without steps says so here.
+    for (const plan of plans) plan.compiled;
+    return { exported, plans };
   } catch (cause) {
-    // A mistake in a definition comes with its own code, whichever copy of this library the module has loaded.
     if (cause instanceof WaymarkError) throw cause;
-    const { code, message } = cause as { code?: unknown; message?: unknown };
-    if (code === "INVALID_PLAN") throw new WaymarkError("INVALID_PLAN", String(message), { cause });
-    throw new UsageError(`Can't load ${shown}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    // A mistake in a definition comes with its own code, whichever copy of this library the module has loaded.
+    const { code, message, details } = (cause ?? {}) as Partial<WaymarkError>;
+    if (code === "INVALID_PLAN") throw new WaymarkError(code, String(message), { details: details ?? {}, cause });
+    throw new UsageError(`Can't load ${shown}: ${reasonOf(cause)}`, { cause });
   }
 }
 
-async function servicesOf(exported: Record<string, unknown>): Promise<object> {
-  const { services } = exported;
-  const made: unknown = typeof services === "function" ? await services() : services;
-  return typeof made === "object" && made !== null ? made : {};
+async function servicesOf({ services }: Record<string, unknown>, shown: string): Promise<object> {
+  try {
+    const made: unknown = typeof services === "function" ? await services() : services;
+    return typeof made === "object" && made !== null ? made : {};
+  } catch (cause) {
+    throw new UsageError(`The services of ${shown} can't be made: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+function reasonOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
 }
 
 async function handlersOf(exported: Record<string, unknown>): Promise<ReadonlyMap<string, StepHandler>> {
   const { handlers } = exported;
   if (handlers === undefined) return new Map();
-  if (!Array.isArray(handlers))
+  const { isHandler, toStepHandler } = await import("../define/define-handler.js");
+  if (!Array.isArray(handlers) || !handlers.every(isHandler))
     throw new UsageError("`handlers` of a plan module is an array of defineHandler handlers");
-  const { toStepHandler } = await import("../define/define-handler.js");
   return new Map(handlers.map((handler) => [handler.name as string, toStepHandler(handler)]));
 }

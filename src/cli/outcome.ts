@@ -34,7 +34,7 @@ export async function reportEnd(context: CommandContext, planId: string, end: En
     if (error !== null) terminal.error(error);
     else if (plan.state !== "completed" && plan.try !== null) terminal.talk(`Try: ${printable(plan.try)}`);
   } else {
-    const output = plan.state === "completed" ? await client.output(planId, plan.steps.at(-1)!.id) : null;
+    const output = plan.state === "completed" ? await client.result(planId) : null;
     printEnd(context, withError({ ...plan, output }, error), end);
   }
   return plan.state === "completed" ? 0 : 1;

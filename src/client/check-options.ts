@@ -7,9 +7,9 @@ import { UsageError } from "../core/errors.js";
 import { isId } from "../core/ids.js";
 import { PLAN_STATES } from "../core/plan.js";
 import { isCount, isPrefix, MOST_CONCURRENCY, MOST_SHARDS, PREFIXES } from "../core/setting-rules.js";
-import type { Handler } from "../define/define-handler.js";
+import { parseStoreUrl } from "../core/store-address.js";
+import { isHandler } from "../define/define-handler.js";
 import { isPlan } from "../define/is-plan.js";
-import { isStandardSchema } from "../define/parse-input.js";
 import type { AnyPlan } from "../define/typed-plan.js";
 import type { ListOptions } from "./client.js";
 import type { ClientOptions } from "./create-client.js";
@@ -21,9 +21,19 @@ export function checkStoreOptions(options: Pick<ClientOptions, "redis" | "prefix
   if (redis != null && typeof redis !== "string" && typeof redis !== "object") {
     throw misfit("redis", "an address, ioredis options or a client", redis);
   }
+  if (typeof redis === "string") checkAddress(redis);
   if (prefix !== undefined && !isPrefix(prefix)) throw misfit("prefix", PREFIXES, prefix);
   if (shards !== undefined && !isCount(shards, MOST_SHARDS)) {
     throw misfit("shards", `a whole number from 1 to ${MOST_SHARDS}`, shards);
+  }
+}
+
+/** @throws UsageError that never repeats the address: it may hold a password */
+function checkAddress(url: string): void {
+  try {
+    parseStoreUrl(url);
+  } catch (error) {
+    throw new UsageError(`redis ${(error as Error).message}`);
   }
 }
 
@@ -75,9 +85,4 @@ export function checkTexts(options: Readonly<Record<string, unknown>>, names: re
 export function misfit(option: string, wanted: string, given: unknown): UsageError {
   const shown = typeof given === "string" ? JSON.stringify(given) : inspect(given, { depth: 0, breakLength: Infinity });
   return new UsageError(`${option} must be ${wanted}, not ${shown.slice(0, 80)}`, { details: { option } });
-}
-
-function isHandler(value: unknown): value is Handler {
-  const handler = value as Partial<Handler> | null;
-  return isId(handler?.name) && typeof handler?.run === "function" && isStandardSchema(handler.schema);
 }

@@ -54,6 +54,12 @@ export function defineHandler<W extends StandardSchemaV1, R>(
   return Object.freeze({ name, schema: options.with, run: run as Handler["run"] });
 }
 
+/** Whether a value is a handler, whichever copy of this library made it. */
+export function isHandler(value: unknown): value is Handler {
+  const handler = value as Partial<Handler> | null;
+  return isId(handler?.name) && typeof handler?.run === "function" && isStandardSchema(handler.schema);
+}
+
 /**
  * The handler as workers and documents see it. Its `run` checks the arguments first, and fails the step at once when
  * they don't fit: they would not fit in the next attempt either.

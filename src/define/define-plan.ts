@@ -26,7 +26,7 @@ import type { JsonObject } from "../core/json.js";
 import { BY_FUNCTION } from "../core/map.js";
 import { DEFAULT_SANDBOX_PROVIDER, isAbsolutePath, type SandboxDeclaration } from "../core/sandbox.js";
 import type { Seen } from "./context.js";
-import type { Handler } from "./define-handler.js";
+import { type Handler, isHandler } from "./define-handler.js";
 import { isStandardSchema } from "./parse-input.js";
 import type {
   AnyPlan,
@@ -220,7 +220,7 @@ class PlanBuilder implements AnyPlan {
     handler: Handler,
     options: AnyStepOptions & { readonly with: (StepCode & { kind: "use" })["with"] },
   ): PlanBuilder {
-    if (!isId(handler?.name) || typeof handler.run !== "function" || !isStandardSchema(handler.schema)) {
+    if (!isHandler(handler)) {
       throw this.#refuse(id, "uses something that `defineHandler` did not make");
     }
     const step = this.#define(id, handler.name, options, [...STEP_KEYS, "with"]);

@@ -615,10 +615,10 @@ function afterFailure({ step, hidden }: Attempt, declared: CompiledStep, thrown:
   const shown = withoutLookAlikes(message);
   const error = { code, message: hidden === null ? shown : hidden.text(shown) };
   // Whether an irreversible step that failed did half of its work, only a person can say.
-  const isFinal = declared.effect === "irreversible" || isOurs(thrown) || thrown instanceof NonRetryableError;
+  const isFinal = declared.effect === "irreversible" || isOurs(thrown) || isNonRetryable(thrown);
   const policyDelay = isFinal ? null : nextDelayMs(declared.retry, step.failures + 1, Math.random);
   if (policyDelay === null) return { kind: "fail", error };
-  const isChosen = thrown instanceof RetryAfterError && Number.isFinite(thrown.delayMs);
+  const isChosen = isRetryAfter(thrown) && Number.isFinite(thrown.delayMs);
   const delayMs = isChosen ? thrown.delayMs : policyDelay;
   return { kind: "retry", delayMs: Math.max(0, Math.round(delayMs)), error };
 }
@@ -626,6 +626,15 @@ function afterFailure({ step, hidden }: Attempt, declared: CompiledStep, thrown:
 /** Errors of ours would come again, but for a chooser's: it may choose better next time. */
 function isOurs(thrown: unknown): boolean {
   return thrown instanceof WaymarkError && !(thrown instanceof InvalidChoiceError);
+}
+
+// By name too: a plan's module may have loaded another copy of this library.
+function isNonRetryable(thrown: unknown): boolean {
+  return thrown instanceof NonRetryableError || (thrown as Error | null)?.name === "NonRetryableError";
+}
+
+function isRetryAfter(thrown: unknown): thrown is RetryAfterError {
+  return thrown instanceof RetryAfterError || (thrown as Error | null)?.name === "RetryAfterError";
 }
 
 /** What was thrown; where looking at it throws again, as a getter or a revoked proxy does, an error that says so. */

@@ -240,6 +240,18 @@ describe("a plan module", () => {
       "INVALID_PLAN",
     ],
     ["throws.mjs", `throw new Error("module broken");`, "Can't load throws.mjs: module broken"],
+    ["nothing.mjs", "throw undefined;", "Can't load nothing.mjs: undefined"],
+    ["empty.mjs", `export const a = definePlan("a", { input: any });`, 'Error: INVALID_PLAN: Plan "a" has no steps'],
+    [
+      "services.mjs",
+      `export const services = async () => { throw new Error("no key"); }; export const a = definePlan("a", { input: any }).step("a", async () => 1);`,
+      "The services of services.mjs can't be made: no key",
+    ],
+    [
+      "unnamed.mjs",
+      `export const handlers = [{ name: "x" }]; export const a = definePlan("a", { input: any }).step("a", async () => 1);`,
+      "is an array of defineHandler handlers",
+    ],
     [
       "handlers.mjs",
       `export const handlers = {}; export const a = definePlan("a", { input: any }).step("a", async () => 1);`,
@@ -252,6 +264,19 @@ describe("a plan module", () => {
 
     expect(code).toBe(2);
     expect(stderr).toContain(sentence);
+  });
+
+  test("appends steps, and its output is still that of the step that it defines last", async () => {
+    cli.file(
+      "grows.mjs",
+      module(`const late = defineHandler("late", { with: any }, async () => "late");
+        export const handlers = [late];
+        export const grows = definePlan("grows", { input: any })
+          .step("a", async ({ append }) => append([{ id: "z", uses: late }]))
+          .step("b", async () => "last");`),
+    );
+
+    expect(await cli.json("run", "grows.mjs")).toMatchObject({ state: "completed", total: 3, output: "last" });
   });
 
   test("may bring handlers", async () => {

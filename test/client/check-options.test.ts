@@ -28,6 +28,10 @@ const usage = (message: string) => expect.objectContaining({ code: "USAGE", mess
 
 test.each([
   [{ redis: 3 }, "redis must be an address, ioredis options or a client, not 3"],
+  [
+    { redis: "http://me:secret@x" },
+    "redis has the scheme http://; redis://, rediss://, redis-sentinel://, rediss-sentinel:// and unix:// are known",
+  ],
   [{ prefix: "a:b" }, 'prefix must be 1 to 64 letters, digits, ".", "_" or "-", not "a:b"'],
   [{ shards: 0 }, "shards must be a whole number from 1 to 1024, not 0"],
   [{ actor: "" }, 'actor must be a text that is not empty, not ""'],

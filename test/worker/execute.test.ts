@@ -296,6 +296,14 @@ test("a RetryAfterError chooses the delay, and never one before now", async () =
   expect(await throwing(new RetryAfterError("busy", -5))).toMatchObject({ kind: "retry", delayMs: 0 });
 });
 
+test("errors that say whether to try again are known by name, when another copy of this library made them", async () => {
+  const never = Object.assign(new Error("no"), { name: "NonRetryableError" });
+  const later = Object.assign(new Error("busy"), { name: "RetryAfterError", delayMs: 7_000 });
+
+  expect(await throwing(never)).toMatchObject({ kind: "fail", error: { message: "no" } });
+  expect(await throwing(later)).toMatchObject({ kind: "retry", delayMs: 7_000 });
+});
+
 test("a RetryAfterError whose delay is no number waits as the step's policy says", async () => {
   const delays = await Promise.all(
     [Number.NaN, Number.POSITIVE_INFINITY].map((ms) => throwing(new RetryAfterError("busy", ms))),
