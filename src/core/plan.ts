@@ -191,6 +191,8 @@ export function canProgress(step: OpenStep, view: PlanView): boolean {
     case "backlog":
       return view.servers.get(step.queue) != null;
     case "waiting":
+      // A pause takes the job of what waits: its time goes on, and the resume looks at it.
+      if (view.meta.storedState === "paused") return false;
       return step.dueAt !== null && step.dueAt <= view.now && view.servers.get(step.queue) != null;
     // Whoever has the sandbox is another open step.
     case "exclusive":

@@ -45,6 +45,16 @@ describe.each(COMPUTED)("whatever was written last, here %s,", (storedState) => 
   });
 });
 
+test.each<[PlanState, boolean]>([
+  ["waiting", true],
+  ["failed", true],
+  ["paused", false],
+])("what is over in a plan that is %s can go on by itself: %s", (storedState, expected) => {
+  const over = anOpenStep("a", "waiting", { wait: "signal", dueAt: NOW });
+
+  expect(canProgress(over, aView({ meta: { storedState }, open: [over], served: [QUEUE] }))).toBe(expected);
+});
+
 describe.each([true, false])("of two open steps, the queue being served: %s,", (isServed) => {
   const served = isServed ? [QUEUE] : [];
   const ofOne = ([, , whenServed, whenNot]: (typeof OPEN)[number]) => (isServed ? whenServed : whenNot);

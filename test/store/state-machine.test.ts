@@ -260,7 +260,7 @@ describe("failure", () => {
     expect(steps.map((step) => step.stepId).sort()).toEqual(["bad", "runs", "waits"]);
   });
 
-  test("a retry runs after its delay and not before", async () => {
+  test("a retry runs after its delay and not before, and is no timer that is over", async () => {
     const plan = await submitted(aDefinition([{ id: "a" }]));
     const first = await worker.take();
     const settled = await worker.settle(first, retry(80));
@@ -273,7 +273,8 @@ describe("failure", () => {
       return next.next.kind === "step" && next;
     });
     expect(reply.now).toBeGreaterThanOrEqual(Math.floor(due));
-    expect(stepOf(reply)).toMatchObject({ attempt: 2, failures: 1 });
+    // Else a `wait` that fails before it waits would find its time over.
+    expect(stepOf(reply)).toMatchObject({ attempt: 2, failures: 1, dueAt: null });
     expect((await t.store.history(plan)).filter((e) => e.type === "step.failed")).toMatchObject([
       { final: false, retryInMs: 80 },
     ]);
@@ -777,6 +778,41 @@ describe("waiting", () => {
     const again = await worker.take();
     expect(again).toMatchObject({ stepId: "w", dueAt: null });
     expect(nextOf(await worker.settle(again, forSignalWithin(3_600_000)))).toBe("z");
+
+    expect(await t.store.output(plan, "w")).toBe("7");
+  });
+
+  test.each<[string, Parameters<typeof aDefinition>[1], (plan: string) => Promise<unknown>]>([
+    ["paused", {}, async (plan) => t.store.pause(plan, actor, null, false)],
+    ["failed at its first failure", { failFast: true }, async () => worker.settle(await worker.take(), fail, false)],
+  ])(
+    "a wait that is over while its plan is %s ends when the plan goes on, with a worker alive",
+    async (_, head, stop) => {
+      const plan = await submitted(aDefinition([{ id: "w", uses: "wait" }, { id: "other" }], head));
+      const parked = await worker.settle(await worker.take(), forSignalWithin(30), false);
+      await stop(plan);
+      const stopped = await t.state(plan);
+      await until("its time to be over", async () => (await t.store.view(plan)).now > parked.now + 30);
+      expect((await t.store.detail(plan)).state).toBe(stopped);
+
+      await resumePlan(t.store, plan, { actor });
+
+      const again = [await worker.take(), await worker.take()].find(({ stepId }) => stepId === "w");
+      expect(again).toMatchObject({ attempt: 2, dueAt: parked.now + 30 });
+    },
+  );
+
+  test("a wait that its plan's first failure cut off takes a signal that comes before the resume", async () => {
+    const plan = await submitted(aDefinition([{ id: "w", uses: "wait" }, { id: "other" }], { failFast: true }));
+    await worker.settle(await worker.take(), forSignalWithin(3_600_000), false);
+    await worker.settle(await worker.take(), fail, false);
+
+    expect((await t.store.view(plan)).open.find(({ stepId }) => stepId === "w")).toMatchObject({ kind: "held" });
+    expect(await t.signal(plan, "w", answer(7))).toEqual({ kept: true });
+    await resumePlan(t.store, plan, { actor });
+    const again = [await worker.take(), await worker.take()].find(({ stepId }) => stepId === "w")!;
+    expect(again.dueAt).toBeNull();
+    await worker.settle(again, forSignalWithin(3_600_000), false);
 
     expect(await t.store.output(plan, "w")).toBe("7");
   });

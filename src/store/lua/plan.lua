@@ -396,7 +396,8 @@ local function plan_hold(T, P, plan, p, kinds, reason)
   for i = 1, #open, 2 do
     local step, r = open[i], open_decode(open[i + 1])
     if r.state == 'd' or (r.state == 'w' and r.due ~= '') then timer_remove(T, plan, step, p.epoch, r) end
-    local timed = r.state == 'w' and r.wait == 't'
+    -- Answers to a plan that is paused are kept for the resume; one that failed waits for nothing that ends by itself.
+    local timed = r.state == 'w' and (r.wait == 't' or (reason == 'failed' and r.due ~= ''))
     if r.state == 'r' and not kinds.r then
       running = running + 1
     elseif kinds[r.state] or timed or r.state == 'e' then

@@ -57,7 +57,8 @@ for i = 1, #open, 2 do
   local r = open_decode(open[i + 1])
   if r.state == 'r' and alive(token_worker(r.token)) then return 'STALE' end
   if r.state == 'q' or r.state == 'd' or r.state == 'b'
-    or (r.state == 'w' and r.due ~= '' and tonumber(r.due) <= now - p.created) then
+    -- A pause has taken the job of what waits.
+    or (r.state == 'w' and p.state ~= 'paused' and r.due ~= '' and tonumber(r.due) <= now - p.created) then
     if by_queue[r.queue] == nil then by_queue[r.queue] = served(r.queue) end
     if by_queue[r.queue] then return 'STALE' end
   end
@@ -192,7 +193,7 @@ for i = frontier, #ARGV, 4 do
     queued = queued + 1
   else
     r.queue, r.phase, r.traits = queue, phase, ARGV[i + 3]
-    local kept = r.state == 'w' and call('HEXISTS', P .. ':signals', step) == 1
+    local kept = (r.state == 'w' or r.state == 'h') and call('HEXISTS', P .. ':signals', step) == 1
     -- What is left of a timer, or of a wait that ends.
     local left = r.wait ~= '' and r.due ~= '' and tonumber(r.due) - at or 0
     if (r.state == 'w' or r.state == 'h') and left > 0 and not kept then

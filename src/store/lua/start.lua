@@ -22,7 +22,7 @@ local function started_reply(P, plan, step, epoch, p, r, created)
     snapshot = call('LINDEX', P .. ':sandboxes', tonumber(call('HGET', P, 'sandbox')) - 1) or ''
   end
   return { plan, step, epoch, r.line, r.attempts, r.failures, str(created + tonumber(r.fence)), str(created + tonumber(r.at)),
-    r.due == '' and '' or str(created + tonumber(r.due)), p.name, p.definition, p.queue or '', str(created),
+    (r.due == '' or r.wait == '') and '' or str(created + tonumber(r.due)), p.name, p.definition, p.queue or '', str(created),
     inline and '1' or '0', input or '', workdir or '', p.tag, r.crashes, snapshot, p.grown }
 end
 
