@@ -15,7 +15,6 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "src/store": ["src/core", "src/machine"],
   "src/queue": ["src/core"],
   "src/sandbox": ["src/core", "src/machine"],
-  "src/testing": ["src/core", "src/define", "src/handlers"],
   "src/worker": ["src/core", "src/machine", "src/define", "src/handlers", "src/store", "src/queue", "src/sandbox"],
   "src/scheduler": ["src/core", "src/machine", "src/store", "src/queue", "src/client"],
   "src/observe": ["src/core", "src/version.ts", "src/store", "src/worker"],
@@ -29,6 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "src/worker",
     "src/observe",
   ],
+  "src/testing": ["src/core", "src/define", "src/handlers", "src/sandbox", "src/worker", "src/client"],
   "src/index.ts": ["src/core", "src/define", "src/client", "src/worker", "src/observe", "src/version.ts"],
   "src/cli": [
     "src/core",

@@ -52,6 +52,14 @@ test("docs/documents.md has every built-in handler", () => {
   expect(described.sort()).toEqual([...builtinHandlers().keys()].sort());
 });
 
+test("docs/testing-plans.md shows a plan and tests as they are in examples/orders, where they run", () => {
+  const files = readdirSync("examples/orders").map((name) => read(join("examples/orders", name)));
+  const blocks = blocksOf(read("docs/testing-plans.md"), "ts");
+
+  expect(blocks.length).toBeGreaterThan(3);
+  expect(blocks.filter((block) => !files.some((text) => text.includes(block)))).toEqual([]);
+});
+
 describe.each(PAGES)("%s", (page) => {
   test("has links that lead somewhere", () => {
     const broken = linksOf(read(page)).filter((link) => !leadsSomewhere(page, link));

@@ -221,6 +221,39 @@ describe("pipeline", { timeout: RUN_DEADLINE_MS }, () => {
   });
 });
 
+describe("orders", { timeout: RUN_DEADLINE_MS }, () => {
+  test("the plan's own tests pass, without a Redis", async () => {
+    const files = ["--test-reporter=tap", "--test", "examples/orders/order.test.ts"];
+    const run = await execa(process.execPath, ["--import", "tsx", ...files], {
+      env: environment(),
+      extendEnv: false,
+      reject: false,
+    });
+
+    expect(run.stdout).toMatch(/^# pass 4$/m);
+    expect(run.exitCode).toBe(0);
+  });
+
+  test("what they import needs neither a client of Redis nor a queue: it runs where there is none", async () => {
+    const installed = join(folder, "node_modules/waymark");
+    cpSync(resolve("dist"), join(installed, "dist"), { recursive: true });
+    cpSync(resolve("package.json"), join(installed, "package.json"));
+    writeFileSync(
+      join(folder, "alone.mjs"),
+      `import { testPlan } from "waymark/testing";
+       const anything = { "~standard": { version: 1, vendor: "none", validate: (value) => ({ value }) } };
+       const { definePlan } = await import(new URL("./node_modules/waymark/dist/src/define/define-plan.js", import.meta.url));
+       const plan = definePlan("alone", { input: anything }).step("act", async ({ input }) => input.n + 1);
+       const { output } = await testPlan(plan, { input: { n: 1 }, crashAt: "everywhere" });
+       console.log(output, process.getActiveResourcesInfo().filter((what) => /TCP|Pipe.*Server|Worker/.test(what)).length);`,
+    );
+
+    const run = await execa(process.execPath, ["alone.mjs"], { cwd: folder, env: environment(), extendEnv: false });
+
+    expect(run.stdout).toBe("2 0");
+  });
+});
+
 describe("fleet", { timeout: RUN_DEADLINE_MS }, () => {
   const prefix = aPrefix();
   const redis = new Redis(inject("redisUrl"), { lazyConnect: true });

@@ -39,6 +39,7 @@ export const EXIT_CODES = {
   STEP_QUARANTINED: 1,
   SANDBOX_UNSUPPORTED: 1,
   SANDBOX_UNAVAILABLE: 6,
+  NOT_CRASH_SAFE: 1,
   INTERNAL: 1,
 } as const;
 
@@ -327,6 +328,61 @@ export class SandboxUnavailableError extends WaymarkError {
       ...options,
     });
   }
+}
+
+/** In what one run of a plan differs from another in a test. */
+export interface Difference {
+  /** Null where it is the plan's files. */
+  readonly step: string | null;
+  readonly what: "state" | "output" | "effect" | "files";
+  /** Where in the output, such as `items[2].at`; empty for all of it. */
+  readonly path: string;
+  readonly expected: unknown;
+  readonly actual: unknown;
+}
+
+/** In a test, a plan whose worker died came to something else than without that. */
+export class NotCrashSafeError extends WaymarkError {
+  /** @param crash null where two runs differ although neither had a crash */
+  constructor(
+    readonly planName: string,
+    readonly crash: { readonly when: "before" | "after"; readonly step: string; readonly attempt: number } | null,
+    readonly difference: Difference,
+  ) {
+    const when =
+      crash === null
+        ? "each time that it runs, also without a crash"
+        : `when its worker dies ${crash.when} attempt ${crash.attempt} of step ${crash.step}`;
+    super("NOT_CRASH_SAFE", `Plan ${planName} comes to something else ${when}: ${describe(difference)}. ${ADVICE}`, {
+      details: { plan: planName, crash, difference },
+    });
+  }
+}
+
+const ADVICE =
+  "A step that runs again must come to the same: take time and chance from `services`, keep a choice with `decide`, hand " +
+  "`idempotencyKey` to what has an effect; and where fakes remember calls, give `services` as a function, so that each " +
+  "run has its own";
+
+function describe({ step, what, path, expected, actual }: Difference): string {
+  const instead = `${shown(actual)} instead of ${shown(expected)}`;
+  switch (what) {
+    case "state":
+      return `step ${step} is ${actual} instead of ${expected}`;
+    case "output":
+      return `step ${step} recorded ${instead}${path === "" ? "" : ` at ${path}`}`;
+    case "effect":
+      return `step ${step} is irreversible and was called twice under one key`;
+    case "files":
+      return `its files are ${instead}`;
+    default:
+      return what satisfies never;
+  }
+}
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value);
+  return text.length <= 200 ? text : `${text.slice(0, 200)}…`;
 }
 
 /** Throw it from a handler to fail the step at once, whatever its retry policy says. */

@@ -140,3 +140,15 @@ export interface Checkpoint {
   /** False once a rewind has superseded it. */
   readonly current: boolean;
 }
+
+/** A signal's data up to this size stands in its decision; more of it is the step's output only. */
+const MOST_CHOICE_CHARS = 1_024;
+
+/** What answers a `wait` is a decision too, of whoever sent it. */
+export function signalled(
+  stepId: string,
+  data: string,
+): Pick<Decision, "question" | "options" | "choice" | "rationale"> {
+  const choice = data.length <= MOST_CHOICE_CHARS ? (JSON.parse(data) as Json) : null;
+  return { question: `Signal of ${stepId}?`, options: [], choice, rationale: null };
+}

@@ -26,6 +26,7 @@ export interface Plan<
   readonly "~types"?: {
     readonly input: StandardSchemaV1.InferInput<In>;
     readonly outputs: { readonly [K in keyof S]: S[K]["output"] };
+    readonly takes: { readonly [K in keyof S]: S[K]["takes"] };
     readonly output: S[Last]["output"];
     readonly services: (services: Svc) => void;
   };
@@ -80,14 +81,14 @@ export interface Plan<
       item: NoInfer<T>,
       context: Context<I, OutputsAbove<S, N>, Svc> & WithSandbox<U>,
     ) => Promise<R> & MustBeJson<R>,
-  ): Plan<In, Add<S, Id, (Recorded<R> | NoOutput<F, never>)[] | NoOutput<"stop", W>, N>, Id, P, Svc>;
+  ): Plan<In, Add<S, Id, (Recorded<R> | NoOutput<F, never>)[] | NoOutput<"stop", W>, N, [item: T]>, Id, P, Svc>;
 
   /** Waits for a person. A rejection cancels the plan, so that the steps below see only approvals. */
   approve<const Id extends string, const N extends keyof S & string = Last, W extends boolean = never>(
     id: NewId<S, Id>,
     options: Placement<S, P, N> &
       Conditional<Seen<I, OutputsAbove<S, N>>, W> & { readonly message: (seen: Seen<I, OutputsAbove<S, N>>) => string },
-  ): Plan<In, Add<S, Id, Approval | NoOutput<"stop", W>, N>, Id, P, Svc>;
+  ): Plan<In, Add<S, Id, Approval | NoOutput<"stop", W>, N, never>, Id, P, Svc>;
 
   /** Waits until a person chooses one of the options, with `plan decide` or `client.decide`. */
   ask<
@@ -102,7 +103,7 @@ export interface Plan<
         readonly question: (seen: Seen<I, OutputsAbove<S, N>>) => string;
         readonly options: readonly C[];
       },
-  ): Plan<In, Add<S, Id, Answer<C> | NoOutput<"stop", W>, N>, Id, P, Svc>;
+  ): Plan<In, Add<S, Id, Answer<C> | NoOutput<"stop", W>, N, never>, Id, P, Svc>;
 
   /** Waits for data from outside. It is recorded as it was sent, and the schema is applied wherever it is read. */
   waitFor<
@@ -114,7 +115,7 @@ export interface Plan<
   >(
     id: NewId<S, Id>,
     options: Placement<S, P, N> & Conditional<Seen<I, OutputsAbove<S, N>>, W> & WaitOptions<D, T>,
-  ): Plan<In, Add<S, Id, Signalled<D, T> | NoOutput<"stop", W>, N>, Id, P, Svc>;
+  ): Plan<In, Add<S, Id, Signalled<D, T> | NoOutput<"stop", W>, N, never>, Id, P, Svc>;
 
   /** A step that runs a handler, with arguments made from what is above. */
   use<
@@ -146,6 +147,7 @@ export interface AnyPlan {
   readonly "~types"?: {
     readonly input: unknown;
     readonly outputs: unknown;
+    readonly takes: unknown;
     readonly output: unknown;
     readonly services: (services: never) => void;
   };
@@ -267,6 +269,8 @@ export type PlanInput<D extends AnyPlan> = TypesOf<D>["input"];
 export type PlanOutput<D extends AnyPlan> = TypesOf<D>["output"];
 /** What each step records, by step id. */
 export type PlanOutputs<D extends AnyPlan> = TypesOf<D>["outputs"];
+/** What the function of each step takes besides its context, by step id: see `Steps`. */
+export type PlanTakes<D extends AnyPlan> = TypesOf<D>["takes"];
 /** What a plan's steps expect of the worker; of a union of plans, all that they expect together. */
 export type PlanServices<D extends AnyPlan> = TypesOf<D>["services"] extends (services: infer Svc) => void
   ? Svc
@@ -277,14 +281,22 @@ export interface ServicesType<Svc> {
   readonly "~services"?: (services: Svc) => Svc;
 }
 
-/** What each step records, and the ids of itself and all it needs, directly or not. */
-export type Steps = Record<string, { output: unknown; above: string }>;
+/**
+ * What each step records, the ids of itself and all it needs, directly or not, and what its function takes besides its
+ * context: the item, in a map. Never where it waits for somebody, and has none.
+ */
+export type Steps = Record<string, { output: unknown; above: string; takes: readonly unknown[] }>;
 
 type TypesOf<D extends AnyPlan> = NonNullable<D["~types"]>;
 
 // An intersection, not a mapped type: one that is rebuilt at every step is "excessively deep" before 100 of them.
-type Add<S extends Steps, Id extends string, Output, N extends keyof S & string> = S &
-  Record<Id, { output: Output; above: Above<S, N> }>;
+type Add<
+  S extends Steps,
+  Id extends string,
+  Output,
+  N extends keyof S & string,
+  Takes extends readonly unknown[] = [],
+> = S & Record<Id, { output: Output; above: Above<S, N>; takes: Takes }>;
 
 type Above<S extends Steps, N extends keyof S & string> = N | S[N]["above"];
 

@@ -8,7 +8,7 @@ import {
   StoreUnsuitableError,
   WaymarkError,
 } from "../core/errors.js";
-import { type Checkpoint, type Decision, isDone, type PlanEvent } from "../core/history.js";
+import { type Checkpoint, type Decision, isDone, type PlanEvent, signalled } from "../core/history.js";
 import { decisionId, newPlanTag } from "../core/ids.js";
 import { digestOf, type Json } from "../core/json.js";
 import { Line } from "../core/line.js";
@@ -759,15 +759,6 @@ export class RedisPlanStore implements PlanStore {
     }
     throw unexpected(verb, reply);
   }
-}
-
-/** A signal's data up to this size stands in its decision; more of it is the step's output only. */
-const MOST_CHOICE_CHARS = 1_024;
-
-/** What answers a `wait` is a decision too, of whoever sent it. */
-function signalled(stepId: string, data: string): Pick<Decision, "question" | "options" | "choice" | "rationale"> {
-  const choice = data.length <= MOST_CHOICE_CHARS ? (JSON.parse(data) as Json) : null;
-  return { question: `Signal of ${stepId}?`, options: [], choice, rationale: null };
 }
 
 /** The root, and what stands in the list: place of the parent|JSON. */

@@ -58,6 +58,8 @@ export interface ExecuteEnvironment {
   readonly sandboxes: (planId: string) => Promise<Sandboxes>;
   /** Resolves when what the store has acknowledged is on its disk, where the store can tell. */
   readonly syncStore: (planId: string) => Promise<void>;
+  /** From 0 to 1; spreads the delays of retries. */
+  readonly random: () => number;
   readonly onProgress: (step: StartedStep, fraction: number, note: string | null) => void;
 }
 
@@ -78,7 +80,7 @@ export async function execute(
   }
   // Its start must outlive the store: after a crash of both, a forgotten start would run it again.
   if (declared.effect === "irreversible") await environment.syncStore(step.planId);
-  const timer = setTimeout(() => onTimeout(attempt, declared), declared.timeoutMs);
+  const timer = setTimeout(() => onTimeout(attempt, declared, environment), declared.timeoutMs);
   let files: AttemptFiles | null = null;
   try {
     if (declared.when !== undefined && !(await isAdmitted(task, attempt, declared, compiled, environment))) {
@@ -105,9 +107,9 @@ export async function execute(
     const error = legible(thrown);
     // Another worker may have the key.
     if (error instanceof PayloadKeyError) return { kind: "defer", delayMs: DEFER_MS, reason: error.message };
-    if (attempt.aborted === "timeout") return afterFailure(attempt, declared, timeoutError(declared));
+    if (attempt.aborted === "timeout") return afterFailure(attempt, declared, timeoutError(declared), environment);
     if (attempt.aborted) return stopped();
-    return afterFailure(attempt, declared, error);
+    return afterFailure(attempt, declared, error, environment);
   } finally {
     clearTimeout(timer);
     files?.close();
@@ -595,14 +597,14 @@ function tellProgress(
 }
 
 /** Equal over attempts, crashes and resumes; a rewind starts a new line and with it a new key. */
-function idempotencyKey(step: StartedStep): string {
+export function idempotencyKey(step: StartedStep): string {
   return `${step.planId}/${step.stepId}/${step.line}`;
 }
 
-function onTimeout(attempt: Attempt, declared: CompiledStep): void {
+function onTimeout(attempt: Attempt, declared: CompiledStep, environment: ExecuteEnvironment): void {
   attempt.abort("timeout");
   setTimeout(() => {
-    attempt.end(afterFailure(attempt, declared, timeoutError(declared)));
+    attempt.end(afterFailure(attempt, declared, timeoutError(declared), environment));
   }, ABORT_PATIENCE_MS).unref();
 }
 
@@ -610,13 +612,18 @@ function timeoutError(declared: CompiledStep): Error {
   return new Error(`timed out after ${formatDurationMs(declared.timeoutMs)}`);
 }
 
-function afterFailure({ step, hidden }: Attempt, declared: CompiledStep, thrown: unknown): Outcome {
+function afterFailure(
+  { step, hidden }: Attempt,
+  declared: CompiledStep,
+  thrown: unknown,
+  { random }: ExecuteEnvironment,
+): Outcome {
   const { code, message } = describeError(thrown);
   const shown = withoutLookAlikes(message);
   const error = { code, message: hidden === null ? shown : hidden.text(shown) };
   // Whether an irreversible step that failed did half of its work, only a person can say.
   const isFinal = declared.effect === "irreversible" || isOurs(thrown) || isNonRetryable(thrown);
-  const policyDelay = isFinal ? null : nextDelayMs(declared.retry, step.failures + 1, Math.random);
+  const policyDelay = isFinal ? null : nextDelayMs(declared.retry, step.failures + 1, random);
   if (policyDelay === null) return { kind: "fail", error };
   const isChosen = isRetryAfter(thrown) && Number.isFinite(thrown.delayMs);
   const delayMs = isChosen ? thrown.delayMs : policyDelay;

@@ -345,6 +345,7 @@ export class StepWorker {
       attempts: this.attempts,
       payloadLimitBytes: options.store.payloadLimitBytes,
       syncStore: (planId) => this.syncStore(planId),
+      random: Math.random,
       onProgress: (step, fraction, note) => this.progress.tell(step, fraction, note),
     };
   }

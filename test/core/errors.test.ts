@@ -9,7 +9,7 @@ import { aView } from "./a-view.js";
 
 /** What the contract promises to scripts. */
 const PROMISED: Readonly<Record<number, readonly string[]>> = {
-  1: ["STEP_FAILED", "STEP_QUARANTINED", "SANDBOX_UNSUPPORTED", "INTERNAL"],
+  1: ["STEP_FAILED", "STEP_QUARANTINED", "SANDBOX_UNSUPPORTED", "NOT_CRASH_SAFE", "INTERNAL"],
   2: ["INVALID_PLAN", "INVALID_INPUT", "INVALID_CHOICE", "PAYLOAD_TOO_LARGE", "HANDLER_NOT_FOUND", "USAGE"],
   3: [
     "PLAN_TERMINAL",
@@ -46,7 +46,21 @@ const ISSUES = [
   { path: "", message: "is no object" },
 ];
 
+const DIFFERENCE: errors.Difference = { step: "pay", what: "output", path: "at", expected: 1, actual: 2 };
+
 const SAMPLES: Readonly<Record<string, Sample>> = {
+  NotCrashSafeError: {
+    error: new errors.NotCrashSafeError("web", { when: "after", step: "pay", attempt: 1 }, DIFFERENCE),
+    document: {
+      code: "NOT_CRASH_SAFE",
+      message: expect.stringMatching(
+        /^Plan web comes to something else when its worker dies after attempt 1 of step pay: step pay recorded 2 instead of 1 at at\. A step/,
+      ) as string,
+      details: { plan: "web", crash: { when: "after", step: "pay", attempt: 1 }, difference: DIFFERENCE },
+      try: null,
+    },
+    facts: { planName: "web", difference: DIFFERENCE },
+  },
   PlanNotFoundError: {
     error: new errors.PlanNotFoundError("web-42"),
     document: {
@@ -320,6 +334,20 @@ test("what handlers throw to steer retries has names of its own and no codes", (
   expect(later).toMatchObject({ name: "RetryAfterError", message: "busy", delayMs: 5_000, cause });
   expect(new errors.NonRetryableError("never")).toMatchObject({ name: "NonRetryableError", message: "never" });
   expect(later).not.toBeInstanceOf(WaymarkError);
+});
+
+test.each<[Partial<errors.Difference>, string]>([
+  [{ what: "state", expected: "completed", actual: "failed" }, "step pay is failed instead of completed"],
+  [
+    { what: "output", path: "", expected: null, actual: "x".repeat(300) },
+    `step pay recorded "${"x".repeat(199)}… instead of null`,
+  ],
+  [{ what: "effect" }, "step pay is irreversible and was called twice under one key"],
+  [{ what: "files", step: null, expected: "sha256:a", actual: null }, 'its files are null instead of "sha256:a"'],
+])("a plan that comes to something else without a crash, by %o", (difference, sentence) => {
+  const error = new errors.NotCrashSafeError("web", null, { ...DIFFERENCE, ...difference });
+
+  expect(error.message).toContain(`each time that it runs, also without a crash: ${sentence}. A step`);
 });
 
 test("what is too long for an id is cut in the message", () => {

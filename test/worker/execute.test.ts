@@ -705,6 +705,7 @@ function setup(stepId: string, given: Case) {
     payloadLimitBytes: 1_000_000,
     sandboxes: noSandboxes,
     syncStore: async () => {},
+    random: Math.random,
     onProgress: () => {},
     ...given.environment,
   };
