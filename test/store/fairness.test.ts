@@ -79,6 +79,28 @@ describe("a plan has its share of a queue", () => {
     expect(await t.redis.exists(t.keys.planPart(plan, "queued"))).toBe(0);
   });
 
+  test("also when all that failed in an outage is due again", async () => {
+    const big = await t.submit(aDefinition(steps(200)));
+    const failed = { kind: "retry", delayMs: 3_600_000, error: { code: "X", message: "x" } } as const;
+    for (let reply = await worker.fetch(); reply.next.kind === "step"; ) {
+      reply = await worker.settle(stepOf(reply), failed);
+    }
+    const delayed = `${t.keys.base}work:delayed`;
+    for (const job of await t.redis.zrange(delayed, "0", "-1")) await t.redis.zadd(delayed, "0", job);
+    let step = await worker.take();
+    const small = await t.submit(aDefinition(steps(10)));
+
+    let before = 0;
+    for (; (await t.state(small)) !== "completed"; before++) {
+      step = stepOf(await worker.complete(step));
+    }
+
+    expect(before).toBeLessThan(2 * SHARE);
+    await worker.complete(step, null, false);
+    await untilOver(big);
+    expect(await checkInvariants(t.store, big)).toEqual([]);
+  });
+
   test("in each queue, so that one that nobody serves holds nothing up elsewhere", async () => {
     const elsewhere = steps(200, "gpu").map((step) => ({ ...step, queue: "gpu" }));
     const plan = await t.submit(aDefinition([...elsewhere, ...steps(200)]));

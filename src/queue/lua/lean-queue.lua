@@ -2,7 +2,8 @@
   BullMQ 6.7's data structures, driven directly: the few operations that steps need, each one equal in effect to
   BullMQ's own script (a differential test holds the two together), but checking before it writes and free of the
   arguments that steps never use. Two things are left out on purpose: steps write no events of the queue, whose
-  stream would cost four writes a step and say less than the plan's history, and they don't count the queue's ids.
+  stream would cost four writes a step and say less than the plan's history, and they don't count the queue's ids. And
+  where much is due at once, it doesn't all join the queue at once.
   `q` is a queue's key prefix, with its last colon. Times are Redis time.
 ]]
 --#include lean-core.lua
@@ -111,10 +112,16 @@ local function queue_delay(q, id, now, delay)
   queue_put_delayed(q, id, now + delay)
 end
 
+-- What is due joins those that wait while these are few, and one with each fetch in any case: thousands that are due at once,
+-- as after an outage, would be in front of all that comes later.
+local FEW_WAIT = 50
+
 local function queue_promote_due(q, a, now)
-  local due = call('ZRANGEBYSCORE', q .. 'delayed', '0', (now + 1) * SCORE_STEP - 1, 'LIMIT', '0', '1000')
+  local due = call('ZRANGEBYSCORE', q .. 'delayed', '0', (now + 1) * SCORE_STEP - 1, 'LIMIT', '0', FEW_WAIT)
   if #due == 0 then return end
-  for _, id in ipairs(due) do
+  local room = FEW_WAIT - call('LLEN', q .. 'wait') - call('ZCARD', q .. 'prioritized')
+  for i = 1, math.min(#due, math.max(room, 1)) do
+    local id = due[i]
     call('ZREM', q .. 'delayed', id)
     queue_put_waiting(q, id, tonumber(call('HGET', q .. id, 'priority')) or 0)
     call('HSET', q .. id, 'delay', '0')
