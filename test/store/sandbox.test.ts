@@ -295,6 +295,16 @@ describe("a slot whose sandbox step is done", () => {
     expect(await open(other)).toEqual(["other queued"]);
   });
 
+  test("also where the plan has more to do than its share of the queue", async () => {
+    const readers = Array.from({ length: 60 }, (_, i) => aStep(`r${i}`, "read"));
+    const plan = await submitted([aStep("fix", "write"), ...readers, aStep("test", "write", ["fix"])]);
+
+    const reply = await worker.settle(await take(), wrote(1));
+
+    expect(nextOf(reply)).toBe("test");
+    expect((await open(plan)).filter((step) => step.endsWith("backlog"))).toHaveLength(10);
+  });
+
   test("prefers the one that writes, and leaves the others to others", async () => {
     const plan = await submitted([
       aStep("fix", "write"),

@@ -239,25 +239,32 @@ local function lanes_clear(T, P, p, open)
   backlog_write(P, p)
 end
 
+-- It is the only one, and the files may be here already: it doesn't wait behind the plan's own backlog.
+local function exclusive_enqueue(T, P, plan, step, p, r, cache)
+  r.at = str(now_text - p.created)
+  step_enqueue(T, P, plan, step, p.epoch, r, cache)
+end
+
 -- A step that is free to run: to its queue, where its turn has come.
 local function step_free(T, P, plan, step, p, r, cache)
-  if string.find(r.traits, 'w', 1, true) and not exclusive_enter(P, step) or not turn_enter(P, step, r) then
+  local writes = string.find(r.traits, 'w', 1, true)
+  if writes and not exclusive_enter(P, step) or not turn_enter(P, step, r) then
     r.state = 'e'
     call('HSET', P .. ':open', step, open_encode(r))
-    return
+  elseif writes and cache.queued then
+    exclusive_enqueue(T, P, plan, step, p, r, cache)
+  else
+    lane_join(T, P, plan, step, p, r, cache)
   end
-  lane_join(T, P, plan, step, p, r, cache)
 end
 
 -- The next one that waits for the sandbox has it.
 local function exclusive_pass_on(T, P, plan, p, cache)
   local following = call('LPOP', P .. ':exclusive')
   call('HSET', P, 'holder', following or '')
-  if not following then return end
-  local r = open_decode(call('HGET', P .. ':open', following))
-  -- It is the only one, and the files may be here already: it doesn't wait behind the plan's own backlog.
-  r.at = str(now_text - p.created)
-  step_enqueue(T, P, plan, following, p.epoch, r, cache)
+  if following then
+    exclusive_enqueue(T, P, plan, following, p, open_decode(call('HGET', P .. ':open', following)), cache)
+  end
 end
 
 -- The next item of the map has the turn of this one.
