@@ -1034,7 +1034,7 @@ describe("names", () => {
 });
 
 describe("a key of a wrong type", () => {
-  test.each(["open", "steps", "out", "needs", "history"] as const)(
+  test.each(["open", "steps", "out", "needs", "queued", "history"] as const)(
     "%s, raises before a commit writes anything",
     async (part) => {
       const plan = await t.submit(aDefinition([{ id: "a" }, { id: "b" }, { id: "z", needs: ["a", "b"] }]));

@@ -35,6 +35,7 @@ local function attempt_refusal(q, P, id, step, epoch, token, attempt)
   call('LLEN', P .. ':history')
   call('HSTRLEN', P .. ':out', step)
   call('HLEN', P .. ':needs')
+  call('HLEN', P .. ':queued')
   if string.find(r.traits, 'm', 1, true) then call('HLEN', P .. ':turns') end
   if p.sandbox then
     call('LLEN', P .. ':sandboxes')

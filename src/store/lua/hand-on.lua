@@ -78,8 +78,8 @@ for i = 2, #KEYS do
   reply[i] = ok and fence or ''
 end
 if #held > 0 then
+  call('HSET', own, unpack(held))
   -- The stream is trimmed where a plan ends.
   call('XADD', T .. 'events', '*', unpack(happened))
-  call('HSET', own, unpack(held))
 end
 return reply
