@@ -335,6 +335,15 @@ Feature: A plan goes on from where it stopped
       And "charge" began twice
       And "ship" began once
 
+    Scenario: Eight resumes at once, and nobody is there to take it
+      Given a Redis that several machines share
+      And a plan with the steps "reserve", "charge", "ship"
+      And its worker was killed in "charge"
+      When 8 people run `plan resume {plan}` at once
+      Then one of them wins, and 7 are refused with PLAN_ACTIVE
+      And each step has one live job at most
+      And it was resumed once
+
     Scenario: Resumed and cancelled at once
       Given a plan with the steps "reserve", "charge", "ship"
       And its worker was killed in "charge"

@@ -47,6 +47,8 @@ export interface PlanMeta {
   /** Answers that came before their step waits, or while the plan is paused: a resume may go on with them. */
   readonly keptAnswers: number;
   readonly resumeCount: number;
+  /** When it was resumed for workers to take, where nothing has happened to it since. */
+  readonly resumedAt: number | null;
   readonly createdAt: number;
   readonly updatedAt: number;
   readonly finishedAt: number | null;

@@ -8,6 +8,9 @@ import { isReached, repeatedSteps, type Situation, uncertainSteps } from "./resu
 import { describePoint } from "./rewind.js";
 import { describeWait, waitCommand } from "./state-sentences.js";
 
+/** How long others count as coming at once with a resume: commands that are started together begin seconds apart on a busy machine. */
+const FRESH_RESUME_MS = 10_000;
+
 /** The first reason that holds, those that no flag can lift first; null where there is none. */
 export function refuse(situation: Situation): ErrorDocument | null {
   const { view, state } = situation;
@@ -23,6 +26,7 @@ export function refuse(situation: Situation): ErrorDocument | null {
   const active = view.open.find((step) => canProgress(step, view));
   if (active) return refuseActive(view, active);
   return (
+    refuseResumed(situation) ??
     refusePoint(situation) ??
     refuseChoice(situation) ??
     refuseDrift(situation) ??
@@ -72,6 +76,26 @@ function refuseActive(view: PlanView, step: OpenStep): ErrorDocument {
       label: worker.label,
       lastSeen: new Date(worker.lastSeenAt).toISOString(),
     },
+    try: `plan watch ${planId}`,
+  };
+}
+
+/**
+ * Of resumes that come at once, one wins, also where no worker is there yet: the others find what it left for one to take.
+ * Later ones are as good as the first: workers may have come and gone.
+ */
+function refuseResumed({ view, request }: Situation): ErrorDocument | null {
+  const { planId, resumedAt, epoch } = view.meta;
+  const step = view.open.find(({ kind }) => kind === "queued" || kind === "delayed" || kind === "backlog");
+  if (request.here || resumedAt === null || step === undefined) return null;
+  const agoMs = Math.max(0, view.now - resumedAt);
+  if (agoMs >= FRESH_RESUME_MS) return null;
+  return {
+    code: "PLAN_ACTIVE",
+    message:
+      `Plan ${planId} was resumed ${formatDurationMs(agoMs)} ago (epoch ${epoch}), and step ${step.stepId} waits for a worker ` +
+      "to take it; none is there yet",
+    details: { plan_id: planId, step: step.stepId, epoch, resumed_at: new Date(resumedAt).toISOString() },
     try: `plan watch ${planId}`,
   };
 }

@@ -59,6 +59,7 @@ export function decodeMeta(planId: string, hash: ReadonlyMap<string, string>, be
     sandboxPlace: text("sandbox") === "" ? null : int("sandbox"),
     keptAnswers: int("answers"),
     resumeCount: int("resume_count"),
+    resumedAt: hash.get("resumed") === hash.get("revision") ? int("updated") : null,
     createdAt: int("created"),
     updatedAt: int("updated"),
     finishedAt: hash.has("finished") ? int("finished") : null,

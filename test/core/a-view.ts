@@ -73,6 +73,7 @@ const META: PlanMeta = {
   lastDecisionId: "dec_1",
   sandboxPlace: null,
   keptAnswers: 0,
+  resumedAt: null,
   resumeCount: 0,
   createdAt: NOW - 600_000,
   updatedAt: NOW - 1_000,

@@ -50,7 +50,7 @@ function someFacts({ open = CUT_OFF, served = [], meta = {}, ...read }: FactsSpe
 }
 
 function aRequest(from: ResumePoint = { kind: "frontier" }, acks: Record<string, Acknowledgement> = {}): ResumeRequest {
-  return { from, onDrift: "report", choose: null, acks: new Map(Object.entries(acks)), reason: null };
+  return { from, onDrift: "report", here: false, choose: null, acks: new Map(Object.entries(acks)), reason: null };
 }
 
 const fromStep = (stepId: string): ResumePoint => ({ kind: "step", stepId });
@@ -189,6 +189,25 @@ describe("a plan is not eligible, and the summary is the same document with the 
       });
     }
   });
+
+  test.each([anOpenStep("fix", "queued"), anOpenStep("fix", "delayed"), anOpenStep("fix", "backlog")])(
+    "it was resumed a moment ago, and its step that is $kind waits for a worker",
+    (step) => {
+      const resumed = (agoMs: number) => someFacts({ open: [step], meta: { resumedAt: NOW - agoMs, epoch: 4 } });
+
+      expect(refusalOf(resumed(1_500))).toEqual({
+        code: "PLAN_ACTIVE",
+        message:
+          "Plan web-42 was resumed 1.5s ago (epoch 4), and step fix waits for a worker to take it; none is there yet",
+        details: { plan_id: "web-42", step: "fix", epoch: 4, resumed_at: new Date(NOW - 1_500).toISOString() },
+        try: "plan watch web-42",
+      });
+      expect(refusalOf(resumed(1_500), aRequest(fromStep("scan")))).toMatchObject({ code: "PLAN_ACTIVE" });
+      // Who executes it needs nobody else, and who comes later may know that workers came and went.
+      expect(assess(resumed(1_500), { ...aRequest(), here: true }).summary.eligible).toBe(true);
+      expect(assess(resumed(10_000), aRequest()).summary.eligible).toBe(true);
+    },
+  );
 
   test.each([
     ["approval", null, "an approval of fix", "plan approve web-42 fix"],

@@ -225,6 +225,8 @@ if state == 'completed' then
 end
 call('HINCRBY', P, 'resume_count', 1)
 plan_set_state(T, P, plan, p.state, state)
+-- Until something else happens to the plan, its steps wait for a worker: see `resumedAt` in src/core/plan.ts.
+if ARGV[10] == '' then call('HSET', P, 'resumed', plan_revision(P)) end
 if ARGV[5] ~= '' then call('HSET', P .. ':requests', 'resume:' .. ARGV[5], ARGV[6]) end
 publish(T)
 return 'OK'
