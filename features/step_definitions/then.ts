@@ -158,6 +158,13 @@ Then(/^both processes end, and the plan is (\w+)$/, async function (this: PlanWo
   assert.equal((await this.plan()).state, state);
 });
 
+Then(/^its steps began at least (\d+) ms apart$/, async function (this: PlanWorld, apart: string) {
+  const events = await this.place.json<{ type: string; at: string }[]>("history", PLAN_ID);
+  const starts = events.filter(({ type }) => type === "step.started").map(({ at }) => Date.parse(at));
+  assert.ok(starts.length >= 2, `${starts.length} starts`);
+  for (const [i, at] of starts.entries()) assert.ok(i === 0 || at - starts[i - 1]! >= Number(apart), starts.join(", "));
+});
+
 Then(/^the delays before its attempts grew$/, async function (this: PlanWorld) {
   const events = await this.place.json<{ type: string; retry_in_ms: number | null }[]>("history", PLAN_ID);
   const delays = events.flatMap((event) => event.retry_in_ms ?? []);

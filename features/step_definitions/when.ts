@@ -133,6 +133,13 @@ When(/^the plan waits for "([\w.-]+)"$/, async function (this: PlanWorld, step: 
   });
 });
 
+When(/^"([\w.-]+)" is limited$/, async function (this: PlanWorld, step: string) {
+  await until(`${step} to wait for a limit`, async () => {
+    const { steps } = await this.place.json<{ steps: { id: string; state: string }[] }>("get", PLAN_ID);
+    return steps.find(({ id }) => id === step)?.state === "limited";
+  });
+});
+
 When(/^I note the checkpoint after "([\w.-]+)"$/, async function (this: PlanWorld, step: string) {
   const checkpoints = await this.place.json<{ checkpoint_id: string; step: string }[]>("checkpoints", PLAN_ID);
   this.words.set("checkpoint", checkpoints.find((one) => one.step === step)!.checkpoint_id);

@@ -6,6 +6,7 @@
 import { type CompiledStep, WAITING_HANDLERS } from "../core/definition.js";
 import { formatDurationMs } from "../core/duration.js";
 import type { Checkpoint, Decision, PlanEvent } from "../core/history.js";
+import { describeLimit } from "../core/limits.js";
 import { Line } from "../core/line.js";
 import { listStepId, mapRole } from "../core/map.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
@@ -78,6 +79,7 @@ export type StepState =
   | "held"
   /** Free to run, and another step writes the sandbox, or as many items of its map run as may. */
   | "exclusive"
+  | "limited"
   /** Irreversible, started, and without a record: nobody knows whether it happened. */
   | "uncertain"
   | "pending";
@@ -100,6 +102,8 @@ export interface StepDocument {
   readonly startedAt: string | null;
   readonly durationMs: number | null;
   readonly wait: WaitKind | null;
+  /** What it waits for, where that is a limit that it shares with others. */
+  readonly limit: string | null;
   readonly dueAt: string | null;
   readonly ask: Ask | null;
   readonly error: AttemptError | null;
@@ -285,6 +289,7 @@ const NOTHING_YET = {
   startedAt: null,
   durationMs: null,
   wait: null,
+  limit: null,
   dueAt: null,
   ask: null,
   error: null,
@@ -326,6 +331,8 @@ function openFacts(open: OpenStep, view: PlanView): Partial<StepDocument> & { re
       return { state: "failed" };
     case "exclusive":
       return { state: "exclusive" };
+    case "limited":
+      return { state: "limited", limit: describeLimit(open.limit, view.inUse.get(open.limit.key) ?? 0) };
     case "held":
       return { state: "held" };
     case "uncertain":

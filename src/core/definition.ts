@@ -4,6 +4,7 @@
  */
 import type { Condition } from "./condition.js";
 import { digestOf, type Json, type JsonObject } from "./json.js";
+import type { ConcurrencyLimit, RateLimit } from "./limits.js";
 import { listStepId, type MapDeclaration } from "./map.js";
 import type { SandboxDeclaration } from "./sandbox.js";
 
@@ -59,6 +60,10 @@ export interface StepDefinition {
   readonly when?: Condition;
   /** Which steps of its queue come first: 1, then 2 …; before them all come those that have none. Only where it is declared. */
   readonly priority?: number;
+  /** How many attempts of all steps with this key run at once. Only where it is declared. */
+  readonly concurrency?: ConcurrencyLimit;
+  /** How many attempts of all steps with this key start within a window. Only where it is declared. */
+  readonly rate?: RateLimit;
   /** Only where it is declared. */
   readonly onFailure?: "continue";
   /** One step an item of a list. Only where it is declared. */
@@ -134,7 +139,7 @@ export function compile(definition: Definition): CompiledDefinition {
 /** A map's list step, and the map as it is once it has its items; any other step as it is. */
 function partsOf(declared: StepDefinition): StepDefinition[] {
   if (declared.map === undefined) return [declared];
-  const { when, onFailure: _, ...map } = declared;
+  const { when, onFailure: _, concurrency: _concurrency, rate: _rate, ...map } = declared;
   const id = listStepId(declared.id);
   // Neither of them does what the step declares: its items do.
   const idle = {

@@ -15,7 +15,8 @@ import { checkKeys } from "./document/keys.js";
 import { type Field, LocatedDocument } from "./document/located.js";
 import { checkReferences } from "./document/references.js";
 import { readSandbox } from "./document/sandbox.js";
-import { type DraftStep, readChoice, readDefaults, readId, readPriority, readStep } from "./document/step.js";
+import { type DraftStep, readChoice, readDefaults, readPriority, readStep } from "./document/step.js";
+import { readId } from "./document/values.js";
 import type { StepHandler } from "./handler.js";
 import { checkInputSchema } from "./input.js";
 import type { JsonObject } from "./json.js";
@@ -33,7 +34,7 @@ const KEYS = [
   "sandbox",
   "steps",
 ] as const;
-const KEYS_OF_LATER_VERSIONS = ["concurrency", "rate", "prepare", "onFailure", "env"] as const;
+const KEYS_OF_LATER_VERSIONS = ["prepare", "onFailure", "env"] as const;
 
 /**
  * @param source what the document is called in faults, usually its path
@@ -83,7 +84,7 @@ export function parseDocument(
     phases: graph.phases,
     steps: drafts.map((draft, index): StepDefinition => {
       const { id, uses, with: input, env, passEnv, queue, effect, sandbox, retry, timeoutMs, rev } = draft;
-      const { when, onFailure, priority, map } = draft;
+      const { when, onFailure, priority, map, concurrency, rate } = draft;
       const needs = graph.needs[index]!.map((need) => drafts[need]!.id);
       const phase = graph.phaseOf[index]!;
       const what = { uses, with: input, env, passEnv };
@@ -92,6 +93,8 @@ export function parseDocument(
         ...(priority && { priority }),
         ...(onFailure && { onFailure }),
         ...(map && { map }),
+        ...(concurrency && { concurrency }),
+        ...(rate && { rate }),
       };
       return { id, phase, needs, ...what, queue, effect, sandbox, retry, timeoutMs, rev, ...shape };
     }),

@@ -3,6 +3,7 @@
  * `assess` alike, because nobody alive may be there to write that a plan is interrupted.
  */
 import type { Effect } from "./definition.js";
+import type { AwaitedLimit, RateLimit } from "./limits.js";
 
 export const PLAN_STATES = [
   "cancelled",
@@ -76,12 +77,14 @@ export interface PlanStop {
 export type OpenStep = OpenStepFacts &
   (
     | { readonly kind: "queued" }
-    /** Holds its place until a delay (a retry, a missing worker) is over. */
-    | { readonly kind: "delayed"; readonly dueAt: number }
+    /** Holds its place until a delay (a retry, a missing worker, its rate) is over. */
+    | { readonly kind: "delayed"; readonly dueAt: number; readonly rate: RateLimit | null }
     /** Free to run, not yet in its queue because too many were released at once. */
     | { readonly kind: "backlog" }
     /** Free to run, and another step writes the sandbox, or as many items of its map run as may: it follows when one has ended. */
     | { readonly kind: "exclusive" }
+    /** Free to run, and as much as may runs or has started already with one of its limits. */
+    | { readonly kind: "limited"; readonly limit: AwaitedLimit }
     /** Irreversible, started, without a record: only a person can say whether it happened. */
     | { readonly kind: "uncertain"; readonly workerId: string; readonly since: number }
     /** Out of its queue: the plan is paused, pausing, cancelled, stopped at its first failure, or a drain left it to a resume. */
@@ -162,6 +165,8 @@ export interface PlanView {
   readonly owners: ReadonlyMap<string, WorkerView>;
   /** For each queue of an open step, a live worker that serves it, or null. */
   readonly servers: ReadonlyMap<string, WorkerView | null>;
+  /** How many places of each concurrency are taken that an open step waits for. */
+  readonly inUse: ReadonlyMap<string, number>;
   /** Workers that serve one of those queues. */
   readonly liveWorkers: number;
   /** Workers whose beat is fresh but whose process is gone from this machine. */
@@ -191,6 +196,7 @@ export function canProgress(step: OpenStep, view: PlanView): boolean {
     case "queued":
     case "delayed":
     case "backlog":
+    case "limited":
       return view.servers.get(step.queue) != null;
     case "waiting":
       // A pause takes the job of what waits: its time goes on, and the resume looks at it.

@@ -1,5 +1,6 @@
 /** Why a plan is in its state, for people: one sentence with the facts. */
 import { formatDurationMs } from "./duration.js";
+import { describeLimit } from "./limits.js";
 import { canProgress, type OpenStep, type PlanState, type PlanStop, type PlanView } from "./plan.js";
 
 export function explainState(view: PlanView, state: PlanState): string {
@@ -14,6 +15,8 @@ export function explainState(view: PlanView, state: PlanState): string {
     case "queued": {
       const queue = view.open[0]?.queue;
       if (queue === undefined) return "no step is released yet";
+      const served = view.open.filter((step) => canProgress(step, view));
+      if (served.length > 0 && served.every((step) => step.kind === "limited")) return explainLimit(served, view);
       return view.servers.get(queue)
         ? `waiting for a worker on queue ${queue}`
         : `no live worker serves queue ${queue}`;
@@ -28,9 +31,12 @@ export function explainState(view: PlanView, state: PlanState): string {
       const delayed = active.find((step) => step.kind === "delayed");
       if (delayed?.kind === "delayed") {
         const inMs = Math.max(0, delayed.dueAt - view.now);
+        if (delayed.rate !== null) return explainRate(delayed, inMs);
         return `${delayed.stepId} runs again in ${formatDurationMs(inMs)} (attempt ${delayed.attempts + 1})`;
       }
-      return `${names(active)} ${active.length === 1 ? "is" : "are"} queued`;
+      const queued = active.filter((step) => step.kind !== "limited");
+      if (queued.length === 0) return explainLimit(active, view);
+      return `${names(queued)} ${queued.length === 1 ? "is" : "are"} queued`;
     }
     case "failed":
       return explainFailure(view.open.filter((step) => step.kind === "failed"));
@@ -51,7 +57,7 @@ export function explainState(view: PlanView, state: PlanState): string {
       if (held.length > 0)
         return `${names(held)} ${held.length === 1 ? "was" : "were"} handed back by a worker that drained, to be resumed`;
       const waiting = view.open.find(
-        (step) => step.kind === "queued" || step.kind === "delayed" || step.kind === "backlog",
+        ({ kind }) => kind === "queued" || kind === "delayed" || kind === "backlog" || kind === "limited",
       );
       if (waiting) return `${waiting.stepId} was handed back and ${nobodyServes(view, waiting.queue)}`;
       const timed = view.open.find((step) => step.kind === "waiting" && step.dueAt !== null);
@@ -64,6 +70,16 @@ export function explainState(view: PlanView, state: PlanState): string {
     default:
       return state satisfies never;
   }
+}
+
+function explainRate({ stepId, rate }: DelayedStep, inMs: number): string {
+  return `${stepId} starts in ${formatDurationMs(inMs)}: ${describeLimit({ kind: "rate", ...rate! }, 0)}`;
+}
+
+/** The first of them says which limit it is. */
+function explainLimit(steps: readonly OpenStep[], { inUse }: PlanView): string {
+  const first = steps.find((step) => step.kind === "limited")!.limit;
+  return `${names(steps)} ${steps.length === 1 ? "waits" : "wait"} for ${describeLimit(first, inUse.get(first.key) ?? 0)}`;
 }
 
 function byWhom(stop: PlanStop | null): string {
@@ -89,6 +105,7 @@ function names(steps: readonly OpenStep[]): string {
   return ids.length <= 5 ? ids.join(", ") : `${ids.slice(0, 5).join(", ")} and ${ids.length - 5} more`;
 }
 
+type DelayedStep = Extract<OpenStep, { readonly kind: "delayed" }>;
 type FailedStep = Extract<OpenStep, { readonly kind: "failed" }>;
 export type WaitingStep = Extract<OpenStep, { readonly kind: "waiting" }>;
 

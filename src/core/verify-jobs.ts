@@ -86,6 +86,7 @@ function placeOf(step: OpenStep): JobPlace | "nowhere" {
       return step.dueAt === null ? "nowhere" : "delayed";
     case "backlog":
     case "exclusive":
+    case "limited":
     case "held":
     case "uncertain":
     case "failed":

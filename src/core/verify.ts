@@ -26,7 +26,7 @@ export interface Violation {
   readonly message: string;
 }
 
-/** The steps of one queue and one priority. */
+/** The steps of one queue, one priority and the same limits. */
 export interface Lane {
   readonly name: string;
   /** How many are in the queue and let one of the backlog follow, as the plan counts them and as its steps say. */
@@ -53,6 +53,8 @@ export interface Evidence {
   /** Steps that wait for their turn to write the sandbox, and whose turn it is. */
   readonly exclusive: readonly string[];
   readonly holder: string | null;
+  /** Steps that wait for a limit or run within one, as far as the limit doesn't know of them. */
+  readonly unlimited: readonly { readonly stepId: string; readonly runs: boolean; readonly limit: string }[];
   readonly counts: { readonly failed: number; readonly waiting: number; readonly uncertain: number };
   /** Whether starts were taken off the history again: then it doesn't tell the state. */
   readonly undone: boolean;
@@ -75,6 +77,7 @@ export function verify(evidence: Evidence): Violation[] {
     ...verifyFrontier(evidence, fold),
     ...verifyTurns(evidence),
     ...verifyLanes(evidence),
+    ...verifyLimits(evidence),
     ...verifyJobs(evidence),
   ];
 }
@@ -397,7 +400,7 @@ function verifyTurns({ view, compiled, exclusive, holder, pausing }: Evidence): 
   const violations: Violation[] = [];
   const claim = claimInto(violations);
   const writers = view.open.filter((step) => compiled.steps.get(step.stepId)?.sandbox === "write");
-  const turn = writers.filter((step) => ["queued", "backlog", "delayed", "running"].includes(step.kind));
+  const turn = writers.filter((step) => ["queued", "backlog", "delayed", "running", "limited"].includes(step.kind));
   const waiting = writers.filter((step) => step.kind === "exclusive").map((step) => step.stepId);
   claim(
     "I9",
@@ -426,6 +429,17 @@ function verifyLanes({ view, lanes }: Evidence): Violation[] {
     claim("L1", backlog.length === 0 || queued > 0, behind);
   }
   return violations;
+}
+
+function verifyLimits({ unlimited }: Evidence): Violation[] {
+  return unlimited.map(({ stepId, runs, limit }) =>
+    runs
+      ? { invariant: "I9", message: `${stepId} runs, and ${limit} doesn't count it` }
+      : {
+          invariant: "L1",
+          message: `nothing takes ${stepId} further: it waits for ${limit}, which doesn't know of it`,
+        },
+  );
 }
 
 function newest(done: Iterable<DoneEvent>): DoneEvent | undefined {

@@ -23,10 +23,12 @@ import { parseDurationMs } from "../core/duration.js";
 import { InvalidDefinitionError } from "../core/errors.js";
 import { isId } from "../core/ids.js";
 import type { JsonObject } from "../core/json.js";
+import type { ConcurrencyLimit } from "../core/limits.js";
 import { BY_FUNCTION } from "../core/map.js";
 import { DEFAULT_SANDBOX_PROVIDER, isAbsolutePath, type SandboxDeclaration } from "../core/sandbox.js";
 import type { Seen } from "./context.js";
 import { type Handler, isHandler } from "./define-handler.js";
+import { limitOptions } from "./limit-options.js";
 import { isStandardSchema } from "./parse-input.js";
 import type {
   AnyPlan,
@@ -124,10 +126,10 @@ type DeclaredStep = Omit<DefinedStep, "code"> & { readonly when: StepCode["when"
 
 type AnyPlacement = Placement<Steps, string, string>;
 type AnyStepOptions = StepOptions<Steps, string, string> &
-  Conditional<Seen, boolean> & { readonly sandbox?: SandboxUse };
+  Conditional<Seen, boolean> & { readonly sandbox?: SandboxUse; readonly concurrency?: number | ConcurrencyLimit };
 
 const PLACEMENT_KEYS = ["needs", "phase", "queue", "priority", "rev", "when"];
-const STEP_KEYS = [...PLACEMENT_KEYS, "timeout", "retry", "effect", "onFailure"];
+const STEP_KEYS = [...PLACEMENT_KEYS, "timeout", "retry", "effect", "onFailure", "concurrency", "rate"];
 const SANDBOX_USES: readonly SandboxUse[] = ["none", "read", "write"];
 
 class PlanBuilder implements AnyPlan {
@@ -160,20 +162,23 @@ class PlanBuilder implements AnyPlan {
     options: AnyStepOptions & {
       readonly over: (StepCode & { kind: "map" })["over"];
       readonly key?: (StepCode & { kind: "map" })["key"];
-      readonly concurrency?: number;
     },
     run: (StepCode & { kind: "map" })["run"],
   ): PlanBuilder {
-    const step = this.#define(id, CODE_HANDLER, options, [...STEP_KEYS, "sandbox", "over", "key", "concurrency"]);
-    const { over, key, concurrency } = options;
+    const { concurrency, ...others } = options ?? {};
+    // An object is a limit over all plans, as at any other step.
+    const most = typeof concurrency === "object" ? undefined : concurrency;
+    const declared = most === undefined ? options : others;
+    const step = this.#define(id, CODE_HANDLER, declared, [...STEP_KEYS, "sandbox", "over", "key"]);
+    const { over, key } = options;
     if (typeof over !== "function") throw this.#refuse(id, "has no function `over`");
     if (key !== undefined && typeof key !== "function")
       throw this.#refuse(id, `has the key ${show(key)}, not a function`);
-    if (concurrency !== undefined && (!Number.isSafeInteger(concurrency) || concurrency < 1)) {
-      throw this.#refuse(id, `has the concurrency ${show(concurrency)}, which is not a whole number from 1`);
+    if (most !== undefined && (!Number.isSafeInteger(most) || most < 1)) {
+      throw this.#refuse(id, `has the concurrency ${show(most)}, which is not a whole number from 1`);
     }
     if (typeof run !== "function") throw this.#refuse(id, "has no function to run");
-    const map = { over: BY_FUNCTION, key: key ? BY_FUNCTION : null, concurrency: concurrency ?? null };
+    const map = { over: BY_FUNCTION, key: key ? BY_FUNCTION : null, concurrency: most ?? null };
     return this.#append({ ...step, definition: { ...step.definition, map } }, { kind: "map", over, key, run });
   }
 
@@ -306,6 +311,7 @@ class PlanBuilder implements AnyPlan {
         ...(priority !== undefined && { priority }),
         ...(when && { when: "code" }),
         ...(onFailure === "continue" && { onFailure }),
+        ...limitOptions(options.concurrency as ConcurrencyLimit | undefined, options.rate, refuse),
       },
     };
   }
@@ -515,13 +521,14 @@ export function retryPolicy(retry: RetryOptions | undefined, refuse: Refuse): Re
 
 export function durationMs(
   duration: unknown,
-  what: "timeout" | "retry delay" | "retry max",
+  what: "timeout" | "retry delay" | "retry max" | "per",
   refuse: Refuse,
 ): number | undefined {
   if (duration === undefined) return undefined;
   const ms = parseDurationMs(duration);
   if (ms === null) throw refuse(`has the ${what} ${show(duration)}, which is not a duration such as "30s" or "10m"`);
   if (ms === 0 && what === "timeout") throw refuse("has a timeout of 0, which would end every attempt at once");
+  if (ms === 0 && what === "per") throw refuse("has a per of 0, which is no window");
   return ms;
 }
 

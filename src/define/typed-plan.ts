@@ -5,6 +5,7 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { CompiledDefinition, Effect, OnFailure, SandboxUse } from "../core/definition.js";
 import type { Duration } from "../core/duration.js";
+import type { ConcurrencyLimit } from "../core/limits.js";
 import type { SandboxAccess } from "../core/sandbox.js";
 import type { Context, Seen } from "./context.js";
 import type { Handler } from "./define-handler.js";
@@ -49,6 +50,8 @@ export interface Plan<
       Conditional<Seen<I, OutputsAbove<S, N>>, W> & {
         /** Whether the step sees the plan's files, and whether what it changes there is kept: `none` unless given. */
         readonly sandbox?: U;
+        /** How many attempts run at once of all steps, of whatever plan, that name the key. */
+        readonly concurrency?: ConcurrencyLimit;
       },
     run: (context: Context<I, OutputsAbove<S, N>, Svc> & WithSandbox<U>) => Promise<R> & MustBeJson<R>,
   ): Plan<In, Add<S, Id, Recorded<R> | NoOutput<F, W>, N>, Id, P, Svc>;
@@ -73,8 +76,8 @@ export interface Plan<
         readonly over: (seen: Seen<I, OutputsAbove<S, N>>) => readonly T[] & MustBeJson<readonly T[]>;
         /** Names an item: a text or a number that no other one has. Its place unless given. */
         readonly key?: (item: NoInfer<T>, index: number) => string | number;
-        /** How many of its items run at once; all unless given. */
-        readonly concurrency?: number;
+        /** How many of its items run at once, or of all steps, of whatever plan, that name the key; all unless given. */
+        readonly concurrency?: number | ConcurrencyLimit;
         readonly sandbox?: U;
       },
     run: (
@@ -131,6 +134,7 @@ export interface Plan<
     options: StepOptions<S, P, N, F> &
       Conditional<Seen<I, OutputsAbove<S, N>>, W> & {
         readonly with: (seen: Seen<I, OutputsAbove<S, N>>) => NoInfer<A>;
+        readonly concurrency?: ConcurrencyLimit;
       },
   ): Plan<In, Add<S, Id, R | NoOutput<F, W>, N>, Id, P, Svc>;
 }
@@ -239,8 +243,17 @@ export interface StepOptions<
   readonly retry?: RetryOptions;
   /** `irreversible`: after a crash in the middle, a person decides whether it runs again. */
   readonly effect?: Effect;
+  /** How many attempts start within a window of all steps, of whatever plan, that name the key. */
+  readonly rate?: RateOptions;
   /** `continue`: when the step has failed for good it records null, and the plan goes on. `stop` unless given. */
   readonly onFailure?: F;
+}
+
+/** At most `max` starts within any `per`. */
+export interface RateOptions {
+  readonly key: string;
+  readonly max: number;
+  readonly per: Duration;
 }
 
 export interface RetryOptions {

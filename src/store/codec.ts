@@ -2,6 +2,7 @@
 import { StoreUnsuitableError } from "../core/errors.js";
 import type { PlanEvent } from "../core/history.js";
 import { checkpointId, decisionId, isId } from "../core/ids.js";
+import type { AwaitedLimit, ConcurrencyLimit, RateLimit } from "../core/limits.js";
 import type { AttemptError } from "../core/outcome.js";
 import {
   type OpenStep,
@@ -93,10 +94,10 @@ const WAITS: ReadonlyMap<string, WaitKind> = new Map([
 ]);
 export const WAIT_LETTERS: Readonly<Record<WaitKind, string>> = { approval: "a", choice: "c", signal: "s", timer: "t" };
 
-/** `text` is state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|traits; see lua/plan-core.lua. */
+/** `text` is state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|traits, and limits where it has any; see lua/open-record.lua. */
 export function decodeOpenStep(stepId: string, text: string, createdAt: number): OpenStep {
   const f = text.split("|");
-  if (f.length !== 13) throw corrupt(`open step ${stepId}`, text);
+  if (f.length !== 13 && f.length !== 15) throw corrupt(`open step ${stepId}`, text);
   const int = (i: number) => integer(f[i]!, `open step ${stepId}`);
   const facts = {
     stepId,
@@ -120,7 +121,18 @@ export function decodeOpenStep(stepId: string, text: string, createdAt: number):
     case "h":
       return { ...facts, kind: "held" };
     case "d":
-      return { ...facts, kind: "delayed", dueAt: dueAt ?? at };
+      // Only a rate delays what hasn't started.
+      return { ...facts, kind: "delayed", dueAt: dueAt ?? at, rate: f[6] === "" ? rateOf(f) : null };
+    case "l":
+    case "k": {
+      const limit = f[0] === "l" ? concurrencyOf(f) : rateOf(f);
+      if (!limit) throw corrupt(`open step ${stepId}`, text);
+      return {
+        ...facts,
+        kind: "limited",
+        limit: { kind: f[0] === "l" ? "concurrency" : "rate", ...limit } as AwaitedLimit,
+      };
+    }
     case "u":
       return { ...facts, kind: "uncertain", workerId: tokenWorker(f[5]!), since: at };
     case "r":
@@ -135,6 +147,18 @@ export function decodeOpenStep(stepId: string, text: string, createdAt: number):
     default:
       throw corrupt(`open step ${stepId}`, text);
   }
+}
+
+/** Of an open step's fields: key:limit. */
+function concurrencyOf(f: readonly string[]): ConcurrencyLimit | null {
+  const [key, limit] = (f[13] ?? "").split(":");
+  return key && limit ? { key, limit: integer(limit, `limit ${key}`) } : null;
+}
+
+/** Of an open step's fields: key:max:ms. */
+function rateOf(f: readonly string[]): RateLimit | null {
+  const [key, max, per] = (f[14] ?? "").split(":");
+  return key && max && per ? { key, max: integer(max, `rate ${key}`), perMs: integer(per, `rate ${key}`) } : null;
 }
 
 /** Of a record, and of the event that goes with it. */

@@ -22,6 +22,7 @@ type EvidenceReply = [
   needs: string[],
   lanes: [name: string, counted: string, queued: number, backlog: string[]][],
   exclusive: string[],
+  unlimited: [step: string, does: string, limit: string][],
   found: string[],
   unseen: string[],
   existing: string[],
@@ -81,7 +82,7 @@ export function possibleJobs(
 
 function decodeEvidence(
   read: Awaited<ReturnType<RedisPlanStore["decodePreview"]>>,
-  [, facts, choices, needs, lanes, exclusive, found, unseen, existing, registered]: EvidenceReply,
+  [, facts, choices, needs, lanes, exclusive, unlimited, found, unseen, existing, registered]: EvidenceReply,
 ): Evidence {
   const [failed, waiting, uncertain, holder, pausing, undone, all, open] = facts as [
     string,
@@ -106,6 +107,7 @@ function decodeEvidence(
     needs: numbers(needs),
     lanes: lanes.map(([name, counted, queued, backlog]) => ({ name, counted: Number(counted), queued, backlog })),
     exclusive,
+    unlimited: unlimited.map(([stepId, does, limit]) => ({ stepId, runs: does === "runs", limit })),
     holder: holder || null,
     counts: { failed: Number(failed), waiting: Number(waiting), uncertain: Number(uncertain) },
     undone: undone !== "0",

@@ -15,7 +15,7 @@ import { INLINE_INPUT_BYTES } from "./payloads.js";
 import type { RedisPlanStore } from "./redis-plan-store.js";
 import { sealChoice } from "./resume-call.js";
 import { timeOf } from "./scripts.js";
-import { queueOf, traitsOf } from "./step-log.js";
+import { declaredOf, queueOf } from "./step-log.js";
 
 /** Long enough for the largest plan; what a process that died had written is gone after it. */
 const STAGED_FOR_S = 3_600;
@@ -182,7 +182,7 @@ function firstSteps({ keys }: RedisPlanStore, { planId, source, decision }: Fork
   for (const id of decision.actions!.free) {
     const step = source.compiled!.steps.get(id)!;
     const queue = queueOf(step, null);
-    args.push(id, queue, step.phase, traitsOf(step));
+    args.push(id, queue, step.phase, declaredOf(step, keys));
     jobKeys.add(keys.job(queue, planId, id, 1));
     for (const key of keys.queueKeys(queue)) jobKeys.add(key);
   }

@@ -20,6 +20,9 @@ const OWN_WORDS = new Set([
   "staged",
   "schedules",
   "backlog",
+  "limit",
+  "limits",
+  "rate",
 ]);
 
 export class Keys {
@@ -52,6 +55,8 @@ export class Keys {
     readonly prefix: string,
     readonly shard = 0,
     private readonly clustered = false,
+    /** How many shards there are. */
+    readonly shardCount = 1,
   ) {
     this.tag = `{${prefix}:${shard}}`;
     this.base = `${this.tag}:`;

@@ -65,6 +65,6 @@ export async function storeOn(
     payloads,
     isGone: isProcessGone,
   };
-  const all = Array.from({ length: shards }, (_, shard) => new Keys(prefix, shard, isCluster(redis)));
+  const all = Array.from({ length: shards }, (_, shard) => new Keys(prefix, shard, isCluster(redis), shards));
   return new ShardedPlanStore(all.map((keys) => new RedisPlanStore({ ...shared, keys })));
 }

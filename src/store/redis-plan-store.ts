@@ -11,6 +11,7 @@ import {
 import { type Checkpoint, type Decision, isDone, type PlanEvent, signalled } from "../core/history.js";
 import { decisionId, newPlanTag } from "../core/ids.js";
 import { digestOf, type Json } from "../core/json.js";
+import { requireShares } from "../core/limits.js";
 import { Line } from "../core/line.js";
 import type { Ask, AttemptError } from "../core/outcome.js";
 import { type PayloadCodec, PLAIN_PAYLOADS } from "../core/payload-codec.js";
@@ -76,7 +77,7 @@ import { type QueueDepth, queueDepth } from "./queue-depth.js";
 import { resumeCall } from "./resume-call.js";
 import { ScheduleStore } from "./schedules.js";
 import { readScript, runScript, timeOf } from "./scripts.js";
-import { queueOf, successorArgs, traitsOf } from "./step-log.js";
+import { declaredOf, queueOf, successorArgs } from "./step-log.js";
 
 /** Stands for the first snapshot in a submit until it is known that the plan isn't there yet. */
 const NOT_TAKEN = "?";
@@ -119,6 +120,7 @@ export type ViewReply = [
   snapshots: string[],
   file: string,
   fork: string,
+  inUse: string[],
 ];
 
 export class RedisPlanStore implements PlanStore {
@@ -165,13 +167,14 @@ export class RedisPlanStore implements PlanStore {
   async submit(request: SubmitRequest): Promise<{ existing: boolean }> {
     await this.requireSuitable();
     const { compiled, planId, privateQueue } = request;
+    requireShares(compiled.definition.steps, this.keys.shardCount);
     const input = this.sealed.sealInput(planId, request.input);
     const roots: string[] = [];
     const jobKeys = new Set<string>();
     for (const id of compiled.roots) {
       const step = compiled.steps.get(id)!;
       const queue = queueOf(step, privateQueue);
-      roots.push(id, queue, step.phase, traitsOf(step));
+      roots.push(id, queue, step.phase, declaredOf(step, this.keys));
       jobKeys.add(this.keys.job(queue, planId, id, 1));
       for (const key of this.keys.queueKeys(queue)) jobKeys.add(key);
     }
@@ -540,6 +543,7 @@ export class RedisPlanStore implements PlanStore {
     await this.requireSuitable();
     const { meta } = write.view;
     const { adopts, next } = write.decision.actions!;
+    if (adopts) requireShares(adopts.definition.steps, this.keys.shardCount);
     const compiled = next ?? (await this.planDefinition(meta));
     const call = resumeCall(this.keys, write, {
       compiled,
@@ -715,7 +719,7 @@ export class RedisPlanStore implements PlanStore {
   }
 
   private decodeView(planId: string, reply: ViewReply): { view: PlanView } {
-    const [nowText, hash, open, owners, queues, , , workdir, stop] = reply;
+    const [nowText, hash, open, owners, queues, , , workdir, stop, , , , , , used] = reply;
     const now = Number(nowText);
     const meta = decodeMeta(planId, pairs(hash), { workdir, stop });
     const ownerViews = new Map<string, WorkerView>();
@@ -734,7 +738,8 @@ export class RedisPlanStore implements PlanStore {
       liveWorkers += Math.max(0, count - (listed.length - alive.length));
     }
     const openSteps = [...pairs(open)].map(([id, text]) => decodeOpenStep(id, text, meta.createdAt));
-    return { view: { meta, open: openSteps, owners: ownerViews, servers, liveWorkers, goneWorkers, now } };
+    const inUse = new Map([...pairs(used)].map(([key, count]) => [key, Number(count)]));
+    return { view: { meta, open: openSteps, owners: ownerViews, servers, inUse, liveWorkers, goneWorkers, now } };
   }
 
   private decodeWorker(reply: WorkerReply, now: number): WorkerView {

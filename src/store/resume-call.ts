@@ -7,7 +7,7 @@ import type { ChosenAnew, TakenAnew } from "../core/resume-actions.js";
 import { oneField } from "./codec.js";
 import type { Keys } from "./keys.js";
 import type { Payloads } from "./payloads.js";
-import { queueOf, successorArgs, successorsOf, traitsOf } from "./step-log.js";
+import { declaredOf, queueOf, successorArgs, successorsOf } from "./step-log.js";
 
 export interface ResumeSurroundings {
   /** What the plan goes on with. */
@@ -82,7 +82,7 @@ function frontierArgs(
   for (const id of new Set([...restart, ...waiting.map((step) => step.stepId)])) {
     const step = compiled.steps.get(id)!;
     const queue = queueOf(step, privateQueue);
-    args.push(id, queue, step.phase, traitsOf(step));
+    args.push(id, queue, step.phase, declaredOf(step, keys));
     jobKeys.add(keys.job(queue, view.meta.planId, id, view.meta.epoch + 1));
     for (const key of keys.queueKeys(queue)) jobKeys.add(key);
   }

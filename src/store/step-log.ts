@@ -8,6 +8,7 @@ import {
   type StepDefinition,
 } from "../core/definition.js";
 import { checkpointId } from "../core/ids.js";
+import { type Limits, shareOf } from "../core/limits.js";
 import type { Outcome } from "../core/outcome.js";
 import type { FetchReply, StartedStep, StepLog } from "../core/ports.js";
 import { decodeFetch, decodeSettle, nextInSlot, WAIT_LETTERS } from "./codec.js";
@@ -142,7 +143,7 @@ export class RedisStepLog implements StepLog {
       step,
       output: this.sealed.sealOutput(step.planId, step.stepId, output),
       checkpointId: checkpointOf(step),
-      successor: { id: successor.id, phase: successor.phase, traits: traitsOf(successor) },
+      successor: { id: successor.id, phase: successor.phase, traits: declaredOf(successor, this.keys) },
       keys: () => this.keysOf(step, successorArgs(this.keys, [successor], step).jobKeys),
     };
   }
@@ -188,7 +189,7 @@ export class RedisStepLog implements StepLog {
   private appendedArgs(step: StepDefinition, index: number, privateQueue: string | null): string[] {
     const { id, phase, needs } = step;
     const queue = queueOf(step, privateQueue);
-    return [id, appendedText(step, index), queue, phase, traitsOf(step), String(needs.length), ...needs];
+    return [id, appendedText(step, index), queue, phase, declaredOf(step, this.keys), String(needs.length), ...needs];
   }
 
   private end(
@@ -235,12 +236,17 @@ export class RedisStepLog implements StepLog {
 
 /** The step's only successor, where it can follow in the same slot, for all that a definition tells. */
 function onlySuccessor(step: StartedStep, { definition, steps }: CompiledDefinition): CompiledStep | null {
-  const { next, priority } = steps.get(step.stepId)!;
+  const { next, priority, ...limits } = steps.get(step.stepId)!;
   if (definition.sandbox !== null || next.length !== 1) return null;
   const successor = steps.get(next[0]!)!;
+  if (isLimited(successor) || isLimited(limits)) return null;
   // Others may be more urgent.
   if (successor.priority !== undefined || priority !== undefined) return null;
   return successor.needs.length === 1 && queueOf(successor, step.privateQueue) === step.queue ? successor : null;
+}
+
+function isLimited({ concurrency, rate }: Limits): boolean {
+  return concurrency !== undefined || rate !== undefined;
 }
 
 /** The steps that need a step. */
@@ -256,7 +262,7 @@ export function successorArgs(
 ): { args: string[]; jobKeys: () => string[] } {
   const args: string[] = [];
   for (const next of successors) {
-    args.push(next.id, String(next.needs.length), queueOf(next, plan.privateQueue), next.phase, traitsOf(next));
+    args.push(next.id, String(next.needs.length), queueOf(next, plan.privateQueue), next.phase, declaredOf(next, keys));
   }
   const jobKeys = () => {
     const found = new Set<string>();
@@ -269,11 +275,19 @@ export function successorArgs(
   return { args, jobKeys };
 }
 
-/** How records spell what a step declares that scripts must know: see lua/plan-core.lua. */
-export function traitsOf(step: StepDefinition): string {
+/** How records spell what a step declares that scripts must know, its traits and its limits: see lua/open-record.lua. */
+export function declaredOf(step: StepDefinition, keys: Keys): string {
   const sandbox = { none: "", read: "r", write: "w" }[step.sandbox];
   const priority = step.priority === undefined ? "" : `p${step.priority}`;
-  return `${step.effect === "irreversible" ? "i" : ""}${sandbox}${priority}${turnsOf(step)}`;
+  return `${step.effect === "irreversible" ? "i" : ""}${sandbox}${priority}${turnsOf(step)}${limitsOf(step, keys)}`;
+}
+
+/** This shard's part of them. */
+function limitsOf({ concurrency, rate }: Limits, { shard, shardCount }: Keys): string {
+  if (!concurrency && !rate) return "";
+  const part = (most: number) => shareOf(most, shard, shardCount);
+  const place = concurrency ? `${concurrency.key}:${part(concurrency.limit)}` : "";
+  return `|${place}|${rate ? `${rate.key}:${part(rate.max)}:${rate.perMs}` : ""}`;
 }
 
 /** How many items of its map run at once, where that is limited. Those that write the sandbox take turns anyway. */

@@ -16,10 +16,11 @@ export function anOpenStep<K extends OpenKind>(stepId: string, kind: K, changes:
 
 const OF_KIND: { readonly [K in OpenKind]: Omit<Extract<OpenStep, { kind: K }>, keyof OpenStep> & { kind: K } } = {
   queued: { kind: "queued" },
-  delayed: { kind: "delayed", dueAt: NOW + 5_000 },
+  delayed: { kind: "delayed", dueAt: NOW + 5_000, rate: null },
   backlog: { kind: "backlog" },
   uncertain: { kind: "uncertain", workerId: "", since: NOW - 5_000 },
   exclusive: { kind: "exclusive" },
+  limited: { kind: "limited", limit: { kind: "concurrency", key: "api", limit: 3 } },
   held: { kind: "held" },
   running: { kind: "running", workerId: "w-dead", startedAt: NOW - 5_000 },
   waiting: { kind: "waiting", wait: "approval", dueAt: null, since: NOW - 5_000 },
@@ -48,6 +49,7 @@ export function aView({ meta = {}, open = [], served = [] }: ViewSpec = {}): Pla
     open,
     owners: new Map([live, dead].map((worker) => [worker.workerId, worker])),
     servers: new Map(open.map((step) => [step.queue, served.includes(step.queue) ? live : null])),
+    inUse: new Map([["api", 3]]),
     liveWorkers: served.length,
     goneWorkers: [],
     now: NOW,

@@ -344,15 +344,44 @@ steps:
   ],
   [
     "uses what isn't built yet",
-    "plan: p\npriority: 0\nconcurrency: 3\nsteps:\n- { run: a, key: input.x, priority: 2097152, concurrency: {}, rate: {}, prepare: {} }",
+    "plan: p\npriority: 0\nenv: {}\nsteps:\n- { run: a, key: input.x, priority: 2097152, prepare: {} }",
     [
       "2:11 priority | priority must be a whole number of at least 1, not the number 0",
-      "3:1 concurrency | concurrency is not supported by this version",
+      "3:1 env | env is not supported by this version",
       "5:13 steps[0].key | key is for the items of a map, and there is none",
       "5:37 steps[0].priority | steps[0].priority is 2097152; the limit is 2097151",
-      "5:46 steps[0].concurrency | concurrency is not supported by this version",
-      "5:63 steps[0].rate | rate is not supported by this version",
-      "5:73 steps[0].prepare | prepare is not supported by this version",
+      "5:46 steps[0].prepare | prepare is not supported by this version",
+    ],
+  ],
+  [
+    "has limits that are none",
+    `plan: p
+rate: {}
+steps:
+- { id: a, run: x, concurrency: 3, rate: often }
+- { id: b, run: x, concurrency: {}, rate: { key: a b, max: 0, per: soon, burst: 2 } }
+- { id: c, run: x, concurrency: { key: [], limit: 1.5, max: 3 }, rate: { key: k, max: 100001, per: 0s } }
+- { id: d, uses: approve, concurrency: { key: k, limit: 1 }, rate: { key: k, max: 1, per: 25d } }
+- { id: e, run: x, map: input.list, concurrency: [2] }`,
+    [
+      '2:1 rate | a plan has no key "rate"',
+      "4:33 steps[0].concurrency | steps[0].concurrency must be a mapping, not the number 3",
+      '4:42 steps[0].rate | steps[0].rate must be a mapping, not "often"',
+      "5:20 steps[1].concurrency | steps[1].concurrency has no key",
+      "5:20 steps[1].concurrency | steps[1].concurrency has no limit",
+      '5:50 steps[1].rate.key | steps[1].rate.key is "a b"; an id starts with a letter or digit and goes on with up to 127 letters, digits, dots, underscores or hyphens',
+      "5:60 steps[1].rate.max | steps[1].rate.max must be a whole number of at least 1, not the number 0",
+      '5:68 steps[1].rate.per | steps[1].rate.per must be a duration such as 500 (milliseconds), "30s" or "10m", not "soon"',
+      '5:74 steps[1].rate.burst | steps[1].rate has no key "burst"',
+      "6:40 steps[2].concurrency.key | steps[2].concurrency.key must be a string, not a list",
+      "6:51 steps[2].concurrency.limit | steps[2].concurrency.limit must be a whole number of at least 1, not the number 1.5",
+      '6:56 steps[2].concurrency.max | steps[2].concurrency has no key "max"',
+      "6:87 steps[2].rate.max | steps[2].rate.max is 100001; the limit is 100000",
+      "6:100 steps[2].rate.per | steps[2].rate.per must be longer than 0",
+      "7:40 steps[3].concurrency | approve only waits: it needs no concurrency",
+      "7:68 steps[3].rate | approve only waits: it needs no rate",
+      "7:91 steps[3].rate.per | steps[3].rate.per is 2160000000 ms; the limit is 2147483647 ms, 24 days",
+      "8:50 steps[4].concurrency | steps[4].concurrency must be a mapping, not a list",
     ],
   ],
   [
@@ -827,6 +856,31 @@ steps:
 
   expect(definition.steps.map((step) => step.priority)).toEqual([7, 1]);
   expect(read("plan: p\nsteps: [{ id: a, uses: noop }]").definition.steps[0]).not.toHaveProperty("priority");
+});
+
+test("a step's limits are its own, and those of a map its items'", () => {
+  const { definition, steps, digest } = read(`plan: p
+steps:
+- { id: a, uses: noop, concurrency: { key: api, limit: 3 }, rate: { key: api.v2, max: 10, per: 1m } }
+- { id: b, uses: noop, map: input.list, concurrency: { key: api, limit: 3 } }
+- { id: c, uses: noop, map: input.list, concurrency: 2, rate: { key: api, max: 1, per: 500 } }`);
+
+  expect(
+    definition.steps.map(({ concurrency, rate, map }) => ({ concurrency, rate, turns: map?.concurrency })),
+  ).toEqual([
+    { concurrency: { key: "api", limit: 3 }, rate: { key: "api.v2", max: 10, perMs: 60_000 }, turns: undefined },
+    { concurrency: { key: "api", limit: 3 }, rate: undefined, turns: null },
+    { concurrency: undefined, rate: { key: "api", max: 1, perMs: 500 }, turns: 2 },
+  ]);
+  for (const id of ["b#", "b", "c#", "c"]) {
+    expect(steps.get(id)).not.toHaveProperty("concurrency");
+    expect(steps.get(id)).not.toHaveProperty("rate");
+  }
+  const other = read("plan: p\nsteps: [{ id: a, uses: noop, concurrency: { key: api, limit: 4 } }]");
+  const plain = read("plan: p\nsteps: [{ id: a, uses: noop }]");
+  expect(other.digest).not.toBe(plain.digest);
+  expect(other.steps.get("a")!.digest, "it changes nothing of what the step does").toBe(plain.steps.get("a")!.digest);
+  expect(digest).not.toBe(other.digest);
 });
 
 test("a map says where its list and the keys of its items are, paths in one form", () => {

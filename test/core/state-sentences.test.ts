@@ -20,6 +20,30 @@ test.each([
     aView({ open: [anOpenStep("a", "queued"), anOpenStep("b", "backlog")], served: [QUEUE] }),
     "a, b are queued",
   ],
+  ["running", aView({ open: [anOpenStep("a", "limited"), anOpenStep("b", "queued")], served: [QUEUE] }), "b is queued"],
+  [
+    "running",
+    aView({ open: [anOpenStep("a", "limited"), anOpenStep("b", "limited")], served: [QUEUE] }),
+    "a, b wait for the limit api (3 of 3 in use)",
+  ],
+  [
+    "queued",
+    aView({
+      open: [anOpenStep("a", "limited", { limit: { kind: "rate", key: "web", max: 2, perMs: 1_000 } })],
+      served: [QUEUE],
+    }),
+    "a waits for the rate web (2 in 1s)",
+  ],
+  [
+    "running",
+    aView({ open: [anOpenStep("a", "delayed", { rate: { key: "web", max: 2, perMs: 1_000 } })], served: [QUEUE] }),
+    "a starts in 5s: the rate web (2 in 1s)",
+  ],
+  [
+    "interrupted",
+    aView({ open: [anOpenStep("a", "limited")] }),
+    "a was handed back and no live worker serves queue work",
+  ],
   [
     "failed",
     aView({ open: [anOpenStep("a", "failed", { quarantined: true })] }),

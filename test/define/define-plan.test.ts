@@ -218,6 +218,42 @@ test("a step's priority is its own, or the plan's; one that BullMQ can't hold is
   expect(() => definePlan("web", { input, priority: 2 ** 21 })).toThrow("has the priority 2097152");
 });
 
+test("a step's limits are checked, and are its own; those of a map are its items'", () => {
+  const api = { key: "api", limit: 3 };
+  const plan = definePlan("web", { input })
+    .step("a", { concurrency: api, rate: { key: "api", max: 2, per: "10s" } }, async () => 1)
+    .map("b", { over: () => [1], concurrency: api }, async (item) => item);
+
+  const [a, b] = plan.compiled.definition.steps;
+  expect(a).toMatchObject({ concurrency: api, rate: { key: "api", max: 2, perMs: 10_000 } });
+  expect(b).toMatchObject({ concurrency: api, map: { concurrency: null } });
+  expect(plan.compiled.steps.get("b#")).not.toHaveProperty("concurrency");
+});
+
+test.each<[string, unknown]>([
+  ["has a concurrency that has 4 for its options", { concurrency: 4 }],
+  ['has a concurrency that has the unknown option "max"', { concurrency: { key: "a", limit: 1, max: 2 } }],
+  ['has a concurrency that has the key "a b", which is no id', { concurrency: { key: "a b", limit: 1 } }],
+  [
+    "has a concurrency that has the limit 0, which is not a whole number from 1",
+    { concurrency: { key: "a", limit: 0 } },
+  ],
+  ["has a rate that has the max undefined, which is not a whole number", { rate: { key: "a", per: 1 } }],
+  ["has a rate that has the max 100001; the limit is 100000", { rate: { key: "a", max: 100_001, per: 1 } }],
+  ["has a rate that has no `per`", { rate: { key: "a", max: 1 } }],
+  ["has a rate that has a per of 0, which is no window", { rate: { key: "a", max: 1, per: 0 } }],
+  ['has a rate that has the per "soon", which is not a duration', { rate: { key: "a", max: 1, per: "soon" } }],
+])("a limit is refused: %s", (fault, options) => {
+  expect(() => definePlan("web", { input }).step("a", options as never, async () => 1)).toThrow(
+    `Step "a" of plan web ${fault}`,
+  );
+});
+
+test("who only waits takes no limit", () => {
+  const options = { message: () => "Go?", concurrency: { key: "a", limit: 1 } } as never;
+  expect(() => definePlan("web", { input }).approve("a", options)).toThrow('has the unknown option "concurrency"');
+});
+
 describe("a map", () => {
   const over = () => [1, 2];
 

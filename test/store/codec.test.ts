@@ -88,7 +88,7 @@ describe("an open step", () => {
     ["q", { kind: "queued" }],
     ["b", { kind: "backlog" }],
     ["h", { kind: "held" }],
-    ["d", { kind: "delayed", dueAt: 1_050 }],
+    ["d", { kind: "delayed", dueAt: 1_050, rate: null }],
     ["u", { kind: "uncertain", workerId: "w1", since: 1_050 }],
     ["r", { kind: "running", workerId: "w1", startedAt: 1_050 }],
     ["f", { kind: "failed", failedAt: 1_050, quarantined: false }],
@@ -114,8 +114,22 @@ describe("an open step", () => {
     expect(open("w", "90", letter)).toMatchObject({ kind: "waiting", wait, dueAt: 1_090, since: 1_050 });
   });
 
+  test("that waits for a limit, or that its rate delays, says which", () => {
+    const limited = (state: string, at: string, limits: string) =>
+      decodeOpenStep("a", `${state}|0|0|0|1||${at}|90||work|apply|7|i|${limits}`, 1_000);
+
+    expect(limited("l", "", "api:3|")).toMatchObject({ limit: { kind: "concurrency", key: "api", limit: 3 } });
+    const rate = { key: "api.v2", max: 10, perMs: 60_000 };
+    expect(limited("k", "", "api:3|api.v2:10:60000")).toMatchObject({ limit: { kind: "rate", ...rate } });
+    expect(limited("d", "", "|api.v2:10:60000")).toMatchObject({ kind: "delayed", dueAt: 1_090, rate });
+    expect(limited("d", "50", "|api.v2:10:60000")).toMatchObject({ kind: "delayed", rate: null });
+    expect(() => limited("l", "", "|api:1:1")).toThrow("open step a");
+    expect(() => limited("k", "", "api:3|")).toThrow("open step a");
+  });
+
   test.each([
     "x|2|1|0|1|w1.0:3|50|||work|apply|7|i",
+    "q|2|1|0|1|w1.0:3|50|||work|apply|7|i|api:3",
     "w|2|1|0|1|w1.0:3|50|90|z|work|apply|7|i",
     "q|2|one|0|1|w1.0:3|50|||work|apply|7|i",
     "q|2|1|0|1|w1.0:3|50|||work|apply|7",

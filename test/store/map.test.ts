@@ -117,10 +117,10 @@ describe("items of which two run at once", () => {
 
   test("but not those that write the sandbox: they take turns anyway", async () => {
     const { steps } = itemSteps(aMap(2, { sandbox: "write" }), "fix", ["a"], (key) => key);
-    const { traitsOf } = await import("../../src/store/step-log.js");
+    const { declaredOf } = await import("../../src/store/step-log.js");
 
-    expect(traitsOf(steps[0]!)).toBe("w");
-    expect(traitsOf({ ...steps[0]!, sandbox: "none", priority: 7 })).toBe("p7m2");
+    expect(declaredOf(steps[0]!, t.keys)).toBe("w");
+    expect(declaredOf({ ...steps[0]!, sandbox: "none", priority: 7 }, t.keys)).toBe("p7m2");
   });
 });
 

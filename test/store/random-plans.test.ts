@@ -62,6 +62,9 @@ const plans = fc.record({
     fc.constant(Array.from({ length: 8 }, () => "none" as const)),
     fc.array(fc.constantFrom<SandboxUse>("none", "read", "write"), { minLength: 8, maxLength: 8 }),
   ),
+  /** How many of its steps run at once, and begin within a moment; null for all. */
+  limit: fc.constantFrom(null, null, 1, 2),
+  max: fc.constantFrom(null, null, 1, 2),
   failFast: fc.boolean(),
   ops: fc.array(
     fc.oneof(
@@ -104,24 +107,42 @@ test(`every invariant holds after every transition, and every plan completes in 
   timeout: 600_000,
 }, async () => {
   await fc.assert(
-    fc.asyncProperty(plans, async ({ needs, uses, failFast, ops }) => {
+    fc.asyncProperty(plans, async ({ needs, uses, limit, max, failFast, ops }) => {
       // What a plan that failed its test leaves behind must not get into the next one's way.
       const queue = `work-${++queues}`;
-      const steps = needs.map((ids, i) => ({ ...aStep(i, ids, uses[i]!), queue }));
+      const limits = {
+        ...(limit !== null && { concurrency: { key: queue, limit } }),
+        ...(max !== null && { rate: { key: queue, max, perMs: 15 } }),
+      };
+      const held = `${t.keys.base}limit:${queue}:held`;
+      const steps = needs.map((ids, i) => ({ ...aStep(i, ids, uses[i]!), queue, ...limits }));
       const sandbox = steps.some((step) => step.sandbox !== "none") ? A_SANDBOX : null;
       const compiled = aDefinition(steps, { failFast, sandbox });
       const run = await Run.begin(compiled, queue);
       for (const [i, op] of ops.entries()) {
         await run.step(op);
         expect(await checkInvariants(t.store, run.plan), `after operation ${i}, ${JSON.stringify(op)}`).toEqual([]);
+        expect(await t.redis.hlen(held)).toBeLessThanOrEqual(limit ?? 0);
       }
       await run.finish();
       expect(await checkInvariants(t.store, run.plan), "in the end").toEqual([]);
       expect(await t.state(run.plan)).toBe("completed");
+      expect(await t.redis.exists(held)).toBe(0);
+      expectRate(
+        (await t.store.history(run.plan)).flatMap((e) => (e.type === "step.started" ? [e.at] : [])),
+        max,
+        15,
+      );
     }),
     { numRuns: CASES },
   );
 });
+
+function expectRate(starts: readonly number[], max: number | null, perMs: number): void {
+  for (let i = max ?? starts.length; i < starts.length; i++) {
+    expect(starts[i]! - starts[i - max!]!).toBeGreaterThanOrEqual(perMs);
+  }
+}
 
 function aStep(index: number, needs: readonly number[], sandbox: SandboxUse): StepSpec {
   const above = needs.filter((need) => need < index).map((need) => `s${need}`);

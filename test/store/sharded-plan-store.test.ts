@@ -141,6 +141,35 @@ test("a worker that one shard has forgotten begins anew, and no crash is counted
   await until("the old one to be gone", async () => (await store.workers()).length === 1);
 });
 
+test("a limit is divided: all shards together never let more through, and one too small for them is refused", async () => {
+  const limited = (limit: number) =>
+    aDefinition(["a", "b", "c"].map((id) => ({ id, concurrency: { key: "api", limit } })));
+  const held = gate();
+  let running = 0;
+  await aWorker(
+    async () => {
+      running++;
+      await held.passed;
+    },
+    { concurrency: 9 },
+  );
+  const request = { input: "{}", actor: "tester", privateQueue: null, workdir: null };
+  await expect(store.submit({ ...request, planId: "small", compiled: limited(2) })).rejects.toMatchObject({
+    code: "STORE_UNSUITABLE",
+    details: { step: "a", shards: SHARDS },
+  });
+  for (const planId of IN_SHARD) await store.submit({ ...request, planId, compiled: limited(4) });
+
+  const limitedSteps = async () => {
+    const views = await Promise.all(IN_SHARD.map((id) => store.view(id)));
+    return views.map(({ open }) => open.filter((step) => step.kind === "limited").length);
+  };
+  await until("the others to wait", async () => (await limitedSteps()).join(" ") === "1 2 2");
+  expect(running).toBe(4);
+  held.open();
+  await until("all to be done", async () => (await store.list({ limit: 9, states: ["completed"] })).length === 3);
+});
+
 test("a plan is forked into another shard, which gets its definition", async () => {
   const [first, second] = IN_SHARD;
   await aWorker(({ stepId }) => stepId);

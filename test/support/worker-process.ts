@@ -2,7 +2,8 @@
  * A worker as a process of its own, to stop, kill and let wake up again. Argument: JSON of WorkerProcessOptions. Prints
  * `ready <worker id>`, then `<step> <attempt>` for each step it starts. A step named `hold…` ends when its key
  * `<prefix>:open` exists, as does one named `decide…` after it has decided and saved its attempt, `block…` keeps the whole
- * process busy for a while in its first attempt, `kill…` kills its process; the others end at once.
+ * process busy for a while in its first attempt, `kill…` kills its process, `counts…` takes a moment and says in
+ * `<prefix>:counted` when it begins and ends; the others end at once.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
@@ -43,7 +44,17 @@ process.on("SIGTERM", () => {
   void running.worker.drain({ graceMs: options.graceMs ?? 25_000 }).then(() => process.exit(0));
 });
 
-async function act({ planId, stepId, attempt, woken, decide, save, saved }: HandlerCall): Promise<unknown> {
+async function act({
+  planId,
+  stepId,
+  attempt,
+  woken,
+  signal,
+  fence,
+  decide,
+  save,
+  saved,
+}: HandlerCall): Promise<unknown> {
   process.stdout.write(`${stepId} ${attempt}\n`);
   await redis.rpush(`${options.prefix}:ledger`, `${planId}/${stepId}/${attempt}`);
   if (stepId.startsWith("sleeps") && woken === null) return { kind: "parked", wait: "timer", dueInMs: 400, ask: null };
@@ -51,6 +62,20 @@ async function act({ planId, stepId, attempt, woken, decide, save, saved }: Hand
   if (stepId.startsWith("block") && attempt === 1) {
     const until = now() + (options.blockMs ?? 0);
     while (now() < until);
+  }
+  if (stepId.startsWith("counts")) {
+    const count = async (what: string) => {
+      const [seconds, micros] = (await redis.time()) as unknown as [string, string];
+      const at = Number(seconds) * 1_000 + Number(micros) / 1_000;
+      await redis.rpush(
+        `${options.prefix}:counted`,
+        `${what} ${planId}/${stepId}/${fence} ${running.worker.workerId} ${at}`,
+      );
+    };
+    await count("begin");
+    await sleep(20 + (fence % 60), undefined, { signal }).catch(() => {});
+    await count("end");
+    signal.throwIfAborted();
   }
   if (stepId.startsWith("kill")) process.kill(process.pid, "SIGKILL");
   if (stepId.startsWith("decide")) {

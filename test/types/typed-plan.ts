@@ -180,13 +180,14 @@ const mapped = base
       needs: ["each"],
       over: ({ input }) => ["s", String(input.n)],
       concurrency: 4,
+      rate: { key: "api", max: 10, per: "1m" },
       when: ({ outputs }) => outputs.each.length > 1,
     },
     async (item, { outputs, signal }) => (signal.aborted ? 0 : item.length + outputs.each[0]!.y),
   )
   .map(
     "tolerant",
-    { over: () => [1], onFailure: "continue" },
+    { over: () => [1], onFailure: "continue", concurrency: { key: "api", limit: 3 } },
     async (item, { outputs }) => item + (outputs.lazy?.length ?? 0),
   )
   .step("total", async ({ outputs }) => outputs.tolerant.map((n) => n ?? 0).length);
@@ -269,6 +270,13 @@ export function whatDoesNotCompile(git: Git): void {
   deploy.step("c", { phase: "execute" }, async () => 1);
   // @ts-expect-error not a duration
   base.step("c", { timeout: "10 minutes" }, async () => 1);
+  base.step("c", { concurrency: { key: "api", limit: 3 }, rate: { key: "api", max: 10, per: 500 } }, async () => 1);
+  // @ts-expect-error how many at once, without a key
+  base.step("c", { concurrency: 3 }, async () => 1);
+  // @ts-expect-error not a duration
+  base.step("c", { rate: { key: "api", max: 10, per: "1 minute" } }, async () => 1);
+  // @ts-expect-error nobody works while it waits
+  base.approve("c", { message: () => "Go?", rate: { key: "api", max: 10, per: "1m" } });
   // @ts-expect-error unknown use of the sandbox
   base.step("c", { sandbox: "all" }, async () => 1);
   base.step("c", { sandbox: "write" }, async ({ sandbox }) => `${sandbox.path} ${sandbox.fresh ? "new" : "kept"}`);

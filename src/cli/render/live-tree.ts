@@ -14,7 +14,7 @@ const REDRAW_MS = 100;
 const MOST_ROWS = 20;
 const DONE_ROWS = 5;
 const PENDING_ROWS = 4;
-const QUIET: ReadonlySet<StepState> = new Set(["pending", "queued", "exclusive", "held"]);
+const QUIET: ReadonlySet<StepState> = new Set(["pending", "queued", "exclusive", "limited", "held"]);
 
 interface Row {
   readonly id: string;

@@ -26,6 +26,7 @@ export function stepMark(state: StepState, c: Colors): string {
       return c.yellow("◷");
     case "queued":
     case "exclusive":
+    case "limited":
     case "held":
     case "pending":
       return c.dim("○");

@@ -168,6 +168,8 @@ function describeStep(step: StepDocument, c: Colors): string {
       return "queued";
     case "exclusive":
       return step.id.includes("#") ? "waits for its turn" : "waits for its turn to write the sandbox";
+    case "limited":
+      return `waits for ${printable(step.limit)}`;
     case "held":
       return "held back";
     case "uncertain":

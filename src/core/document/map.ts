@@ -21,7 +21,8 @@ export function readMap(document: LocatedDocument, fields: ReadonlyMap<string, F
   }
   const path = readPath(document, at);
   const keyed = key ? readKey(document, key) : null;
-  const limit = concurrency ? document.count(concurrency) : null;
+  // A mapping is a limit over all plans: see `readLimits`.
+  const limit = concurrency && document.scalar(concurrency) !== undefined ? document.count(concurrency) : null;
   if (limit !== null && WAITING_HANDLERS.has(uses)) {
     document.fault(concurrency!, `${uses} only waits: its items need no concurrency`);
   }

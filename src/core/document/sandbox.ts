@@ -2,7 +2,7 @@
 import { DEFAULT_SANDBOX_PROVIDER, isAbsolutePath, type SandboxDeclaration } from "../sandbox.js";
 import { checkKeys } from "./keys.js";
 import type { Field, LocatedDocument } from "./located.js";
-import { readId } from "./step.js";
+import { readId } from "./values.js";
 
 const KEYS = ["from", "exclude", "ignore", "include", "prepare", "provider"];
 

@@ -10,14 +10,14 @@ import {
   type StepDefinition,
   WAITING_HANDLERS,
 } from "../definition.js";
-import { parseDurationMs } from "../duration.js";
 import { isReservedVariable, type StepHandler } from "../handler.js";
-import { isId } from "../ids.js";
 import type { JsonObject } from "../json.js";
 import { type DraftCondition, type PlacedPath, readCondition } from "./condition.js";
 import { checkKeys } from "./keys.js";
+import { readLimits } from "./limits.js";
 import { type Field, type Located, type LocatedDocument, segmentsOf } from "./located.js";
 import { readMap } from "./map.js";
+import { readDurationMs, readId } from "./values.js";
 
 /** A step as it is written. Null where nothing was, or nothing usable. */
 export interface DraftStep extends Omit<StepDefinition, "phase" | "needs"> {
@@ -45,9 +45,6 @@ export interface StepDefaults {
 
 type Fields = ReadonlyMap<string, Field>;
 
-/** What timers can hold: a longer one would fire at once. */
-export const LONGEST_TIMER_MS = 2 ** 31 - 1;
-
 const ACTION_KEYS = ["run", "uses", "with", "env", "pass-env"];
 const KEYS = [
   "id",
@@ -65,8 +62,10 @@ const KEYS = [
   "priority",
   "map",
   "key",
+  "concurrency",
+  "rate",
 ];
-const KEYS_OF_LATER_VERSIONS = ["concurrency", "rate", "prepare"];
+const KEYS_OF_LATER_VERSIONS = ["prepare"];
 const RETRY_KEYS = ["attempts", "backoff", "delay", "max"];
 const EFFECTS: readonly Effect[] = ["idempotent", "irreversible"];
 const SANDBOX_USES: readonly SandboxUse[] = ["none", "read", "write"];
@@ -82,8 +81,7 @@ export function readStep(
 ): DraftStep | null {
   const fields = document.fields(at);
   if (fields === null) return null;
-  const isMap = fields.has("map");
-  checkKeys(document, at, fields, isMap ? [...KEYS, "concurrency"] : KEYS, KEYS_OF_LATER_VERSIONS);
+  checkKeys(document, at, fields, KEYS, KEYS_OF_LATER_VERSIONS);
   const id = fields.get("id");
   const phase = fields.get("phase");
   const phaseName = phase ? readId(document, phase) : null;
@@ -120,6 +118,7 @@ export function readStep(
     ...(priority !== null && { priority }),
     ...(condition && { when: condition.condition }),
     ...(continues && { onFailure: "continue" }),
+    ...readLimits(document, fields, action.uses),
   };
 }
 
@@ -136,7 +135,7 @@ export function readDefaults(
       at,
       fields,
       ["retry", "timeout"],
-      ["queue", "priority", "env", "when", "onFailure", "map", "key", ...KEYS_OF_LATER_VERSIONS],
+      ["queue", "priority", "env", "when", "onFailure", "map", "key", "concurrency", "rate", ...KEYS_OF_LATER_VERSIONS],
     );
   const retry = fields?.get("retry");
   const timeout = fields?.get("timeout");
@@ -151,14 +150,6 @@ export function readPriority(document: LocatedDocument, at: Field | undefined): 
   const priority = at ? document.count(at) : null;
   if (priority === null || priority <= LEAST_URGENT_PRIORITY) return priority;
   document.fault(at!, `${at!.path} is ${priority}; the limit is ${LEAST_URGENT_PRIORITY}`);
-  return null;
-}
-
-export function readId(document: LocatedDocument, at: Located): string | null {
-  const id = document.string(at);
-  if (id === null || isId(id)) return id;
-  const rule = "starts with a letter or digit and goes on with up to 127 letters, digits, dots, underscores or hyphens";
-  document.fault(at, `${at.path} is ${document.describe(at)}; an id ${rule}`);
   return null;
 }
 
@@ -309,16 +300,4 @@ function readTimeoutMs(document: LocatedDocument, at: Located): number | null {
   if (ms !== 0) return ms;
   document.fault(at, `${at.path} must be longer than 0`);
   return null;
-}
-
-function readDurationMs(document: LocatedDocument, at: Located): number | null {
-  const ms = parseDurationMs(document.scalar(at));
-  if (ms === null) {
-    const wanted = 'a duration such as 500 (milliseconds), "30s" or "10m"';
-    document.fault(at, `${at.path} must be ${wanted}, not ${document.describe(at)}`);
-  } else if (ms > LONGEST_TIMER_MS) {
-    document.fault(at, `${at.path} is ${ms} ms; the limit is ${LONGEST_TIMER_MS} ms, 24 days`);
-    return null;
-  }
-  return ms;
 }

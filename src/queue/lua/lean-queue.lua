@@ -148,8 +148,9 @@ end
 local MOST_STALE_A_CALL = 200
 
 --[[
-  Moves the next job to active and locks it. `start(id)` says what to do with it: nil drops it as stale, 'elsewhere' leaves it
-  to others, anything else is returned with the id. Where `start` raises (a key on a slot in migration), the job is back where it was.
+  Moves the next job to active and locks it. `start(id)` says what to do with it: nil drops it as stale, 'placed' leaves it where
+  `start` has put it, 'elsewhere' leaves it to others, anything else is returned with the id. Where `start` raises (a key on a slot
+  in migration), the job is back where it was.
   Returns id, started; or nil, ms until the rate limit ends, time of the next delayed job.
 ]]
 local function queue_fetch(q, a, token, lock_ms, now, start)
@@ -178,7 +179,7 @@ local function queue_fetch(q, a, token, lock_ms, now, start)
     elseif started == 'elsewhere' then
       passed = passed or {}
       passed[#passed + 1] = id
-    else
+    elseif started ~= 'placed' then
       queue_put_back_passed(q, passed)
       if max then
         if call('INCR', q .. 'limiter') == 1 then call('PEXPIRE', q .. 'limiter', math.floor(math.abs(tonumber(a[4]) or 0))) end

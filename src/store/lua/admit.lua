@@ -14,7 +14,7 @@
 local T, queue, plan, step, epoch, token, attempt =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local P, now = KEYS[1], redis_now()
-local refusal, p = attempt_refusal(T .. queue .. ':', P, job_id(plan, step, epoch), step, epoch, token, attempt)
+local refusal, p = attempt_refusal(T, T .. queue .. ':', P, job_id(plan, step, epoch), step, epoch, token, attempt)
 if refusal then return { refusal } end
 -- Before every decision of the step: a rewind to one of those keeps it.
 if call('HSETNX', P .. ':choices', step .. '/:when', '0') == 1 then

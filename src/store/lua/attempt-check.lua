@@ -20,7 +20,7 @@ end
   Nothing is written before every key that the outcome will write has been read once, so that a key of a wrong type
   raises here.
 ]]
-local function attempt_refusal(q, P, id, step, epoch, token, attempt)
+local function attempt_refusal(T, q, P, id, step, epoch, token, attempt)
   local done, r = call('HGET', P .. ':steps', step), open_decode(call('HGET', P .. ':open', step))
   if done then
     if string.match(done, '^%a|%d+|%d+|([^|]*)|') == token then return 'DUP' end
@@ -37,6 +37,7 @@ local function attempt_refusal(q, P, id, step, epoch, token, attempt)
   call('HLEN', P .. ':needs')
   call('HLEN', P .. ':queued')
   if string.find(r.traits, 'm', 1, true) then call('HLEN', P .. ':turns') end
+  if r.limits ~= '' then call('HLEN', T .. 'limit:' .. (place_of(r) or '') .. ':held') end
   if p.sandbox then
     call('LLEN', P .. ':sandboxes')
     call('LLEN', P .. ':exclusive')
@@ -45,6 +46,8 @@ local function attempt_refusal(q, P, id, step, epoch, token, attempt)
 end
 
 -- What a refused attempt leaves: its job is finished where the lock was its own, the plan is as it was.
-local function attempt_discard(q, id, refusal)
-  if refusal == 'FENCED' and queue_acknowledge(q, id) then queue_drop_job(q, id) end
+local function attempt_discard(T, q, id, refusal, now)
+  if refusal ~= 'FENCED' or not queue_acknowledge(q, id) then return end
+  job_leave(T, q, id, now)
+  queue_drop_job(q, id)
 end

@@ -1,6 +1,7 @@
 --[[
   A worker says that it lives, hears what it has to stop, and sweeps: workers that have been silent for too long, or
   whose process is gone from the caller's machine, lose their jobs to the queues.
+  Limits that somebody waits for are looked at as well.
   If nobody has swept for a while, the store was away or nobody watched: then everybody gets time to be heard first,
   else every outage would look like the death of the whole fleet. The same where a third of the workers falls silent at once.
 
@@ -86,5 +87,6 @@ if ARGV[3] == 'accepting' and now - tonumber(pages[1] or 0) >= PAGE_EVERY_MS
   end
   call('HSET', KEYS[4], 'page', now_text, 'round', cursor == 0 and now_text or pages[2], 'cursor', #plans == PAGE and cursor + PAGE or 0)
 end
+if ARGV[3] == 'accepting' then limits_tend(T, now) end
 publish(T)
 return { 'OK', now_text, call('SMEMBERS', T .. 'machine:' .. (facts[2] or '')), messages, jobs, dead, silences, quiet }

@@ -34,13 +34,13 @@ local function nearest_step(queued, at)
   return #queued == 1 and queued[1].queue == at and queued[1].step
 end
 
-local refusal, p, r = attempt_refusal(q, P, id, step, epoch, token, attempt)
+local refusal, p, r = attempt_refusal(T, q, P, id, step, epoch, token, attempt)
 local hands_off, saved, known, snapshot = string.match(ARGV[12], '^([01])(s?)g?(%d*)(.*)$')
 -- Another step may need this one by now.
 if not refusal and p.grown ~= '0' and p.grown ~= known then return { 'GROWN', now_text, '', 0, '0' } end
 if not refusal and not queue_acknowledge(q, id) then refusal = 'LOST' end
 if refusal then
-  attempt_discard(q, id, refusal)
+  attempt_discard(T, q, id, refusal, now)
   return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now)
 end
 queue_drop_job(q, id)

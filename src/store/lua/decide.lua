@@ -14,7 +14,7 @@
 local T, queue, plan, step, epoch, token, attempt, key, decision =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local P, now = KEYS[1], redis_now()
-local refusal, p = attempt_refusal(T .. queue .. ':', P, job_id(plan, step, epoch), step, epoch, token, attempt)
+local refusal, p = attempt_refusal(T, T .. queue .. ':', P, job_id(plan, step, epoch), step, epoch, token, attempt)
 if refusal then return { refusal } end
 call('LLEN', P .. ':decisions')
 local recorded = choice_of(P, step, key)

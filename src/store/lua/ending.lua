@@ -17,9 +17,10 @@
 local T, queue, plan, step, epoch, token, attempt, worker, lock_ms =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local own, P, q, id, now = KEYS[1], KEYS[2], T .. queue .. ':', job_id(plan, step, epoch), redis_now()
-local refusal, p, r = attempt_refusal(q, P, id, step, epoch, token, attempt)
+local refusal, p, r = attempt_refusal(T, q, P, id, step, epoch, token, attempt)
 if not refusal and not queue_acknowledge(q, id) then refusal = 'LOST' end
 if refusal then
-  attempt_discard(q, id, refusal)
+  attempt_discard(T, q, id, refusal, now)
   return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now)
 end
+attempt_leave(T, r, id, now)

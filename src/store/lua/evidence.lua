@@ -8,11 +8,10 @@
   Returns false where there is no such plan, else
   { what view.lua returns, places: { failed, waiting, uncertain, holder, pausing, undone, in the index, in that of open plans },
     HGETALL choices, HGETALL needs, lanes: { name, how many steps are counted in its queue, how many are, backlog } …, exclusive,
-    found: queue, job, list, 1 where it exists, 1 where its holder knows of it …,
+    what limits don't know of: { step, waits or runs, limit } …, found: queue, job, list, 1 where it exists, 1 where its holder knows of it …,
     queues that are too long, existing: queue, job …, registered workers }
 ]]
 --#include view-read.lua
---#include open-record.lua
 local plan, most, first_epoch = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local first_step = 10 + tonumber(ARGV[9])
 local found, unseen, existing, registered = {}, {}, {}, {}
@@ -33,7 +32,22 @@ for i = 2, #open, 2 do
   local r = open_decode(open[i])
   if r then
     local its = lane(lane_of(r))
-    if r.state == 'q' and r.at == '' then its[3] = its[3] + 1 end
+    if r.at == '' and string.find('qdlk', r.state, 1, true) then its[3] = its[3] + 1 end
+  end
+end
+
+-- What steps say of their limits, and limits don't know: step, waits or runs, limit …
+local unlimited = {}
+for i = 1, #open, 2 do
+  local r = open_decode(open[i + 1])
+  if r and r.limits ~= '' then
+    local step, key, rate = open[i], place_of(r), rate_of(r)
+    local L = r.state == 'l' and 'limit:' .. key or r.state == 'k' and 'rate:' .. rate
+    if L and not (call('LPOS', T .. L .. ':of:' .. plan, step) and call('ZSCORE', T .. L .. ':turns', plan)) then
+      unlimited[#unlimited + 1] = { step, 'waits', L }
+    elseif key and r.state == 'r' and call('HEXISTS', T .. 'limit:' .. key .. ':held', plan .. '/' .. step .. '/' .. field['epoch']) == 0 then
+      unlimited[#unlimited + 1] = { step, 'runs', 'limit:' .. key }
+    end
   end
 end
 
@@ -80,4 +94,4 @@ return { view_reply,
   { field['failed'] or '0', field['waiting'] or '0', field['uncertain'] or '0', field['holder'] or '', field['pausing'] or '', field['undone'] or '0',
     call('ZSCORE', T .. 'plans', plan) and '1' or '', call('ZSCORE', T .. 'plans:open', plan) and '1' or '' },
   call('HGETALL', P .. ':choices'), call('HGETALL', P .. ':needs'), lanes,
-  call('LRANGE', P .. ':exclusive', '0', '-1'), found, unseen, existing, registered }
+  call('LRANGE', P .. ':exclusive', '0', '-1'), unlimited, found, unseen, existing, registered }

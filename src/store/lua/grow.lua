@@ -63,14 +63,14 @@ local function unfit(p)
   end
 end
 
-local refusal, p, r = attempt_refusal(q, P, id, step, epoch, token, attempt)
+local refusal, p, r = attempt_refusal(T, q, P, id, step, epoch, token, attempt)
 local known = string.match(ARGV[12], '^[01]s?g(%d+)') or '0'
 if not refusal and p.grown ~= known then return { 'GROWN', now_text, '', 0, '0' } end
 local why = not refusal and unfit(p)
 if why then return { 'UNFIT', now_text, '', 0, '0', why } end
 if not refusal and not queue_acknowledge(q, id) then refusal = 'LOST' end
 if refusal then
-  attempt_discard(q, id, refusal)
+  attempt_discard(T, q, id, refusal, now)
   return fetch_after(refusal, T, queue, own, token, worker, lock_ms, now)
 end
 queue_drop_job(q, id)

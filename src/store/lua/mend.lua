@@ -52,6 +52,8 @@ local function mend_running(step, r, q, id)
     -- A lock lasts a month, a step may last longer. What the owner doesn't know of, its next audit gives back.
     if not lock then call('SET', q .. id .. ':lock', r.token, 'PX', lock_ms) end
     if (lock or r.token) == r.token then call('HSET', T .. 'worker:' .. worker .. ':own', r.token, entry) end
+    local key = place_of(r)
+    if key then call('HSETNX', T .. 'limit:' .. key .. ':held', id, r.queue .. '|' .. r.token) end
     return
   end
   call('LREM', q .. 'active', 0, id)
@@ -64,16 +66,30 @@ local function mend_running(step, r, q, id)
   mended = mended + 1
 end
 
+-- A step that waits for a limit, and that nobody would ever call.
+local function mend_limited(step, r)
+  local key, rate = place_of(r), rate_of(r)
+  local L = r.state == 'l' and T .. 'limit:' .. key or T .. 'rate:' .. rate
+  if call('LPOS', L .. ':of:' .. plan, step) and call('ZSCORE', L .. ':turns', plan) and call('ZSCORE', T .. 'limits', string.sub(L, #T + 1)) then
+    return
+  end
+  call('LREM', L .. ':of:' .. plan, 0, step)
+  room_enter(T, L, plan, step, now)
+  mended = mended + 1
+end
+
 -- Lanes with a backlog that were looked at: whether their list is lost.
 local lost = {}
 
--- Nobody is in front of a backlog whose lane has no step in the queue.
+-- Nobody is in front of a backlog whose lane has no step in the queue. One with limits may have it in their rooms.
 local function mend_backlog(step, r, q)
   local lane = lane_of(r)
   if lost[lane] == nil then
     lost[lane] = call('EXISTS', P .. ':backlog:' .. lane) == 0
     if not lost[lane] and not p.backlog then backlog_count(P, p, 1) end
-    if not lost[lane] and call('EXISTS', q .. 'wait', q .. 'prioritized') == 0 and lane_pull(T, P, plan, p, lane) then
+    local alone = r.limits == '' and call('EXISTS', q .. 'wait', q .. 'prioritized') == 0
+      or tonumber(call('HGET', P .. ':queued', lane) or 0) < 1
+    if not lost[lane] and alone and lane_pull(T, P, plan, p, lane) then
       call('HINCRBY', P .. ':queued', lane, '1')
       mended = mended + 1
     end
@@ -95,6 +111,8 @@ for i = 1, #page[2], 2 do
     mend_running(step, r, q, id)
   elseif r.state == 'b' then
     mend_backlog(step, r, q)
+  elseif r.state == 'l' or r.state == 'k' then
+    mend_limited(step, r)
   end
 end
 -- Steps that wait for the sandbox, and nobody has it.

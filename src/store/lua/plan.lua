@@ -245,6 +245,8 @@ local function exclusive_enqueue(T, P, plan, step, p, r, cache)
   step_enqueue(T, P, plan, step, p.epoch, r, cache)
 end
 
+--#include limits.lua
+
 -- A step that is free to run: to its queue, where its turn has come.
 local function step_free(T, P, plan, step, p, r, cache)
   local writes = string.find(r.traits, 'w', 1, true)
@@ -295,7 +297,8 @@ end
 -- A step whose needs are all done. While the plan is pausing it is held.
 local function step_release(T, P, plan, step, p, queue, phase, traits, cache)
   local r = { state = 'q', attempts = '0', failures = '0', crashes = '0', line = p.line, token = '', at = '', due = '',
-    wait = '', queue = queue, phase = phase, fence = '', traits = traits }
+    wait = '', queue = queue, phase = phase, fence = '' }
+  traits_set(r, traits)
   if cache.held then
     r.state = 'h'
     call('HSET', P .. ':open', step, open_encode(r))
@@ -407,7 +410,7 @@ local function plan_hold(T, P, plan, p, kinds, reason)
     local timed = r.state == 'w' and (r.wait == 't' or (reason == 'failed' and r.due ~= ''))
     if r.state == 'r' and not kinds.r then
       running = running + 1
-    elseif kinds[r.state] or timed or r.state == 'e' then
+    elseif kinds[r.state] or timed or string.find('elk', r.state, 1, true) then
       -- Without its job a timer is no longer waited for; its due time stays in the record.
       if timed then call('HINCRBY', P, 'waiting', '-1') end
       if r.state == 'r' then
@@ -420,6 +423,7 @@ local function plan_hold(T, P, plan, p, kinds, reason)
     end
   end
   lanes_clear(T, P, p, open)
+  limits_clear(T, plan, p.epoch, open, tonumber(now_text))
   turns_clear(P, p)
   return running
 end

@@ -13,7 +13,7 @@
 local T, queue, plan, step, epoch, token, attempt =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local P = KEYS[1]
-local refusal = attempt_refusal(T .. queue .. ':', P, job_id(plan, step, epoch), step, epoch, token, attempt)
+local refusal = attempt_refusal(T, T .. queue .. ':', P, job_id(plan, step, epoch), step, epoch, token, attempt)
 if refusal then return { refusal } end
 call('HSET', P .. ':out', ':progress:' .. step, attempt .. '|' .. ARGV[8] .. '|' .. ARGV[9])
 return { 'OK' }

@@ -56,7 +56,7 @@ local open, by_queue = call('HGETALL', P .. ':open'), {}
 for i = 1, #open, 2 do
   local r = open_decode(open[i + 1])
   if r.state == 'r' and alive(token_worker(r.token)) then return 'STALE' end
-  if r.state == 'q' or r.state == 'd' or r.state == 'b'
+  if string.find('qdblk', r.state, 1, true)
     -- A pause has taken the job of what waits.
     or (r.state == 'w' and p.state ~= 'paused' and r.due ~= '' and tonumber(r.due) <= now - p.created) then
     if by_queue[r.queue] == nil then by_queue[r.queue] = served(r.queue) end
@@ -76,6 +76,7 @@ local superseded_count, recounted_count, acked_count = tonumber(ARGV[29]), tonum
 local at, line, cache = now - p.created, p.line, {}
 local waiting = 0
 
+limits_clear(T, plan, p.epoch, open, now)
 -- A job of the old epoch is stale wherever it is. In a queue that only this plan used, nobody would ever drop it.
 local old_queues = {}
 for i = 1, #open, 2 do
@@ -84,6 +85,7 @@ for i = 1, #open, 2 do
   if r.state == 'r' then
     plan_record(P, plan, 'x|' .. str(at) .. '|' .. p.epoch .. '|' .. step .. '|' .. r.attempts .. '|' .. token_worker(r.token))
     call('LREM', q .. 'active', -1, id)
+    attempt_leave(T, r, id, now)
     queue_drop_job(q, id)
   end
   if queue_is_private(r.queue) then
@@ -192,7 +194,8 @@ for i = frontier, #ARGV, 4 do
     step_release(T, P, plan, step, p, queue, phase, ARGV[i + 3], cache)
     queued = queued + 1
   else
-    r.queue, r.phase, r.traits = queue, phase, ARGV[i + 3]
+    r.queue, r.phase = queue, phase
+    traits_set(r, ARGV[i + 3])
     local kept = (r.state == 'w' or r.state == 'h') and call('HEXISTS', P .. ':signals', step) == 1
     -- What is left of a timer, or of a wait that ends.
     local left = r.wait ~= '' and r.due ~= '' and tonumber(r.due) - at or 0

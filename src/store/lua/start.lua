@@ -32,8 +32,9 @@ local function start_facts(P)
     queue = f[7], inline = f[8] == '1', backlog = backlog_lanes(f[9]), tag = f[10], grown = f[11] or '0' }
 end
 
--- nil where the job is stale; 'foreign' where it is no step at all; 'elsewhere' where another worker had better take it.
-local function start_step(T, id, token, worker, now)
+-- nil where the job is stale, or its step waits for a limit; 'placed' where it has been put into its place; 'foreign' where it is
+-- no step at all; 'elsewhere' where another worker had better take it.
+local function start_step(T, queue, id, token, worker, now)
   local plan, step, epoch = string.match(id, '^([^/]+)/(.+)/(%d+)$')
   if not plan then return 'foreign' end
   local P = T .. 'plan:' .. plan
@@ -42,10 +43,14 @@ local function start_step(T, id, token, worker, now)
   local r = open_decode(call('HGET', P .. ':open', step))
   if not r or not (r.state == 'q' or r.state == 'd' or (r.state == 'w' and r.due ~= '')) then return nil end
   if files_are_elsewhere(T, P, r, worker, now) then return 'elsewhere' end
-  local fence, counted = math.max(p.fence + 1, now), r.state == 'q' and r.at == ''
   if r.state == 'w' then
     call('HINCRBY', P, 'waiting', '-1')
   end
+  if r.limits ~= '' then
+    local admitted, job = limits_admit(T, P, plan, step, p.created, r, queue, id, token, now)
+    if not admitted then return job end
+  end
+  local fence, counted = math.max(p.fence + 1, now), r.at == ''
   r.state = 'r'
   r.attempts = str(tonumber(r.attempts) + 1)
   r.token = token
@@ -92,11 +97,14 @@ local function fetch(verdict, T, queue, own, token, worker, lock_ms, now, cache,
       return fetch_reply(verdict, now, T, held_queue, held, started_reply(P, plan, step, epoch, p, r, p.created))
     end
     -- The plan went on without it.
-    if queue_acknowledge(T .. held_queue .. ':', held) then queue_drop_job(T .. held_queue .. ':', held) end
+    if queue_acknowledge(T .. held_queue .. ':', held) then
+      job_leave(T, T .. held_queue .. ':', held, now)
+      queue_drop_job(T .. held_queue .. ':', held)
+    end
   end
   local q = T .. queue .. ':'
   local id, a, b = queue_fetch(q, attributes_of(cache, q), token, lock_ms, now, function(candidate)
-    return start_step(T, candidate, token, worker, now)
+    return start_step(T, queue, candidate, token, worker, now)
   end)
   if not id then
     call('HDEL', own, token)

@@ -1,6 +1,7 @@
 --[[
   The read of view.lua, whose header says what its arguments are and what `view_reply` holds, for other reads to add to.
 ]]
+--#include open-record.lua
 local call = redis.call
 local P, T, what = KEYS[1], ARGV[1], ARGV[3]
 local meta = call('HGETALL', P)
@@ -30,7 +31,7 @@ local function worker_info(worker)
   return { worker, call('ZSCORE', KEYS[2], worker) or '0', call('HGETALL', T .. 'worker:' .. worker) }
 end
 
-local owners, seen, queues, queue_seen = {}, {}, {}, {}
+local owners, seen, queues, queue_seen, in_use = {}, {}, {}, {}, {}
 for i = 2, #open, 2 do
   local state, token, queue = string.match(open[i], '^(%a)|%d+|%d+|%d+|%d+|([^|]*)|%-?%d*|%-?%d*|%a?|([^|]*)|')
   if state == 'r' then
@@ -39,6 +40,11 @@ for i = 2, #open, 2 do
       seen[worker] = true
       owners[#owners + 1] = worker_info(worker)
     end
+  end
+  if state == 'l' then
+    local key = place_of(open_decode(open[i]))
+    -- The length alone: a field that is looked up may move others.
+    in_use[#in_use + 1], in_use[#in_use + 2] = key, string.format('%d', call('HLEN', T .. 'limit:' .. key .. ':held'))
   end
   if queue and not queue_seen[queue] then
     queue_seen[queue] = true
@@ -82,4 +88,4 @@ elseif (full or what == 'resume') and (field['sandbox'] or '') ~= '' then
   snapshots = { call('LINDEX', P .. ':sandboxes', tonumber(field['sandbox']) - 1) or '' }
 end
 local view_reply = { string.format('%d', now), meta, open, owners, queues, done, definition, workdir, stop, history, decisions, snapshots, file,
-  fork }
+  fork, in_use }

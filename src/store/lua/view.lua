@@ -11,7 +11,8 @@
   Returns false where there is no such plan, else
   { now, HGETALL plan, open: step, record …, owners: { worker, beat, HGETALL info } …,
     servers: { queue, number alive, { worker, beat, HGETALL info } … } …, done, HGETALL definition, workdir,
-    who stopped it|why, empty where nobody did, history, decisions, snapshots, the document's file, what it was forked from }
+    who stopped it|why, empty where nobody did, history, decisions, snapshots, the document's file, what it was forked from,
+    limits that steps wait for: key, how many run … }
   `snapshots`: all for "line", else the one in force.
   `done`: step ids, only the newest ones, oldest first, where the plan is too large to list; HGETALL of records for "full"
   and "line"

@@ -19,6 +19,7 @@ export function aStep(id: string, state: StepState, facts: Partial<StepDocument>
     startedAt: null,
     durationMs: null,
     wait: null,
+    limit: null,
     dueAt: null,
     ask: null,
     error: null,

@@ -60,14 +60,16 @@ test("steps that wait for their turn or for a choice say so", () => {
     aStep("c", "waiting", { wait: "choice" }),
     aStep("d", "waiting", { wait: "timer" }),
     aStep("e", "waiting", { wait: "signal" }),
-  ]).slice(-5);
+    aStep("f", "limited", { limit: "the limit api (3 of 3 in use)" }),
+  ]).slice(-6);
 
-  expect(rows.map((row) => row.replace(/^.*[abcde] {2}/, ""))).toEqual([
+  expect(rows.map((row) => row.replace(/^.*[abcdef] {2}/, ""))).toEqual([
     "waits for its turn to write the sandbox",
     "waits for a choice: Which way? (left, right)",
     "waits for a choice:  ()",
     "waits for its timer",
     "waits for a signal",
+    "waits for the limit api (3 of 3 in use)",
   ]);
 });
 
