@@ -7,6 +7,7 @@ import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { dryRunProcess } from "./dry-run-process.js";
+import { files } from "./files.js";
 import { fleet } from "./fleet.js";
 import { large } from "./large.js";
 import { latency } from "./latency.js";
@@ -30,6 +31,7 @@ const SCENARIOS: readonly Scenario[] = [
   large,
   fleet,
   sandbox,
+  files,
 ];
 
 const { positionals, values } = parseArgs({

@@ -166,6 +166,16 @@ describe("the scenarios run, and their figures are sane:", () => {
     },
     RUN_DEADLINE_MS,
   );
+
+  test(
+    "files",
+    async () => {
+      const figures = await tiny("files");
+      expect(valueIn(figures, "plans that chain")).toBeLessThan(50);
+      expect(valueIn(figures, "plans that join")).toBeLessThan(50);
+    },
+    RUN_DEADLINE_MS,
+  );
 });
 
 test("a scenario that doesn't exist is refused with the list of those that do", async () => {

@@ -165,22 +165,27 @@ function notInLine(planId: string, what: string, id: string, supersededIn: numbe
 
 function refuseStep(situation: Situation, stepId: string): ErrorDocument | null {
   const { planId } = situation.view.meta;
-  const steps = situation.graph?.steps;
-  if (steps && !steps.has(stepId)) {
-    const some = [...steps.keys()].slice(0, 20).join(", ");
-    return {
-      code: "STEP_NOT_FOUND",
-      message: `Plan ${planId} has no step ${stepId}; it has ${some}${steps.size > 20 ? ` and ${steps.size - 20} more` : ""}`,
-      details: { planId, step: stepId },
-      try: `plan get ${planId}`,
-    };
-  }
+  const unknown = refuseUnknown(situation, stepId);
+  if (unknown !== null) return unknown;
   if (isReached(situation, stepId)) return null;
   return {
     code: "STEP_NOT_FOUND",
     message: `Step ${stepId} of plan ${planId} has not been reached: there is nothing to run again`,
     details: { planId, step: stepId },
     try: `plan resume ${planId} --dry-run`,
+  };
+}
+
+function refuseUnknown({ view, graph }: Situation, stepId: string): ErrorDocument | null {
+  if (graph === null || graph.steps.has(stepId)) return null;
+  const { planId } = view.meta;
+  const { steps } = graph;
+  const some = [...steps.keys()].slice(0, 20).join(", ");
+  return {
+    code: "STEP_NOT_FOUND",
+    message: `Plan ${planId} has no step ${stepId}; it has ${some}${steps.size > 20 ? ` and ${steps.size - 20} more` : ""}`,
+    details: { planId, step: stepId },
+    try: `plan get ${planId}`,
   };
 }
 
@@ -291,6 +296,10 @@ function refuseAcks(situation: Situation): ErrorDocument | null {
   const repeated = new Set(repeatedSteps(situation));
   const asked = new Set([...uncertainSteps(situation), ...repeated]);
   const needless = [...request.acks.keys()].filter((id) => !asked.has(id));
+  for (const id of needless) {
+    const unknown = refuseUnknown(situation, id);
+    if (unknown !== null) return unknown;
+  }
   if (needless.length > 0) {
     return {
       code: "USAGE",

@@ -267,6 +267,20 @@ describe("a plan is not eligible, and the summary is the same document with the 
     );
   });
 
+  test("something is said of a step that it hasn't, or of one that needs nothing said", () => {
+    const said = { said: "redo" } as const;
+
+    expect(refusalOf(someFacts(), aRequest(undefined, { scam: said }))).toMatchObject({
+      code: "STEP_NOT_FOUND",
+      message: "Plan web-42 has no step scam; it has scan, choose, fix, sign-off, push, tell",
+    });
+    expect(refusalOf(someFacts(), aRequest(undefined, { fix: said }))).toMatchObject({
+      code: "USAGE",
+      message: "fix of plan web-42 needs no acknowledgement",
+      try: "plan resume web-42 --dry-run",
+    });
+  });
+
   test("the step has not been reached", () => {
     expect(refusalOf(someFacts(), aRequest(fromStep("push")))).toMatchObject({
       code: "STEP_NOT_FOUND",
