@@ -4,6 +4,7 @@
  */
 import { performance } from "node:perf_hooks";
 import { formatDurationMs } from "../core/duration.js";
+import { planCommand } from "../core/plan-command.js";
 import type { ShellTrust } from "../worker/execute.js";
 import type { StepWorker, WorkerLog } from "../worker/step-worker.js";
 import type { CommandContext } from "./context.js";
@@ -11,7 +12,6 @@ import type { PlanModule } from "./load-definition.js";
 import { type EndDocument, printEnd } from "./outcome.js";
 import { showProgress } from "./progress.js";
 import { printable } from "./render/printable.js";
-import { planCommand } from "./shell-words.js";
 
 export interface Execution {
   /** What is executed. */

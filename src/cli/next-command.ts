@@ -1,7 +1,7 @@
 /** The command that brings a plan forward, on the store that this command line works on. */
 import type { PlanState } from "../core/plan.js";
+import { planCommand } from "../core/plan-command.js";
 import type { CommandContext } from "./context.js";
-import { planCommand } from "./shell-words.js";
 
 /**
  * @param suggested what to do in general

@@ -4,9 +4,9 @@
  */
 import { Command, CommanderError, Option } from "commander";
 import { UsageError } from "../core/errors.js";
+import { planCommand } from "../core/plan-command.js";
 import type { CommandContext } from "./context.js";
 import type { OutputFormat } from "./render/terminal.js";
-import { planCommand } from "./shell-words.js";
 import { suggestCommand, suggestOption } from "./suggest.js";
 
 /** Options of every command. */

@@ -1,12 +1,13 @@
 /** Shows a plan as it moves: a live tree on a terminal, a line for each end of a step elsewhere. */
 import type { EventDocument } from "../client/documents.js";
 import type { PlanUpdate } from "../client/follow-plan.js";
+import { planCommand } from "../core/plan-command.js";
 import { AnswerPrompt } from "./answer-prompt.js";
 import type { CommandContext } from "./context.js";
 import type { LiveTree } from "./render/live-tree.js";
 import { printable, printableText } from "./render/printable.js";
 import { StepLines } from "./render/step-lines.js";
-import { answerCommand, planCommand } from "./shell-words.js";
+import { answerCommand } from "./shell-words.js";
 
 export interface ProgressOptions {
   readonly signal: AbortSignal;

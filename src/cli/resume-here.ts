@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import type { ExecutesHere, ResumeOptions } from "../client/resume.js";
 import type { CompiledDefinition } from "../core/definition.js";
 import { UsageError, WaymarkError } from "../core/errors.js";
+import { planCommand } from "../core/plan-command.js";
 import type { ResumeSummary } from "../core/resume-summary.js";
 import { printSummary, type ResumeFlags } from "./commands/resume.js";
 import type { CommandContext } from "./context.js";
@@ -12,7 +13,6 @@ import { type LoadedDefinition, loadFile, needsFolder, type PlanModule } from ".
 import { offerFrom } from "./offered-definition.js";
 import { reportEnd } from "./outcome.js";
 import { printable } from "./render/printable.js";
-import { planCommand } from "./shell-words.js";
 import { requireTrust, trustIn } from "./trust.js";
 
 export async function resumeHere(

@@ -1,10 +1,6 @@
-/** Commands that are printed so that they can be pasted. */
+/** Commands that answer, as people are told them. */
 import type { WaitKind } from "../core/plan.js";
-
-/** `plan …` with each word quoted for a POSIX shell where that is needed. */
-export function planCommand(...words: readonly string[]): string {
-  return ["plan", ...words.map(shellWord)].join(" ");
-}
+import { planCommand } from "../core/plan-command.js";
 
 /** The command that answers, with a word in capitals for what only a person knows. */
 export function answerCommand(planId: string, step: string, wait: WaitKind): string {
@@ -20,8 +16,4 @@ export function answerCommand(planId: string, step: string, wait: WaitKind): str
     default:
       return wait satisfies never;
   }
-}
-
-function shellWord(word: string): string {
-  return /^[A-Za-z0-9@%+=:,./_-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }

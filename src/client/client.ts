@@ -556,7 +556,7 @@ function askedBy({ planId, step, wait, ask }: Answerable): Ask {
 }
 
 /** Data must be for a `wait`, and fit its schema: a choice is a person's decision, and data must not open the gate. */
-async function checkSignal({ planId, step }: Answerable, data: string): Promise<void> {
+async function checkSignal({ planId, step, wait: waitsFor }: Answerable, data: string): Promise<void> {
   const stepId = step.id;
   const wait = ANSWERED_WAITS.get(step.uses);
   if (wait === undefined) {
@@ -564,7 +564,13 @@ async function checkSignal({ planId, step }: Answerable, data: string): Promise<
   }
   if (wait !== "signal") {
     const why = `it asks for ${WAIT_WORDS[wait]}, not for a signal`;
-    throw new NotWaitingError(planId, stepId, why, { try: waitCommand(planId, { stepId, wait }) });
+    // What is over takes no answer of any kind.
+    throw new NotWaitingError(
+      planId,
+      stepId,
+      why,
+      waitsFor === null ? {} : { try: waitCommand(planId, { stepId, wait }) },
+    );
   }
   const { schema } = step.with;
   if (schema === undefined) return;

@@ -3,9 +3,10 @@ import { describeDrift } from "./drift.js";
 import { formatDurationMs } from "./duration.js";
 import type { ErrorDocument } from "./errors.js";
 import { canProgress, isTerminal, type OpenStep, type PlanView } from "./plan.js";
+import { planCommand } from "./plan-command.js";
 import { isSettable, optionOf } from "./resume-actions.js";
-import { isReached, repeatedSteps, type Situation, uncertainSteps } from "./resume-request.js";
-import { describePoint } from "./rewind.js";
+import { type Acknowledgement, isReached, repeatedSteps, type Situation, uncertainSteps } from "./resume-request.js";
+import { describePoint, type ResumePoint } from "./rewind.js";
 import { describeWait, waitCommand } from "./state-sentences.js";
 
 /** How long others count as coming at once with a resume: commands that are started together begin seconds apart on a busy machine. */
@@ -50,14 +51,13 @@ export function refuseFork(situation: Situation): ErrorDocument | null {
 function forkCommand(situation: Situation): string {
   const { view, state, request, compiled } = situation;
   const { planId, lastCompletedStep } = view.meta;
-  const point = refusePoint(situation) === null ? describePoint(request.from) : null;
-  const options = point === null ? [] : [`--from-${point}`];
+  const options = refusePoint(situation) === null ? [...pointFlags(request.from)] : [];
   let repeats = repeatedSteps(situation).length > 0;
-  if (point === null && state === "completed") {
-    options.push(`--from-step ${lastCompletedStep}`);
+  if (options.length === 0 && state === "completed") {
+    options.push("--from-step", lastCompletedStep!);
     repeats = compiled?.steps.get(lastCompletedStep!)?.effect !== "idempotent";
   }
-  return ["plan fork", planId, ...options, ...(repeats ? ["--dry-run"] : [])].join(" ");
+  return planCommand("fork", planId, ...options, ...(repeats ? ["--dry-run"] : []));
 }
 
 function refuseActive(view: PlanView, step: OpenStep): ErrorDocument {
@@ -213,7 +213,7 @@ function refuseDrift(situation: Situation): ErrorDocument | null {
       message: unfit(why),
       details: { ...details, step, appendedBy },
       // Run again, it appends what fits, or nothing.
-      try: `plan resume ${planId} --on-drift ${request.onDrift} --from-step ${appendedBy}`,
+      try: planCommand("resume", planId, "--on-drift", request.onDrift, "--from-step", appendedBy),
     };
   }
   // What was added would run only under the offered definition.
@@ -280,12 +280,12 @@ function refuseSilence(situation: Situation): ErrorDocument | null {
     ...(uncertain.length > 0 ? [`${of(uncertain)}, started, and left no record: say whether it happened`] : []),
     ...(repeated.length > 0 ? [`${of(repeated)} and would run again: say that it shall`] : []),
   ];
-  const acks = [...uncertain.map((id) => `--ack ${id}=done`), ...repeated.map((id) => `--ack ${id}=redo`)];
+  const acks = [...uncertain.map((id) => `${id}=done`), ...repeated.map((id) => `${id}=redo`)];
   return {
     code: "ACK_REQUIRED",
     message: said.join("; "),
     details: { planId, steps: [...uncertain, ...repeated] },
-    try: resumeCommand(situation, ...acks),
+    try: resumeCommand(situation, acks),
   };
 }
 
@@ -314,15 +314,44 @@ function refuseAcks(situation: Situation): ErrorDocument | null {
     code: "USAGE",
     message: `${kept} of plan ${planId} comes after ${describePoint(request.from)} and runs again, whatever happened before`,
     details: { planId, steps: [kept] },
-    try: resumeCommand(situation, `--ack ${kept}=redo`),
+    try: resumeCommand(situation, [`${kept}=redo`]),
   };
 }
 
-/** The same request, with more said. */
-function resumeCommand({ view, request, adopts }: Situation, ...options: readonly string[]): string {
-  const point = describePoint(request.from);
-  const asked = [...(point === null ? [] : [`--from-${point}`]), ...(adopts ? [`--on-drift ${request.onDrift}`] : [])];
-  return ["plan resume", view.meta.planId, ...asked, ...options].join(" ");
+/** The same request, with more said of steps that can't be undone. */
+function resumeCommand({ view, request, adopts }: Situation, more: readonly string[]): string {
+  const { from, choose, onDrift, acks } = request;
+  const isSaid = (id: string) => !more.some((text) => text.startsWith(`${id}=`));
+  const said = [...acks].filter(([id]) => isSaid(id)).map(([id, ack]) => `${id}=${ackWords(ack)}`);
+  return planCommand(
+    "resume",
+    view.meta.planId,
+    ...pointFlags(from),
+    ...(choose === null
+      ? []
+      : ["--choose", typeof choose.value === "string" ? choose.value : JSON.stringify(choose.value)]),
+    ...(adopts ? ["--on-drift", onDrift] : []),
+    ...[...said, ...more].flatMap((text) => ["--ack", text]),
+  );
+}
+
+function ackWords(ack: Acknowledgement): string {
+  return ack.said === "redo" || ack.output === "null" ? ack.said : `done:${ack.output}`;
+}
+
+function pointFlags(from: ResumePoint): readonly string[] {
+  switch (from.kind) {
+    case "frontier":
+      return [];
+    case "step":
+      return ["--from-step", from.stepId];
+    case "checkpoint":
+      return ["--from-checkpoint", from.checkpointId];
+    case "decision":
+      return ["--from-decision", from.decisionId];
+    default:
+      return from satisfies never;
+  }
 }
 
 function refuseWorkdir({ missingWorkdir, view }: Situation): ErrorDocument | null {

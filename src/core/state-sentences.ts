@@ -2,6 +2,7 @@
 import { formatDurationMs } from "./duration.js";
 import { describeLimit } from "./limits.js";
 import { canProgress, type OpenStep, type PlanState, type PlanStop, type PlanView } from "./plan.js";
+import { planCommand } from "./plan-command.js";
 
 export function explainState(view: PlanView, state: PlanState): string {
   const { meta } = view;
@@ -132,13 +133,13 @@ function due({ dueAt }: WaitingStep, word: string): string {
 export function waitCommand(planId: string, step: Pick<WaitingStep, "stepId" | "wait">): string {
   switch (step.wait) {
     case "approval":
-      return `plan approve ${planId} ${step.stepId}`;
+      return planCommand("approve", planId, step.stepId);
     case "choice":
-      return `plan decide ${planId} ${step.stepId}`;
+      return planCommand("decide", planId, step.stepId);
     case "signal":
-      return `plan signal ${planId} ${step.stepId}`;
+      return planCommand("signal", planId, step.stepId);
     case "timer":
-      return `plan watch ${planId}`;
+      return planCommand("watch", planId);
     default:
       return step.wait satisfies never;
   }

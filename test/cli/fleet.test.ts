@@ -178,7 +178,7 @@ describe("resume on a given Redis", () => {
 
     const unasked = await cli.run("resume", "--all", "--name", "flaky", "--state", "failed");
     expect(unasked.code).toBe(2);
-    expect(unasked.stderr).toContain("--yes");
+    expect(unasked.stderr).toContain("Try: plan resume --all --name flaky --state failed --yes\n");
     const done = await cli.run("resume", "--all", "--name", "flaky", "--state", "failed", "--yes", "-o", "json");
     expect(JSON.parse(done.stdout).some((document: { plan_id: string }) => document.plan_id === "all-1")).toBe(true);
     expect((await cli.run("resume", "--all", "--name", "nobody", "--yes")).stderr).toBe(

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { parseCommandLine, requestedFormat } from "../../src/cli/program.js";
-import { planCommand } from "../../src/cli/shell-words.js";
 import { toSnakeCase } from "../../src/cli/snake-case.js";
 import { suggestCommand } from "../../src/cli/suggest.js";
 import { UsageError } from "../../src/core/errors.js";
+import { planCommand } from "../../src/core/plan-command.js";
 import { VERSION } from "../../src/version.js";
 
 const COMMANDS =

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { assess } from "../../src/core/eligibility.js";
 import { EXIT_CODES } from "../../src/core/errors.js";
 import { decisionId } from "../../src/core/ids.js";
+import type { Json } from "../../src/core/json.js";
 import { type OpenStep, type PlanMeta, type PlanState, planState } from "../../src/core/plan.js";
 import type { Acknowledgement, ResumeFacts, ResumeRequest } from "../../src/core/resume-request.js";
 import { LISTED_STEPS } from "../../src/core/resume-summary.js";
@@ -338,6 +339,23 @@ describe("a plan is not eligible, and the summary is the same document with the 
       steps: ["c", "a"],
     });
     expect(assess(facts, aRequest()).summary.step).toBe("a");
+  });
+
+  test("what is suggested is the same request with more said, and data in it stay data", () => {
+    const ids = ["a", "map#x;reboot", "c"];
+    const compiled = aDefinition(ids.map((id) => ({ id, effect: "irreversible" })));
+    const open = ids.map((id) => anOpenStep(id, "failed", { effect: "irreversible" }));
+    const said = { a: { said: "redo" }, c: { said: "done", output: '{"n":1}' } } as const;
+    const tries = (choose: Json) =>
+      refusalOf(someFacts({ compiled, open, doneSteps: [] }), {
+        ...aRequest({ kind: "frontier" }, said),
+        choose: { value: choose },
+      })!.try;
+
+    expect(tries("y")).toBe(
+      `plan resume web-42 --choose y --ack a=redo --ack 'c=done:{"n":1}' --ack 'map#x;reboot=done'`,
+    );
+    expect(tries({ by: "me" })).toContain(`--choose '{"by":"me"}'`);
   });
 
   test("its folder is not on this machine", () => {

@@ -1,8 +1,8 @@
 /** `plan decide`: answers what a step asks. */
 import { UsageError } from "../../core/errors.js";
+import { planCommand } from "../../core/plan-command.js";
 import type { CommandContext } from "../context.js";
 import { printable } from "../render/printable.js";
-import { planCommand } from "../shell-words.js";
 
 interface DecideOptions {
   readonly rationale?: string;

@@ -3,13 +3,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { StepDocument } from "../../client/documents.js";
 import { UsageError, WaymarkError } from "../../core/errors.js";
 import { suggestion } from "../../core/nearest.js";
+import { planCommand } from "../../core/plan-command.js";
 import type { LogChunk } from "../../core/ports.js";
 import type { CommandContext } from "../context.js";
 import { untilStopped } from "../interrupt.js";
 import { wholeNumber } from "../option-values.js";
 import { printable, printableText } from "../render/printable.js";
 import type { Terminal } from "../render/terminal.js";
-import { planCommand } from "../shell-words.js";
 
 const READ_EVERY_MS = 300;
 

@@ -4,6 +4,7 @@ import { text } from "node:stream/consumers";
 import type { Ack, ResumeOptions } from "../../client/resume.js";
 import type { DriftPolicy } from "../../core/drift.js";
 import { EXIT_CODES, NotEligibleError, UsageError } from "../../core/errors.js";
+import { planCommand } from "../../core/plan-command.js";
 import type { ResumeSummary } from "../../core/resume-summary.js";
 import { confirm } from "../confirm.js";
 import type { CommandContext } from "../context.js";
@@ -57,10 +58,18 @@ export async function resume(context: CommandContext, args: readonly string[], f
     await confirm(
       context,
       `Resume ${plans.length} ${plans.length === 1 ? "plan" : "plans"}?`,
-      "plan resume --all --yes",
+      planCommand("resume", ...wordsOf(flags), "--yes"),
     );
   }
   return resumeMany(context, plans, flags);
+}
+
+/** Options as they are typed. */
+function wordsOf(flags: ResumeFlags): string[] {
+  return Object.entries(flags).flatMap(([name, given]: [string, unknown]) => {
+    const option = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    return [given].flat().flatMap((value) => (value === true ? [option] : [option, String(value)]));
+  });
 }
 
 /** One after the other; what can't be resumed doesn't keep the others. @returns the first exit code that isn't 0 */

@@ -4,6 +4,7 @@ import { pino } from "pino";
 import { DOCUMENT_QUEUE } from "../../core/definition.js";
 import { UsageError } from "../../core/errors.js";
 import { isId } from "../../core/ids.js";
+import { planCommand } from "../../core/plan-command.js";
 import type { HealthOptions } from "../../observe/health-server.js";
 import { watchWorker } from "../../observe/watch-worker.js";
 import { type DrainReport, type OnDrain, stepsByPlan } from "../../worker/step-worker.js";
@@ -13,7 +14,6 @@ import { type LoadedDefinition, loadFile, loadModule, type PlanModule } from "..
 import { makeWorker } from "../make-worker.js";
 import { wholeNumber } from "../option-values.js";
 import { printable } from "../render/printable.js";
-import { planCommand } from "../shell-words.js";
 import { trustIn } from "../trust.js";
 
 interface WorkerOptions {
