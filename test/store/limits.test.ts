@@ -455,6 +455,26 @@ test("who is called in a queue that nobody serves has its job, and no place", as
   expect(await t.state(other)).toBe("completed");
 });
 
+test("nor has who is called in a queue that is paused", async () => {
+  await t.submit(aDefinition([{ id: "first", ...ONE }]));
+  const first = await worker.take();
+  const gpu = await t.worker(["gpu"]);
+  const paused = await t.submit(aDefinition([{ id: "a", queue: "gpu", ...ONE }]));
+  expect((await gpu.fetch()).next.kind).toBe("none");
+  await t.submit(aDefinition([{ id: "b", ...ONE }]));
+  expect((await worker.fetch()).next.kind).toBe("none");
+  await t.redis.hset(`${t.keys.base}gpu:meta`, "paused", "1");
+
+  const reply = await worker.settle(first, DONE);
+
+  expect(nextOf(reply)).toBe("b");
+  expect(await kinds(paused)).toEqual(["queued"]);
+  await t.redis.hdel(`${t.keys.base}gpu:meta`, "paused");
+  expect((await gpu.fetch()).next.kind).toBe("none");
+  expect(nextOf(await worker.settle(stepOf(reply), DONE, false))).toBe("none");
+  expect((await gpu.take()).planId).toBe(paused);
+});
+
 test("a repeated call of an end leaves a place once", async () => {
   await t.submit(aDefinition(steps(4, ONE)));
   const first = await worker.take();

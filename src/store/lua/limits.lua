@@ -55,8 +55,10 @@ local function room_leave(L, plan)
   end
 end
 
+-- Whether anybody takes steps from it.
 local function queue_is_served(T, queue, now)
   return call('ZCOUNT', T .. 'serving:' .. queue, str(now - 2 * CALL_LASTS_MS), '+inf') > 0
+    and not call('HGET', T .. queue .. ':meta', 'paused')
 end
 
 -- Gives the place back, where the job has one.
