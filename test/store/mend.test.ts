@@ -157,6 +157,22 @@ describe("a running step", () => {
     expect((await worker.complete(step)).verdict).toBe("OK");
     expect(await checkInvariants(t.store, plan)).toEqual([]);
   });
+
+  test.each([
+    ["goes on", false],
+    ["was refused, and has forgotten it: it goes back", true],
+  ])("whose job was removed from its queue, while its owner %s", async (_, refused) => {
+    const plan = await t.submit(aChain(["a", "b"]));
+    const step = await worker.take();
+    await t.redis.del(queue("active"), queue(`${plan}/a/1`), queue(`${plan}/a/1:lock`));
+    if (refused) expect((await worker.complete(step, null, false)).verdict).toBe("LOST");
+
+    await mend(plan);
+
+    if (refused) expect(await worker.audit([])).toBe(1);
+    else expect((await worker.complete(step, null, false)).verdict).toBe("OK");
+    await run(plan);
+  });
 });
 
 test("a plan whose only process is gone is interrupted; one that waits for a person goes on waiting", async () => {

@@ -1,6 +1,6 @@
 --[[
   Looks at a plan that has not moved for a while, and puts right what nothing else would: whatever may run has a job, a
-  timer or a wait with a time limit has one too, a running step has an owner that is registered and knows it, and a
+  timer or a wait with a time limit has one too, a running step an owner that is registered and knows it, and a
   backlog has steps in front of it. A plan whose only process is gone is interrupted. The epoch stays: siblings that run are not to be fenced.
 
   KEYS[1] <tag>:plan:<id>   hash   and the other keys of the plan   KEYS[2] <tag>:workers   zset
@@ -52,6 +52,7 @@ local function mend_running(step, r, q, id)
     -- A lock lasts a month, a step may last longer. What the owner doesn't know of, its next audit gives back.
     if not lock then call('SET', q .. id .. ':lock', r.token, 'PX', lock_ms) end
     if (lock or r.token) == r.token then call('HSET', T .. 'worker:' .. worker .. ':own', r.token, entry) end
+    if not call('LPOS', q .. 'active', id) then call('LPUSH', q .. 'active', id) end
     local key = place_of(r)
     if key then call('HSETNX', T .. 'limit:' .. key .. ':held', id, r.queue .. '|' .. r.token) end
     return
