@@ -236,12 +236,12 @@ export class RedisStepLog implements StepLog {
 
 /** The step's only successor, where it can follow in the same slot, for all that a definition tells. */
 function onlySuccessor(step: StartedStep, { definition, steps }: CompiledDefinition): CompiledStep | null {
-  const { next, priority, ...limits } = steps.get(step.stepId)!;
-  if (definition.sandbox !== null || next.length !== 1) return null;
-  const successor = steps.get(next[0]!)!;
-  if (isLimited(successor) || isLimited(limits)) return null;
+  const ended = steps.get(step.stepId)!;
+  if (definition.sandbox !== null || ended.next.length !== 1) return null;
+  const successor = steps.get(ended.next[0]!)!;
+  if (isLimited(successor) || isLimited(ended)) return null;
   // Others may be more urgent.
-  if (successor.priority !== undefined || priority !== undefined) return null;
+  if (successor.priority !== undefined || ended.priority !== undefined) return null;
   return successor.needs.length === 1 && queueOf(successor, step.privateQueue) === step.queue ? successor : null;
 }
 
