@@ -47,28 +47,6 @@ test("a worker that is killed loses its steps to its neighbour on the same machi
   expect((await second!.finished).code).toBe(0);
 });
 
-test("a fleet that is deployed anew under load loses no step and counts no attempt", { timeout: 120_000 }, async () => {
-  const steps = Array.from({ length: 20 }, (_, i) => ({ id: `s${i}`, needs: i < 4 ? [] : [`s${i - 4}`] }));
-  place.write("plan.yaml", document(steps, `${ACT_RUN}; sleep 0.1`));
-  for (let i = 0; i < 4; i++) await place.plan("submit", "plan.yaml", "--id", `p${i}`);
-  let worker = await aWorker(["--concurrency", "4"]);
-
-  for (let deployed = 1; deployed <= 3; deployed++) {
-    const begun = place.ledger().length;
-    await until("some more steps to begin", () => place.ledger().length > begun + 8, 30_000);
-    worker.signal("SIGTERM");
-    expect((await worker.finished).code).toBe(0);
-    worker = await aWorker(["--concurrency", "4"]);
-  }
-
-  for (let i = 0; i < 4; i++) await untilCompleted(`p${i}`);
-  for (let i = 0; i < 20; i++) expect(place.count(`s${i}`), `s${i}`).toBe(4);
-  for (let i = 0; i < 4; i++) {
-    const events = await history(`p${i}`);
-    expect(events.filter(({ type }) => type === "step.failed" || type === "step.crashed")).toEqual([]);
-  }
-});
-
 test("a service manager that sends SIGTERM to a worker and to its commands costs no attempt", async () => {
   place.write("plan.yaml", `${document([{ id: "long", needs: [] }])}defaults: { retry: { attempts: 1 } }\n`);
   place.hold("long");

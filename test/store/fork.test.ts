@@ -1,6 +1,6 @@
 /** A plan that starts from what another one has done, on the real scripts: what it has, what it runs, what it leaves alone. */
 import { randomBytes } from "node:crypto";
-import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Client } from "../../src/client/client.js";
 import type { ForkOptions } from "../../src/client/fork.js";
 import { sandboxesOf } from "../../src/client/sandboxes.js";
@@ -9,13 +9,12 @@ import { aesPayloads } from "../../src/core/payload-codec.js";
 import type { StartedStep } from "../../src/core/ports.js";
 import { RedisAttemptStore } from "../../src/store/attempt-store.js";
 import { RedisPlanStore } from "../../src/store/redis-plan-store.js";
-import { checkInvariants } from "../support/invariants.js";
+import { aBench } from "../support/one-test.js";
 import {
   A_SANDBOX,
   aChain,
   aDefinition,
   aSnapshot,
-  aStore,
   type HandWorker,
   nextOf,
   stepOf,
@@ -31,17 +30,12 @@ let worker: HandWorker;
 let client: Client;
 
 beforeEach(async () => {
-  t = await aStore(inject("redisUrl"));
-  worker = await t.worker();
+  ({ t, worker } = await aBench());
   client = new Client(async () => t.store, "ada", sandboxesOf({ dataDir: aFolder() }));
 });
 
 afterEach(async () => {
-  for (const planId of await t.redis.zrange(t.keys.plans, "0", "-1")) {
-    expect(await checkInvariants(t.store, planId)).toEqual([]);
-  }
   expect(await t.scan("staged*")).toEqual([]);
-  await t.drop();
 });
 
 describe("what the new plan has", () => {

@@ -1,5 +1,5 @@
 /** Maps, step by step: how many items run at once, and what of them a rewind, a resume and a fork keep. */
-import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { beforeEach, describe, expect, inject, test } from "vitest";
 import { Client } from "../../src/client/client.js";
 import { resumePlan } from "../../src/client/resume.js";
 import { sandboxesOf } from "../../src/client/sandboxes.js";
@@ -7,6 +7,7 @@ import type { StepDefinition } from "../../src/core/definition.js";
 import { itemSteps } from "../../src/core/map.js";
 import type { StartedStep } from "../../src/core/ports.js";
 import { checkInvariants } from "../support/invariants.js";
+import { aBench } from "../support/one-test.js";
 import { aDefinition, aStore, type HandWorker, nextOf, stepOf, type TestStore } from "../support/plans.js";
 import { aFolder } from "../support/sandboxes.js";
 
@@ -18,15 +19,7 @@ let worker: HandWorker;
 let plan: string;
 
 beforeEach(async () => {
-  t = await aStore(inject("redisUrl"));
-  worker = await t.worker();
-});
-
-afterEach(async () => {
-  for (const planId of await t.redis.zrange(t.keys.plans, "0", "-1")) {
-    expect(await checkInvariants(t.store, planId)).toEqual([]);
-  }
-  await t.drop();
+  ({ t, worker } = await aBench());
 });
 
 function aMap(concurrency: number | null = null, spec: Partial<StepDefinition> = {}) {

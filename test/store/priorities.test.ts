@@ -1,9 +1,9 @@
 /** Which of the steps that wait in one queue comes first, and that nobody sleeps beside it. */
-import { afterEach, beforeEach, expect, inject, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { resumePlan } from "../../src/client/resume.js";
 import { queueDepth } from "../../src/store/queue-depth.js";
-import { checkInvariants } from "../support/invariants.js";
-import { aChain, aDefinition, aStore, type HandWorker, nextOf, type TestStore } from "../support/plans.js";
+import { aBench } from "../support/one-test.js";
+import { aChain, aDefinition, type HandWorker, nextOf, type TestStore } from "../support/plans.js";
 
 const BOOM = { code: "STEP_FAILED", message: "boom" };
 
@@ -11,15 +11,7 @@ let t: TestStore;
 let worker: HandWorker;
 
 beforeEach(async () => {
-  t = await aStore(inject("redisUrl"));
-  worker = await t.worker();
-});
-
-afterEach(async () => {
-  for (const planId of await t.redis.zrange(t.keys.plans, "0", "-1")) {
-    expect(await checkInvariants(t.store, planId)).toEqual([]);
-  }
-  await t.drop();
+  ({ t, worker } = await aBench());
 });
 
 async function drain(): Promise<string[]> {

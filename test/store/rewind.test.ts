@@ -1,20 +1,12 @@
 /** A resume from an earlier point, on the real scripts: what is kept, what goes, and what the plan goes on with. */
-import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { type ResumeOptions, resumePlan } from "../../src/client/resume.js";
 import type { CompiledDefinition } from "../../src/core/definition.js";
 import type { Outcome } from "../../src/core/outcome.js";
 import type { StartedStep } from "../../src/core/ports.js";
 import { RedisAttemptStore } from "../../src/store/attempt-store.js";
-import { checkInvariants } from "../support/invariants.js";
-import {
-  A_SANDBOX,
-  aChain,
-  aDefinition,
-  aSnapshot,
-  aStore,
-  type HandWorker,
-  type TestStore,
-} from "../support/plans.js";
+import { aBench } from "../support/one-test.js";
+import { A_SANDBOX, aChain, aDefinition, aSnapshot, type HandWorker, type TestStore } from "../support/plans.js";
 
 const actor = "ada";
 const boom = { code: "STEP_FAILED", message: "boom" };
@@ -24,13 +16,7 @@ let worker: HandWorker;
 let plan: string;
 
 beforeEach(async () => {
-  t = await aStore(inject("redisUrl"));
-  worker = await t.worker();
-});
-
-afterEach(async () => {
-  expect(await checkInvariants(t.store, plan)).toEqual([]);
-  await t.drop();
+  ({ t, worker } = await aBench());
 });
 
 describe("what the plan goes on with", () => {

@@ -2,32 +2,22 @@
 /** Maps on real workers: one step an item of a list, in documents and in code. */
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { resumePlan } from "../../src/client/resume.js";
 import { parseDocument } from "../../src/core/document.js";
 import { definePlan } from "../../src/define/define-plan.js";
 import type { AnyPlan } from "../../src/define/typed-plan.js";
 import { builtinHandlers } from "../../src/handlers/index.js";
-import { checkInvariants } from "../support/invariants.js";
-import { aPlanId, aStore, type TestStore } from "../support/plans.js";
-import { type Act, actHandler, type RunningWorker, runWorker } from "../support/step-workers.js";
+import { aStoreForThisTest, startWorker } from "../support/one-test.js";
+import { aPlanId, type TestStore } from "../support/plans.js";
+import { type Act, actHandler } from "../support/step-workers.js";
 import { until } from "../support/until.js";
 
 let t: TestStore;
-let workers: RunningWorker[] = [];
 
 beforeEach(async () => {
-  t = await aStore(inject("redisUrl"));
-});
-
-afterEach(async () => {
-  await Promise.all(workers.map((worker) => worker.close()));
-  workers = [];
-  for (const planId of await t.redis.zrange(t.keys.plans, "0", "-1")) {
-    expect(await checkInvariants(t.store, planId)).toEqual([]);
-  }
-  await t.drop();
+  t = await aStoreForThisTest();
 });
 
 const files = definePlan("files", {
@@ -160,7 +150,7 @@ describe("in a document", () => {
 
 async function start(plans: readonly AnyPlan[]): Promise<void> {
   const queues = plans.map((plan) => plan.name);
-  workers.push(await runWorker(t, () => null, { plans, queues, concurrency: 4 }));
+  await startWorker(t, () => null, { plans, queues, concurrency: 4 });
 }
 
 async function run(plan: AnyPlan, given: unknown, state = "completed"): Promise<string> {
@@ -176,7 +166,7 @@ function parse(text: string) {
 }
 
 async function runDocument(text: string, given: unknown, act: Act, state = "completed"): Promise<string> {
-  workers.push(await runWorker(t, act, { queues: ["documents"], concurrency: 1 }));
+  await startWorker(t, act, { queues: ["documents"], concurrency: 1 });
   const id = await t.submit(parse(text), aPlanId(), JSON.stringify(given));
   await until(`the plan is ${state}`, async () => (await t.state(id)) === state);
   return id;

@@ -1,23 +1,16 @@
 /** Workers and plans with different payload keys. */
 import { randomBytes } from "node:crypto";
-import { afterEach, beforeEach, expect, inject, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { aesPayloads } from "../../src/core/payload-codec.js";
 import { openStore } from "../../src/store/open-store.js";
-import { aChain, aPlanId, aStore, type TestStore } from "../support/plans.js";
-import { type RunningWorker, runWorker } from "../support/step-workers.js";
+import { aStoreForThisTest, startWorker } from "../support/one-test.js";
+import { aChain, aPlanId, type TestStore } from "../support/plans.js";
 import { until } from "../support/until.js";
 
 let t: TestStore;
-let workers: RunningWorker[] = [];
 
 beforeEach(async () => {
-  t = await aStore(inject("redisUrl"));
-});
-
-afterEach(async () => {
-  await Promise.all(workers.map((worker) => worker.close()));
-  workers = [];
-  await t.drop();
+  t = await aStoreForThisTest();
 });
 
 test("a worker without the key of a plan hands its steps back without an attempt, until one with the key comes", async () => {
@@ -28,10 +21,10 @@ test("a worker without the key of a plan hands its steps back without an attempt
   await sealed.submit({ planId: plan, compiled, input: '{"n":1}', actor: "ada", privateQueue: null, workdir: null });
   const ran: unknown[] = [];
 
-  workers.push(await runWorker(t, () => void ran.push("without the key"), { payloads: another }));
+  await startWorker(t, () => void ran.push("without the key"), { payloads: another });
   const unserved = await until("the reason", () => t.redis.hget(t.keys.planPart(plan, "out"), ":unserved:a"));
   expect(unserved).toContain("is encrypted with key k1; known are k2");
-  workers.push(await runWorker(t, ({ stepId }) => void ran.push(stepId), { payloads: key }));
+  await startWorker(t, ({ stepId }) => void ran.push(stepId), { payloads: key });
   await until("the plan to complete", async () => (await t.state(plan)) === "completed", 20_000);
 
   expect(ran).toEqual(["a", "b"]);
