@@ -398,7 +398,7 @@ const COMMANDS: readonly CommandSpec[] = [
   {
     name: "prune",
     args: "",
-    does: "Remove plans that are over for long, and snapshots of files that no plan names",
+    does: "Remove plans that are over for long, and definitions and snapshots of files that no plan names",
     formats: JSON_ONLY,
     options: [
       new Option("--older-than <duration>", "how long a plan must be completed or cancelled").default("30d"),
@@ -407,7 +407,7 @@ const COMMANDS: readonly CommandSpec[] = [
     ],
     examples: ["plan prune --dry-run", "plan prune --older-than 12h -o json"],
     notes:
-      "A plan that isn't over is never removed, and a snapshot younger than 25 hours isn't either.\nWhere plans of several stores keep their snapshots in one place, use --no-files: one store doesn't know what the others name.",
+      "A plan that isn't over is never removed, and a definition or a snapshot younger than 25 hours isn't either.\nWhere plans of several stores keep their snapshots in one place, use --no-files: one store doesn't know what the others name.",
     load: async () => (await import("./commands/prune.js")).prune,
   },
   {

@@ -1,4 +1,4 @@
-/** Prune, for library and command line alike: plans that are over for long, then snapshots that no plan names any more. */
+/** Prune, for library and command line alike: plans that are over for long, then definitions and snapshots that no plan names any more. */
 import { type Duration, parseDurationMs } from "../core/duration.js";
 import { UsageError } from "../core/errors.js";
 import type { PlanStore } from "../core/ports.js";
@@ -18,6 +18,8 @@ export interface PruneReport {
   readonly plans: readonly string[];
   /** What they took in Redis. */
   readonly storeBytes: number;
+  /** Definitions that no plan has any more. */
+  readonly definitions: number;
   readonly snapshots: number;
   /** Contents of files that no snapshot has any more, and their bytes with those of the snapshots. */
   readonly files: number;
@@ -47,6 +49,7 @@ export async function prunePlans(
     plans.push(planId);
     storeBytes += bytes;
   }
+  const definitions = await store.pruneDefinitions(new Set(plans), dryRun);
   const removed = { snapshots: 0, files: 0, bytes: 0 };
   if (files) {
     // Only now, so that whatever names a snapshot of a plan that is gone has done so.
@@ -58,5 +61,5 @@ export async function prunePlans(
       removed.bytes += pruned.bytes;
     }
   }
-  return { olderThanMs, plans, storeBytes, ...removed, dryRun };
+  return { olderThanMs, plans, storeBytes, definitions, ...removed, dryRun };
 }

@@ -172,6 +172,8 @@ export interface PlanStore {
   prunablePlans(olderThanMs: number): AsyncIterable<PrunablePlan>;
   /** Removes a plan, in one write, if it has been over for so long. @returns whether it did */
   removePlan(planId: string, olderThanMs: number): Promise<boolean>;
+  /** Removes, or with `dryRun` counts, definitions that no plan has but `without`, and that nobody has used for a day. */
+  pruneDefinitions(without: ReadonlySet<string>, dryRun: boolean): Promise<number>;
   /** Digests of all snapshots that plans name, `without` those that only these plans name. */
   namedSnapshots(without: ReadonlySet<string>): Promise<ReadonlySet<string>>;
   pause(planId: string, actor: string, reason: string | null, afterStep: boolean): Promise<void>;

@@ -6,6 +6,7 @@ import { StoreUnsuitableError } from "../core/errors.js";
 import { isId, isStepId } from "../core/ids.js";
 import { itemStep, listStepId } from "../core/map.js";
 import type { Keys } from "./keys.js";
+import { timeOf } from "./scripts.js";
 
 /** Fields of one upload, so that no single command blocks the server. */
 const UPLOAD_CHUNK = 500;
@@ -31,6 +32,7 @@ export class DefinitionStore {
   async upload(compiled: CompiledDefinition): Promise<void> {
     const key = this.keys.definition(compiled.digest);
     const { steps, ...head } = compiled.definition;
+    const now = await timeOf(this.redis, this.keys);
     const pipeline = this.redis.pipeline();
     pipeline.hset(key, HEAD, JSON.stringify(head));
     for (let from = 0; from < steps.length; from += UPLOAD_CHUNK) {
@@ -44,6 +46,8 @@ export class DefinitionStore {
     const lists = [...compiled.steps.values()].filter((step) => step.lists !== undefined);
     for (const { digest: _, ...list } of lists) pipeline.hset(key, list.id, JSON.stringify(list));
     pipeline.hset(key, COMPLETE, String(steps.length));
+    // What is uploaded is about to be used.
+    pipeline.zadd(this.keys.definitions, now, compiled.digest);
     const results = await pipeline.exec();
     for (const [error] of results ?? []) if (error) throw error;
     this.remember(compiled);

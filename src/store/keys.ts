@@ -41,6 +41,8 @@ export class Keys {
   readonly claims: string;
   /** Forks that are being written, each under a name of its own. */
   readonly staged: string;
+  /** When something was last begun under each definition. */
+  readonly definitions: string;
 
   /** How many steps of each queue are in the backlogs of their plans. */
   readonly backlog: string;
@@ -69,6 +71,7 @@ export class Keys {
     this.schedules = `{${prefix}:0}:schedules`;
     this.claims = `${this.base}claims`;
     this.staged = `${this.base}staged`;
+    this.definitions = `${this.base}definitions`;
     this.backlog = `${this.base}backlog`;
   }
 

@@ -1,4 +1,4 @@
-/** Plans that are over leave the store whole, one write each; and what the others name is found for whoever removes the rest. */
+/** Plans that are over leave the store whole, one write each, and definitions after them; what others name is found for whoever removes the rest. */
 import type { PrunablePlan } from "../core/ports.js";
 import { decodeSnapshot } from "./codec.js";
 import { possibleJobs } from "./evidence.js";
@@ -68,6 +68,39 @@ export async function namedSnapshots(
   };
   for (const look of [readPlans, readStaged, readPlans]) await Promise.all(shards.map(look));
   return named;
+}
+
+/** For so long nothing was begun under a definition that is removed: longer than any look at all plans takes. */
+const DEFINITION_UNUSED_MS = 25 * 3_600_000;
+
+/**
+ * Removes definitions that no plan but `without` has, and no schedule, and under which nothing was begun for a day. A plan that comes
+ * while the others are looked at has used its definition by then.
+ * @returns how many there are
+ */
+export async function pruneDefinitions(
+  store: RedisPlanStore,
+  without: ReadonlySet<string>,
+  dryRun: boolean,
+): Promise<number> {
+  const { redis, keys, schedules } = store;
+  const unusedSince = (await timeOf(redis, keys)) - DEFINITION_UNUSED_MS;
+  const unused = new Set(await redis.zrangebyscore(keys.definitions, "-inf", unusedSince));
+  if (unused.size === 0) return 0;
+  for (const { schedule } of await schedules.list()) unused.delete(schedule.definitionDigest);
+  for await (const page of pages(store.planIds())) {
+    const pipeline = redis.pipeline();
+    const others = page.filter((planId) => !without.has(planId));
+    for (const planId of others) pipeline.hmget(keys.plan(planId), "definition");
+    for (const [digest] of results(await pipeline.exec()) as (string | null)[][]) unused.delete(digest ?? "");
+  }
+  if (dryRun) return unused.size;
+  let removed = 0;
+  for (const digest of unused) {
+    const args = [digest, String(DEFINITION_UNUSED_MS)];
+    if ((await runScript(redis, "forget", [keys.definitions, keys.definition(digest)], args)) === "OK") removed += 1;
+  }
+  return removed;
 }
 
 async function weigh({ redis, keys }: RedisPlanStore, planId: string): Promise<number> {

@@ -72,7 +72,7 @@ import { followAll, followPlan, passOverMissing } from "./follow.js";
 import { Stage, stageFork } from "./fork-call.js";
 import type { Keys } from "./keys.js";
 import { INLINE_INPUT_BYTES, Payloads } from "./payloads.js";
-import { namedSnapshots, prunablePlans, removePlan } from "./prune.js";
+import { namedSnapshots, prunablePlans, pruneDefinitions, removePlan } from "./prune.js";
 import { type QueueDepth, queueDepth } from "./queue-depth.js";
 import { resumeCall } from "./resume-call.js";
 import { ScheduleStore } from "./schedules.js";
@@ -344,6 +344,11 @@ export class RedisPlanStore implements PlanStore {
   async removePlan(planId: string, olderThanMs: number): Promise<boolean> {
     await this.requireSuitable();
     return removePlan(this, planId, olderThanMs);
+  }
+
+  async pruneDefinitions(without: ReadonlySet<string>, dryRun: boolean): Promise<number> {
+    if (!dryRun) await this.requireSuitable();
+    return pruneDefinitions(this, without, dryRun);
   }
 
   namedSnapshots(without: ReadonlySet<string>): Promise<ReadonlySet<string>> {

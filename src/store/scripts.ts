@@ -39,6 +39,7 @@ export type ScriptName =
   | "resume"
   | "fork"
   | "prune"
+  | "forget"
   | "view"
   | "evidence"
   | "register"

@@ -186,6 +186,11 @@ export class ShardedPlanStore implements PlanStore {
     return this.shardOf(planId).removePlan(planId, olderThanMs);
   }
 
+  async pruneDefinitions(without: ReadonlySet<string>, dryRun: boolean): Promise<number> {
+    const pruned = await Promise.all(this.shards.map((shard) => shard.pruneDefinitions(without, dryRun)));
+    return pruned.reduce((sum, count) => sum + count, 0);
+  }
+
   namedSnapshots(without: ReadonlySet<string>): Promise<ReadonlySet<string>> {
     return namedSnapshots(this.shards, without);
   }

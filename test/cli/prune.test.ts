@@ -36,6 +36,11 @@ test("says what it would remove, then removes that", async () => {
     dry_run: false,
   });
   expect(await cli.json("list")).toEqual([]);
+  for (const digest of await redis.zrange("{waymark:0}:definitions", "0", "-1"))
+    await redis.zadd("{waymark:0}:definitions", 1, digest);
+  expect((await cli.run("prune", "--no-files")).stdout).toBe(
+    "Removed 0 plans that ended more than 30d ago (0 B in Redis), 2 definitions that no plan has.\n",
+  );
 });
 
 test("names the first plans, and how many more there are", async () => {

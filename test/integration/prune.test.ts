@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, inject, onTestFinished, test }
 import { Client } from "../../src/client/client.js";
 import { sandboxesOf } from "../../src/client/sandboxes.js";
 import type { CompiledDefinition } from "../../src/core/definition.js";
-import { removePlan } from "../../src/store/prune.js";
+import { pruneDefinitions, removePlan } from "../../src/store/prune.js";
 import { timeOf } from "../../src/store/scripts.js";
 import { Workplace } from "../support/cli.js";
 import { A_SANDBOX, aChain, aStore, type HandWorker, stepOf, type TestStore } from "../support/plans.js";
@@ -32,6 +32,58 @@ afterEach(async () => {
   for await (const { planId, violations } of client.verifyAll({ files: true }))
     expect({ planId, violations }).toEqual({ planId, violations: [] });
   await t.drop();
+});
+
+describe("definitions", () => {
+  const unused = () => t.redis.zadd(t.keys.definitions, Date.now() - 26 * 3_600_000, FILES.digest);
+
+  test("go with their last plan once nobody has begun anything under them for a day", async () => {
+    await submitFiles("files");
+    await client.cancel("files");
+
+    expect(await client.prune({ olderThan: 0 })).toMatchObject({ plans: ["files"], definitions: 0 });
+    await unused();
+    const before = await t.dump();
+    expect(await client.prune({ dryRun: true })).toMatchObject({ definitions: 1 });
+    expect(await t.dump()).toEqual(before);
+    expect(await client.prune()).toMatchObject({ definitions: 1 });
+
+    expect(await t.scan("def*")).toEqual([]);
+    await submitFiles("again");
+    await runThrough("again", 3);
+    expect(await t.state("again")).toBe("completed");
+  });
+
+  test("are counted with the plans that a dry-run would remove, and stay while a plan or a schedule has them", async () => {
+    await submitFiles("files");
+    await client.cancel("files");
+    await unused();
+
+    expect(await client.prune({ olderThan: 0, dryRun: true })).toMatchObject({ plans: ["files"], definitions: 1 });
+    expect(await client.prune()).toMatchObject({ plans: [], definitions: 0 });
+    await client.scheduleCompiled("nightly", FILES, "{}", { every: "1h" });
+    await unused();
+    expect(await client.prune({ olderThan: 0 })).toMatchObject({ plans: ["files"], definitions: 0 });
+    await client.unschedule("nightly");
+    expect(await client.prune()).toMatchObject({ definitions: 1 });
+  });
+
+  test("stay where a plan has come while the others were looked at", async () => {
+    await t.store.definitions.upload(FILES);
+    await unused();
+    const planIds = t.store.planIds.bind(t.store);
+    t.store.planIds = async function* () {
+      yield* planIds();
+      await t.submit(FILES, "late");
+    };
+
+    expect(await pruneDefinitions(t.store, new Set(), false)).toBe(0);
+
+    t.store.planIds = planIds;
+    expect(await t.redis.exists(t.keys.definition(FILES.digest))).toBe(1);
+    await t.redis.del(...(await t.scan("plan:late*")));
+    await t.redis.zrem(t.keys.plans, "late");
+  });
 });
 
 describe("plans", () => {

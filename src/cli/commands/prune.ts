@@ -1,4 +1,4 @@
-/** `plan prune`: removes plans that are over for long, and snapshots that no plan names. */
+/** `plan prune`: removes plans that are over for long, and definitions and snapshots that no plan names. */
 import type { Duration } from "../../core/duration.js";
 import { formatDurationMs, parseDurationMs } from "../../core/duration.js";
 import { UsageError } from "../../core/errors.js";
@@ -33,12 +33,13 @@ export async function prune(
     terminal.document(report);
     return 0;
   }
-  const { plans, storeBytes, snapshots, bytes } = report;
+  const { plans, storeBytes, definitions, snapshots, bytes } = report;
   for (const planId of plans.slice(0, SHOWN_PLANS)) terminal.line(printable(planId));
   if (plans.length > SHOWN_PLANS) terminal.line(`and ${plans.length - SHOWN_PLANS} more`);
   const over = `${counted(plans.length, "plan")} that ended more than ${formatDurationMs(report.olderThanMs)} ago (${inBytes(storeBytes)} in Redis)`;
   const unnamed = files ? ` and ${counted(snapshots, "snapshot")} that no plan names (${inBytes(bytes)} of files)` : "";
-  terminal.line(`${dryRun ? "Would remove" : "Removed"} ${over}${unnamed}.`);
+  const unused = definitions > 0 ? `, ${counted(definitions, "definition")} that no plan has` : "";
+  terminal.line(`${dryRun ? "Would remove" : "Removed"} ${over}${unused}${unnamed}.`);
   if (dryRun) terminal.line("(dry run) nothing was written");
   return 0;
 }

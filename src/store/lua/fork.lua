@@ -19,6 +19,7 @@
 ]]
 --#include ../../queue/lua/lean-queue.lua
 --#include plan.lua
+--#include definition.lua
 local T, plan, P, now = ARGV[1], ARGV[2], KEYS[1], redis_now()
 local request = call('HGET', P, 'request')
 if request then return request == ARGV[3] and 'EXISTING' or 'EXISTS' end
@@ -31,6 +32,7 @@ for i = 22, first_event - 1 do
   if call('EXISTS', staged .. ARGV[i]) == 0 then return 'STALE' end
 end
 
+definition_used(T, ARGV[7], now)
 for i = 22, first_event - 1 do
   call('RENAME', staged .. ARGV[i], P .. ':' .. ARGV[i])
   call('PERSIST', P .. ':' .. ARGV[i])

@@ -26,6 +26,7 @@
 ]]
 --#include ../../queue/lua/lean-queue.lua
 --#include plan.lua
+--#include definition.lua
 --#include attempt.lua
 --#include answer.lua
 -- An event names at most this many superseded steps.
@@ -77,6 +78,7 @@ local at, line, cache = now - p.created, p.line, {}
 local waiting = 0
 
 limits_clear(T, plan, p.epoch, open, now)
+if ARGV[26] ~= '' then definition_used(T, ARGV[26], now) end
 -- A job of the old epoch is stale wherever it is. In a queue that only this plan used, nobody would ever drop it.
 local old_queues = {}
 for i = 1, #open, 2 do

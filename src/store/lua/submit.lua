@@ -14,12 +14,14 @@
 ]]
 --#include ../../queue/lua/lean-queue.lua
 --#include plan.lua
+--#include definition.lua
 local T, plan, P, now = ARGV[1], ARGV[2], KEYS[1], redis_now()
 local request = call('HGET', P, 'request')
 if request then return request == ARGV[3] and 'EXISTING' or 'EXISTS' end
 if call('EXISTS', P) == 1 then return 'EXISTS' end
 if ARGV[15] == '?' then return 'NOSANDBOX' end
 if call('HEXISTS', KEYS[2], ':complete') == 0 then return 'NODEFINITION' end
+definition_used(T, ARGV[7], now)
 -- What every step reads stands first: a listpack is searched from its front, and to its end for a field it lacks.
 call('HSET', P, 'epoch', '1', 'state', 'queued', 'created', now_text, 'fence', now_text, 'backlog', '', 'pausing', '',
   'decision', '0', 'sandbox', ARGV[15] == '' and '' or '1', 'phase', ARGV[14], 'last_completed_step', '', 'last_checkpoint_id', '', 'total', ARGV[4],
