@@ -2,10 +2,14 @@
 import { looksSecret } from "../core/look-alikes.js";
 
 export interface Log {
+  trace: LogLine;
   debug: LogLine;
   info: LogLine;
   warn: LogLine;
   error: LogLine;
+  fatal: LogLine;
+  /** The same log, which says these facts in each of its lines as well. */
+  child(facts: Readonly<Record<string, unknown>>): Log;
 }
 
 /** A message, or facts (an object or an error) with an optional message. */
@@ -14,10 +18,18 @@ export type LogLine = (factsOrMessage: unknown, message?: string) => void;
 /** A log that writes one line of text a call: level, message, facts as JSON. */
 export function logTo(write: (text: string) => void): Log {
   const at =
-    (level: keyof Log): LogLine =>
+    (level: string): LogLine =>
     (factsOrMessage, message) =>
       write(`${level} ${describe(factsOrMessage, message)}\n`);
-  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+  return {
+    trace: at("trace"),
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    fatal: at("fatal"),
+    child: (facts) => logTo((line) => write(`${line.slice(0, -1)} ${describeFacts(facts)}\n`)),
+  };
 }
 
 function describe(factsOrMessage: unknown, message: string | undefined): string {

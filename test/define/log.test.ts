@@ -12,6 +12,21 @@ test("each call is one line: level, message, facts", () => {
   expect(lines).toEqual(["debug starting\n", 'info done {"pushed":3}\n', 'warn {"left":[1,2]}\n', "error undefined\n"]);
 });
 
+test("a child says its facts in each line, and its own child both", () => {
+  const { log, lines } = aLog();
+  const child = log.child({ file: "a.ts", token: "t-1" });
+
+  child.info("begun");
+  child.child({ try: 2 }).fatal({ left: 1 }, "gave up");
+  log.trace("over");
+
+  expect(lines).toEqual([
+    'info begun {"file":"a.ts","token":"***"}\n',
+    'fatal gave up {"left":1} {"try":2} {"file":"a.ts","token":"***"}\n',
+    "trace over\n",
+  ]);
+});
+
 test("what is called a secret is not shown, however deep it lies in the facts", () => {
   const { log, lines } = aLog();
 
