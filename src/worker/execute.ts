@@ -356,9 +356,9 @@ async function runCode(
   const seen = await seenBy(plan, attempt, compiled, environment);
   switch (code.kind) {
     case "approve":
-      return askApproval(code.message(seen), "cancel");
+      return askApproval(asked("message", code.message(seen)), "cancel");
     case "ask":
-      return askPerson(code.question(seen), code.options);
+      return askPerson(asked("question", code.question(seen)), code.options);
     case "use": {
       const call = handlerCall(attempt, environment, compiled, declared, seen.workdir, {
         with: code.with(seen) as JsonObject,
@@ -376,6 +376,12 @@ async function runCode(
     default:
       return code satisfies never;
   }
+}
+
+/** @throws NonRetryableError where a person would be asked nothing */
+function asked(what: "message" | "question", text: unknown): string {
+  if (typeof text === "string" && text.trim() !== "") return text;
+  throw new NonRetryableError(`\`${what}\` gave ${inspect(text)}, which is no text to ask with`);
 }
 
 /** What the functions of a step may look at. */
@@ -591,7 +597,7 @@ function tellProgress(
   fraction: unknown,
   note: unknown,
 ): void {
-  const part = Number(fraction);
+  const part = typeof fraction === "number" ? fraction : 0;
   const text = typeof note === "string" ? (hidden?.text(note) ?? note).slice(0, MOST_NOTE_CHARS) : null;
   onProgress(step, part > 0 ? Math.min(1, part) : 0, text);
 }

@@ -95,11 +95,17 @@ export class StoredMemory implements AttemptMemory {
     if (!question.options.includes(choice)) {
       throw new InvalidChoiceError(`The decision ${key} of ${step.stepId}`, choice, question.options);
     }
+    for (const [what, text] of Object.entries({ rationale, madeBy })) {
+      if (text == null || typeof text === "string") continue;
+      throw new UsageError(`Step ${step.stepId} can't decide ${JSON.stringify(key)}: its ${what} is no text`, {
+        details: { step: step.stepId, key },
+      });
+    }
     const made = {
       question: this.shown(question.question),
       options: question.options,
       choice,
-      rationale: rationale === undefined ? null : this.shown(rationale),
+      rationale: rationale == null ? null : this.shown(rationale),
       madeBy: this.shown(madeBy ?? `step ${step.stepId}`),
     };
     toStoredJson(made, `The decision ${key} of ${step.stepId}`, this.surroundings.payloadLimitBytes);

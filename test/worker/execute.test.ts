@@ -147,7 +147,7 @@ test("a function gets its services, a signal, a log, and a progress that can be 
     const { progress, log } = context;
     progress(0.5, "half");
     progress(7, 3 as never);
-    progress(Number.NaN);
+    progress(Symbol("x") as never);
     log.warn({ left: 1 }, "nearly");
     log.info("done");
     const { attempt, fence, idempotencyKey, signal } = context;
@@ -490,6 +490,42 @@ test.each<[string, string, { question: string; options: string[] }]>([
   );
 
   expect(await run(plan, "choose")).toMatchObject({ kind: "fail", error: { code: "USAGE" } });
+});
+
+test.each([
+  ["rationale", { choice: "a", rationale: 5 }],
+  ["madeBy", { choice: "a", madeBy: { model: "m" } }],
+])("a choice whose %s is no text fails the step, and is not recorded", async (what, choice) => {
+  const attempts = new RememberedAttempts();
+  const plan = definePlan("web", { input: z.object({}) }).step("choose", async ({ decide }) =>
+    decide("how", { question: "how?", options: ["a"] }, () => choice as never),
+  );
+
+  const outcome = await run(plan, "choose", { environment: { attempts } });
+
+  const message = `Step choose can't decide "how": its ${what} is no text`;
+  expect(outcome).toMatchObject({ kind: "fail", error: { code: "USAGE", message } });
+  expect(attempts.choices.size).toBe(0);
+});
+
+test("a choice without a reason may say null for it", async () => {
+  const attempts = new RememberedAttempts();
+  const plan = definePlan("web", { input: z.object({}) }).step("choose", async ({ decide }) =>
+    decide("how", { question: "how?", options: ["a"] }, () => ({ choice: "a", rationale: null }) as never),
+  );
+
+  expect(completed(await run(plan, "choose", { environment: { attempts } }))).toBe("a");
+  expect(attempts.choices.get("how")).toMatchObject({ madeBy: "step choose", rationale: null });
+});
+
+test.each([
+  ["message", definePlan("p", { input: z.object({}) }).approve("gate", { message: () => undefined as never })],
+  ["question", definePlan("p", { input: z.object({}) }).ask("gate", { question: () => 5 as never, options: ["a"] })],
+])("nobody is asked where `%s` gives no text: the step fails", async (what, plan) => {
+  expect(await run(plan as AnyPlan, "gate")).toMatchObject({
+    kind: "fail",
+    error: { message: expect.stringMatching(new RegExp(`^\`${what}\` gave (undefined|5), which is no text`)) },
+  });
 });
 
 test("an attempt that has lost its step is stopped where it decides or saves", async () => {
