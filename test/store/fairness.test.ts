@@ -128,6 +128,20 @@ describe("a plan has its share of a queue", () => {
     expect([first.stepId, stepOf(reply).stepId]).toEqual(["low0", "urgent"]);
   });
 
+  test("and its chains go on in their slots, also while it has a backlog", async () => {
+    const chains = steps(60).flatMap(({ id }) => [{ id }, { id: `${id}-next`, needs: [id] }]);
+    const plan = await t.submit(aDefinition(chains));
+
+    const reply = await worker.complete(await worker.take());
+
+    expect(stepOf(reply)).toMatchObject({ stepId: "s0-next", handedOff: 1 });
+    expect((await t.store.view(plan)).open.filter((step) => step.kind === "backlog")).toHaveLength(9);
+    expect(await checkInvariants(t.store, plan)).toEqual([]);
+    await worker.complete(stepOf(reply), null, false);
+    expect(await drain()).toBe(118);
+    expect(await t.state(plan)).toBe("completed");
+  });
+
   test("that it leaves when it is cancelled, and has anew when it is resumed", async () => {
     const [cancelled, resumed] = [await t.submit(aDefinition(steps(80))), await t.submit(aDefinition(steps(80)))];
     const lists = () => t.scan("plan:*:backlog:*");

@@ -5,7 +5,7 @@
   function or a table that it can do without; and a worker's steps that end together leave together, for what a call
   costs by itself.
 
-  What isn't plain after all (a refusal, a queue that is paused, limited or capped, a plan that is pausing, a key of a
+  What isn't plain after all (a refusal, a queue that is paused, limited or capped, a plan that is pausing or has grown, a key of a
   wrong type) is left to complete.lua, with nothing written. Each commit is all of it or none; they don't depend on each
   other, nor on being called together.
 
@@ -39,7 +39,9 @@ local function hand_on(P, queue, plan, step, epoch, token, attempt, output, chec
     '^r|(%d+)|%d+|%d+|(%d+)|([^|]*)|(%d+)|%-?%d*|%a?|[^|]*|[^|]*|(%d+)|')
   if holder ~= token or attempts ~= attempt or call('GET', q .. id .. ':lock') ~= token then return '' end
   local p = call('HMGET', P, 'epoch', 'state', 'created', 'fence', 'backlog', 'pausing', 'decision', 'phase')
-  if p[1] ~= epoch or p[2] ~= 'running' or p[5] ~= '' or p[6] ~= '' or is_closed(q) then return '' end
+  if p[1] ~= epoch or p[2] ~= 'running' or p[6] ~= '' or is_closed(q) then return '' end
+  -- In a plan that has grown, another step may need this one by now.
+  if p[5] ~= '' and string.find(p[5], 'g', 1, true) then return '' end
   local place = queue_place(q, id)
   if not place then return '' end
   -- A key of a wrong type raises here, or with the first write.

@@ -25,8 +25,8 @@
   P:signals     hash  signals that came before their step waited
   P:requests    hash  request id -> answer
 
-  The field `backlog` keeps a plan's steps off the plain way of hand-on.lua: how many lanes have a backlog, if any, and g
-  where the plan has grown.
+  The field `backlog` says how many lanes have a backlog, if any, and g where the plan has grown: that keeps its steps off the plain
+  way of hand-on.lua.
   Times in records and history are milliseconds since the plan's `created`, so that they are short.
 ]]
 -- This call's time, as text too: a number given to a command is formatted anew each time, and slowly.
