@@ -9,7 +9,7 @@ import { runScript } from "./scripts.js";
 
 /** As many in one call as let the worker go on with the first while the store writes the next. */
 const MOST_TOGETHER = 12;
-/** A longer output is worth a call of its own. */
+/** A longer output leaves at once: beside it, what a call costs by itself is little. */
 const MOST_CHARS = 2_048;
 
 export interface HandOn {

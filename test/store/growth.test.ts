@@ -78,7 +78,7 @@ test("a commit that doesn't know how the plan has grown writes nothing", async (
     t.redis,
     "complete",
     [t.keys.own(worker.id), t.keys.plan(plan)],
-    [t.keys.base, "work", plan, "slow", "1", slow.token, "1", worker.id, "1000", "null", "ckp_x", "p"],
+    [t.keys.base, "work", plan, "slow", "1", slow.token, "1", worker.id, "1000", "null", "ckp_x", "1"],
   );
 
   expect(reply).toEqual(["GROWN", expect.any(String), "", 0, "0"]);
