@@ -19,6 +19,7 @@ const OWN_WORDS = new Set([
   "absent",
   "staged",
   "schedules",
+  "definitions",
   "backlog",
   "limit",
   "limits",

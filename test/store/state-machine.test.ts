@@ -966,17 +966,17 @@ describe("resume", () => {
 });
 
 describe("names", () => {
-  test.each(["plan", "plans", "workers", "worker", "def", "serving", "machine", "events", "sweep"])(
-    "a queue called %s is a queue like any other",
-    async (queue) => {
-      const served = await t.worker([queue]);
-      const plan = await submitted(aChain(["a", "b"], { queue }));
-      const a = await served.take();
-      expect(nextOf(await served.complete(a))).toBe("b");
-      await served.deregister();
-      expect(planState(await t.store.view(plan))).toBe("interrupted");
-    },
-  );
+  test.each([
+    ...["plan", "plans", "workers", "worker", "def", "definitions", "serving", "machine", "events", "sweep"],
+    ...["backlog", "limit", "limits", "rate"],
+  ])("a queue called %s is a queue like any other", async (queue) => {
+    const served = await t.worker([queue]);
+    const plan = await submitted(aChain(["a", "b"], { queue }));
+    const a = await served.take();
+    expect(nextOf(await served.complete(a))).toBe("b");
+    await served.deregister();
+    expect(planState(await t.store.view(plan))).toBe("interrupted");
+  });
 
   test.each([
     "wait",
