@@ -166,6 +166,13 @@ describe("a broken rule is named", () => {
   });
 });
 
+test("the details of errors have keys in camelCase, as everything of the library; the command line renames them", () => {
+  const details = sources.flatMap((file) => [...code(file).matchAll(/\bdetails(?:: | = )\{([^{}]*)/g)]);
+
+  expect(details.length).toBeGreaterThan(20);
+  expect(details.map(([, keys]) => keys!).filter((keys) => /\b\w+_\w+:/.test(keys))).toEqual([]);
+});
+
 function wrongDirections(file: SourceFile): string[] {
   const part = partOf(file.path);
   const allowed = MAY_IMPORT[part];

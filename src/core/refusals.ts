@@ -95,7 +95,7 @@ function refuseResumed({ view, request }: Situation): ErrorDocument | null {
     message:
       `Plan ${planId} was resumed ${formatDurationMs(agoMs)} ago (epoch ${epoch}), and step ${step.stepId} waits for a worker ` +
       "to take it; none is there yet",
-    details: { plan_id: planId, step: step.stepId, epoch, resumed_at: new Date(resumedAt).toISOString() },
+    details: { planId, step: step.stepId, epoch, resumedAt: new Date(resumedAt).toISOString() },
     try: `plan watch ${planId}`,
   };
 }

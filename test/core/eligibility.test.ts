@@ -200,7 +200,7 @@ describe("a plan is not eligible, and the summary is the same document with the 
         code: "PLAN_ACTIVE",
         message:
           "Plan web-42 was resumed 1.5s ago (epoch 4), and step fix waits for a worker to take it; none is there yet",
-        details: { plan_id: "web-42", step: "fix", epoch: 4, resumed_at: new Date(NOW - 1_500).toISOString() },
+        details: { planId: "web-42", step: "fix", epoch: 4, resumedAt: new Date(NOW - 1_500).toISOString() },
         try: "plan watch web-42",
       });
       expect(refusalOf(resumed(1_500), aRequest(fromStep("scan")))).toMatchObject({ code: "PLAN_ACTIVE" });
