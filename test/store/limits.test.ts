@@ -408,6 +408,30 @@ describe("the sweep", () => {
     await finish(plan);
   });
 
+  test("goes on with other limits, and with everything else, where something else stands in the place of one", async () => {
+    const broken = await t.submit(aDefinition(steps(2, { concurrency: { key: "broken", limit: 1 } })));
+    await worker.settle(await worker.take(), DONE, false);
+    const second = await worker.take();
+    const other = await t.submit(aDefinition(steps(2, ONE)));
+    const running = await worker.take();
+    expect((await worker.fetch()).next.kind).toBe("none");
+    await t.redis.del(`${t.keys.base}limit:api:held`);
+    await t.redis.set(`${t.keys.base}limit:broken:turns`, "x");
+    await t.redis.zadd(`${t.keys.base}limits`, "1", "limit:broken");
+
+    for (let i = 0; i < 2; i++) {
+      await t.redis.zadd(`${t.keys.base}limits`, "XX", "0", "limit:api");
+      expect((await worker.beat())[0]).toBe("OK");
+    }
+
+    expect(await held("limit:api")).toEqual([`${other}/s1/1`]);
+    await t.redis.del(`${t.keys.base}limit:broken:turns`);
+    await worker.settle(second, DONE, false);
+    await worker.settle(running, DONE, false);
+    await finish(other);
+    expect(await t.state(broken)).toBe("completed");
+  });
+
   test("of a plan finds a step that nobody would call", async () => {
     const plan = await t.submit(aDefinition(steps(3, ONE)));
     const running = await worker.take();

@@ -170,6 +170,8 @@ local function limits_admit(T, P, plan, step, created, r, queue, id, token, now)
     call('SET', L .. ':most', str(most))
     call('RPUSH', L .. ':starts', str(now))
     call('LTRIM', L .. ':starts', str(-most), '-1')
+    -- Its time has come. Only who was parked looks at it.
+    if r.wait == '' then r.due = '' end
     if was_called then held_leave(T, L, id, now) end
     if key then call('HSET', T .. 'limit:' .. key .. ':held', id, queue .. '|' .. token) end
   end
@@ -222,6 +224,8 @@ end
 local MOST_LIMITS, MOST_HOLDERS = 5, 50
 local function limits_tend(T, now)
   for _, name in ipairs(call('ZRANGEBYSCORE', T .. 'limits', '-inf', str(now), 'LIMIT', '0', MOST_LIMITS)) do
+    -- Before anything is read: a key of a wrong type ends this look, and must not come first in the next one too.
+    call('ZADD', T .. 'limits', str(now + CALL_LASTS_MS), name)
     local L = T .. name
     local waited_for = call('EXISTS', L .. ':turns') == 1
     local holders = call('HRANDFIELD', L .. ':held', MOST_HOLDERS, 'WITHVALUES')
@@ -229,10 +233,6 @@ local function limits_tend(T, now)
       if not holder_is_real(T, holders[i], holders[i + 1], waited_for, now) then call('HDEL', L .. ':held', holders[i]) end
     end
     room_call(T, L, now)
-    if call('EXISTS', L .. ':turns') == 1 then
-      call('ZADD', T .. 'limits', str(now + CALL_LASTS_MS), name)
-    else
-      call('ZREM', T .. 'limits', name)
-    end
+    if call('EXISTS', L .. ':turns') == 0 then call('ZREM', T .. 'limits', name) end
   end
 end

@@ -1,5 +1,6 @@
 --[[
-  The record of an open step.
+  The record of an open step. Its state: q queued, b in the backlog, e waits for its turn in the plan, l waits for a place of its
+  concurrency, k for its rate, d delayed, r running, w waits for an answer or a timer, h held, u uncertain, f failed.
 ]]
 -- state|attempts|failures|crashes|line|token|at|due|wait|queue|phase|fence|traits (i irreversible, r reads
 -- the sandbox, w writes it, p and its priority, m and how many items of its map run at once), then, where it has limits,
