@@ -96,7 +96,7 @@ local function mend_backlog(step, r, q)
     end
   end
   if lost[lane] then
-    queue_backlog(T, r.queue, '-1')
+    behind_count(r.queue, -1)
     lane_join(T, P, plan, step, p, r, cache)
     mended = mended + 1
   end

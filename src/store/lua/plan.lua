@@ -19,8 +19,14 @@ local function plan_revision(P)
   return str(call('LLEN', P .. ':history') + (call('HGET', P, 'undone') or 0))
 end
 
+-- By queue, how many more of its steps are in backlogs than before this call, for those who watch what waits.
+local behind = {}
+
 -- Ends every transition.
 local function publish(T)
+  for queue, change in pairs(behind) do
+    if change ~= 0 and call('HINCRBY', T .. 'backlog', queue, str(change)) == 0 then call('HDEL', T .. 'backlog', queue) end
+  end
   for from = 1, #happened, 1000 do
     call('XADD', T .. 'events', 'MAXLEN', '~', '10000', '*', unpack(happened, from, math.min(from + 999, #happened)))
   end
@@ -170,9 +176,8 @@ local function backlog_count(P, p, change)
   backlog_write(P, p)
 end
 
--- How many steps of a queue are in backlogs, for those who watch what waits.
-local function queue_backlog(T, queue, change)
-  if call('HINCRBY', T .. 'backlog', queue, change) == 0 then call('HDEL', T .. 'backlog', queue) end
+local function behind_count(queue, change)
+  behind[queue] = (behind[queue] or 0) + change
 end
 
 --[[
@@ -198,7 +203,7 @@ local function lane_join(T, P, plan, step, p, r, cache)
   r.state = 'b'
   call('HSET', P .. ':open', step, open_encode(r))
   if call('RPUSH', P .. ':backlog:' .. lane, step) == 1 then backlog_count(P, p, 1) end
-  queue_backlog(T, r.queue, '1')
+  behind_count(r.queue, 1)
 end
 
 -- Whether a step of the backlog was there to be queued.
@@ -210,7 +215,7 @@ local function lane_pull(T, P, plan, p, lane)
     if call('LLEN', backlog) == 0 then backlog_count(P, p, -1) end
     local r = open_decode(call('HGET', P .. ':open', step))
     if r and r.state == 'b' then
-      queue_backlog(T, r.queue, '-1')
+      behind_count(r.queue, -1)
       r.at = ''
       step_enqueue(T, P, plan, step, p.epoch, r, {})
       return true
@@ -226,12 +231,12 @@ local function lane_leave(T, P, plan, p, r)
 end
 
 -- Nothing of the plan is queued any more. `open` is what was open, as HGETALL gives it.
-local function lanes_clear(T, P, p, open)
+local function lanes_clear(P, p, open)
   for i = 2, #open, 2 do
     if string.sub(open[i], 1, 1) == 'b' then
       local r = open_decode(open[i])
       call('DEL', P .. ':backlog:' .. lane_of(r))
-      queue_backlog(T, r.queue, '-1')
+      behind_count(r.queue, -1)
     end
   end
   call('DEL', P .. ':queued')
@@ -422,7 +427,7 @@ local function plan_hold(T, P, plan, p, kinds, reason)
       call('HSET', P .. ':open', step, open_encode(r))
     end
   end
-  lanes_clear(T, P, p, open)
+  lanes_clear(P, p, open)
   limits_clear(T, plan, p.epoch, open, tonumber(now_text))
   turns_clear(P, p)
   return running

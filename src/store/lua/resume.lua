@@ -141,7 +141,7 @@ if ARGV[26] ~= '' then
   p.total = tonumber(ARGV[28])
 end
 if ARGV[11] ~= '' then call('HSET', P .. ':origin', 'workdir', ARGV[11]) end
-lanes_clear(T, P, p, open)
+lanes_clear(P, p, open)
 turns_clear(P, p)
 call('HSET', P, 'pausing', '')
 plan_record(P, plan, 'R|' .. str(at) .. '|' .. epoch .. '|' .. ARGV[7] .. '|' .. ARGV[9] .. '|' .. superseded_count .. '|' .. ARGV[8])
