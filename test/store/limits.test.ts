@@ -17,6 +17,7 @@ import {
   stepOf,
   type TestStore,
 } from "../support/plans.js";
+import { runWorker } from "../support/step-workers.js";
 import { until } from "../support/until.js";
 
 const ONE = { concurrency: { key: "api", limit: 1 } };
@@ -322,6 +323,16 @@ describe("a rate", () => {
     expectRate(await starts([plan]), 2, 300);
     expect(await held("limit:api")).toEqual([]);
     expect(await held("rate:api")).toEqual([]);
+  });
+
+  test("wakes idle workers when it lets the next ones begin, of each plan in its turn", async () => {
+    const [big, small] = [await t.submit(aDefinition(steps(40, RATE))), await t.submit(aDefinition(steps(3, RATE)))];
+    const running = await Promise.all([1, 2].map(() => runWorker(t, () => null, { concurrency: 4 })));
+    await until("the small plan to complete", async () => (await t.state(small)) === "completed");
+    await Promise.all(running.map((one) => one.close()));
+
+    expectRate(await starts([big, small]), 2, 300);
+    expect((await t.store.view(big)).meta.done).toBeLessThan(12);
   });
 
   test("that a paused plan was called for goes to others", async () => {
