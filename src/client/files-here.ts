@@ -51,8 +51,8 @@ export class FilesHere {
       if (error instanceof SandboxUnsupportedError && left !== null) {
         return faulty(
           error,
-          `what an attempt has left in ${left.path} can't be kept`,
-          `plan resume ${planId} --dry-run`,
+          `what an attempt has left can't be kept; remove it from ${left.path} first`,
+          `plan resume ${planId}`,
         );
       }
       throw error;

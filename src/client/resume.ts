@@ -120,7 +120,7 @@ async function decide(
     reason: options.reason ?? null,
   };
   const { read, offered, onDrift } = await readWith(store, planId, options, offer);
-  const request = { ...asked, onDrift, here: here !== null };
+  const request = { ...asked, onDrift, excludesOthers: here !== null || options.expect !== undefined };
   const missingWorkdir = here === null ? null : await here.missingWorkdir(read);
   const facts = { ...read, offered, files: null, missingWorkdir };
   let decision = assess(facts, request);

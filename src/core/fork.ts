@@ -83,7 +83,14 @@ export interface ForkActions {
 
 /** @param facts read with the whole history, decisions and definition of the source */
 export function planFork(facts: ResumeFacts, { from, choose, newInput }: ForkRequest): ForkDecision {
-  const situation = situate(facts, { from, choose, acks: new Map(), reason: null, onDrift: "report", here: false });
+  const situation = situate(facts, {
+    from,
+    choose,
+    acks: new Map(),
+    reason: null,
+    onDrift: "report",
+    excludesOthers: false,
+  });
   const refusal = refuseFork(situation);
   const actions = refusal === null ? forkActions(situation) : null;
   return { summary: summarize(situation, actions, refusal, newInput), actions };

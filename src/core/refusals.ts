@@ -87,7 +87,7 @@ function refuseActive(view: PlanView, step: OpenStep): ErrorDocument {
 function refuseResumed({ view, request }: Situation): ErrorDocument | null {
   const { planId, resumedAt, epoch } = view.meta;
   const step = view.open.find(({ kind }) => kind === "queued" || kind === "delayed" || kind === "backlog");
-  if (request.here || resumedAt === null || step === undefined) return null;
+  if (request.excludesOthers || resumedAt === null || step === undefined) return null;
   const agoMs = Math.max(0, view.now - resumedAt);
   if (agoMs >= FRESH_RESUME_MS) return null;
   return {

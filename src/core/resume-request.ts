@@ -24,8 +24,8 @@ export interface ResumeRequest {
   readonly reason: string | null;
   /** What becomes of a difference between the stored definition and the one that is offered. */
   readonly onDrift: DriftPolicy;
-  /** Whether the caller executes the plan itself, instead of leaving it to workers. */
-  readonly here: boolean;
+  /** Whether another one that comes at once can't be granted too: who executes the plan is its worker, and a token is good for one. */
+  readonly excludesOthers: boolean;
 }
 
 /** What the caller read for the decision, in one consistent moment. */

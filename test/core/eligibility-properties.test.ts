@@ -426,7 +426,7 @@ function situate(graph: Graph, life: Life, random: Dice): Situation {
   const request: ResumeRequest = {
     from,
     onDrift: "report",
-    here: false,
+    excludesOthers: false,
     choose: null,
     acks: said(graph, life, open, from, random),
     reason: null,

@@ -51,7 +51,14 @@ function someFacts({ open = CUT_OFF, served = [], meta = {}, ...read }: FactsSpe
 }
 
 function aRequest(from: ResumePoint = { kind: "frontier" }, acks: Record<string, Acknowledgement> = {}): ResumeRequest {
-  return { from, onDrift: "report", here: false, choose: null, acks: new Map(Object.entries(acks)), reason: null };
+  return {
+    from,
+    onDrift: "report",
+    excludesOthers: false,
+    choose: null,
+    acks: new Map(Object.entries(acks)),
+    reason: null,
+  };
 }
 
 const fromStep = (stepId: string): ResumePoint => ({ kind: "step", stepId });
@@ -204,8 +211,8 @@ describe("a plan is not eligible, and the summary is the same document with the 
         try: "plan watch web-42",
       });
       expect(refusalOf(resumed(1_500), aRequest(fromStep("scan")))).toMatchObject({ code: "PLAN_ACTIVE" });
-      // Who executes it needs nobody else, and who comes later may know that workers came and went.
-      expect(assess(resumed(1_500), { ...aRequest(), here: true }).summary.eligible).toBe(true);
+      // Who executes it or has a token needs no more to be the only one, and who comes later may know that workers came and went.
+      expect(assess(resumed(1_500), { ...aRequest(), excludesOthers: true }).summary.eligible).toBe(true);
       expect(assess(resumed(10_000), aRequest()).summary.eligible).toBe(true);
     },
   );

@@ -308,7 +308,14 @@ test("a refused resume throws what its dry-run would have shown", () => {
       files: null,
       missingWorkdir: null,
     },
-    { from: { kind: "frontier" }, onDrift: "report", here: false, choose: null, acks: new Map(), reason: null },
+    {
+      from: { kind: "frontier" },
+      onDrift: "report",
+      excludesOthers: false,
+      choose: null,
+      acks: new Map(),
+      reason: null,
+    },
   );
   const refused = { ...summary, error: summary.error! };
 

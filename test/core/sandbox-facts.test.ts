@@ -10,7 +10,7 @@ const LEFT = { changed: ["a"], added: ["b"], removed: ["c", "d"], digest: aSnaps
 const FROM_HERE: ResumeRequest = {
   from: { kind: "frontier" },
   onDrift: "report",
-  here: false,
+  excludesOthers: false,
   choose: null,
   acks: new Map(),
   reason: null,

@@ -49,7 +49,7 @@ test("a plan that was removed between the look and the resume is PLAN_NOT_FOUND"
   const request = {
     from: { kind: "frontier" as const },
     onDrift: "report" as const,
-    here: false,
+    excludesOthers: false,
     choose: null,
     acks: new Map(),
     reason: null,

@@ -943,7 +943,7 @@ describe("resume", () => {
         files: null,
         missingWorkdir: null,
       },
-      { from: { kind: "frontier" }, onDrift: "report", here: false, choose: null, reason: null, acks: new Map() },
+      { from: { kind: "frontier" }, onDrift: "report", excludesOthers: false, choose: null, reason: null, acks: new Map() },
     );
     expect(decision.actions).not.toBeNull();
     await t.worker();
