@@ -943,7 +943,14 @@ describe("resume", () => {
         files: null,
         missingWorkdir: null,
       },
-      { from: { kind: "frontier" }, onDrift: "report", excludesOthers: false, choose: null, reason: null, acks: new Map() },
+      {
+        from: { kind: "frontier" },
+        onDrift: "report",
+        excludesOthers: false,
+        choose: null,
+        reason: null,
+        acks: new Map(),
+      },
     );
     expect(decision.actions).not.toBeNull();
     await t.worker();
