@@ -69,8 +69,11 @@ async function medians(
     for (const [done, planId] of rotated([...plans], round)) {
       const history = new Keys("waymark").planPart(planId, "history");
       const length = await redis.llen(history);
-      // A resume reads the newest events: they shall be those of steps, not of the resumes before it. Nor shall it come at once with them.
-      const forgetResumes = async () => void (await redis.ltrim(history, 0, length - 1));
+      // A resume reads the newest events: they shall be those of steps, not of the resumes before it. Nor does it come at once with those.
+      const forgetResumes = async () => {
+        await redis.ltrim(history, 0, length - 1);
+        await redis.hdel(new Keys("waymark").plan(planId), "resumed");
+      };
       bench.add(String(done), async () => void (await call(client, verb, planId)), { beforeEach: forgetResumes });
     }
     await bench.run();
