@@ -32,13 +32,16 @@ interface Waiting {
 }
 
 export class HandOns {
+  private readonly own: string;
   private waiting: Waiting[] = [];
 
   constructor(
     private readonly redis: Redis,
     private readonly keys: Keys,
     private readonly workerId: string,
-  ) {}
+  ) {
+    this.own = keys.own(workerId);
+  }
 
   /** `mayWait`: it can leave at the end of this turn of the event loop. Else it leaves now, and takes along what waits. */
   commit(commit: HandOn, mayWait: boolean): Promise<HandedOn> {
@@ -59,7 +62,7 @@ export class HandOns {
       args.push(step.queue, step.planId, step.stepId, String(step.epoch), step.token, String(step.attempt));
       args.push(output, checkpointId, successor.id, successor.phase, successor.traits);
     }
-    const asked = [this.keys.own(this.workerId), ...sent.map(({ commit }) => this.keys.plan(commit.step.planId))];
+    const asked = [this.own, ...sent.map(({ commit }) => this.keys.plan(commit.step.planId))];
     const declared = this.keys.declare(asked, () => sent.flatMap(({ commit }) => commit.keys()));
     runScript(this.redis, "hand-on", declared, args).then(
       (reply) => {

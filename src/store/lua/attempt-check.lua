@@ -47,7 +47,5 @@ end
 
 -- What a refused attempt leaves: its job is finished where the lock was its own, the plan is as it was.
 local function attempt_discard(T, q, id, refusal, now)
-  if refusal ~= 'FENCED' or not queue_acknowledge(q, id) then return end
-  job_leave(T, q, id, now)
-  queue_drop_job(q, id)
+  if refusal == 'FENCED' and queue_acknowledge(q, id) then job_dismiss(T, q, id, now) end
 end

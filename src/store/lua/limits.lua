@@ -111,10 +111,12 @@ function held_leave(T, L, id, now)
   if call('HDEL', L .. ':held', id) == 1 then pcall(room_call, T, L, now) end
 end
 
--- An attempt has ended whose step's record may be another one's by now. Its job says where it had a place.
-local function job_leave(T, q, id, now)
+-- Drops the job, off the active list already, of an attempt that the plan went on without. The step's record may be another
+-- one's by now: the job says where it had a place.
+local function job_dismiss(T, q, id, now)
   local key = call('HGET', q .. id, 'limit')
   if key then held_leave(T, T .. 'limit:' .. key, id, now) end
+  queue_drop_job(q, id)
 end
 
 -- An attempt of the step has ended.

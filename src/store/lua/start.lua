@@ -97,10 +97,8 @@ local function fetch(verdict, T, queue, own, token, worker, lock_ms, now, cache,
       return fetch_reply(verdict, now, T, held_queue, held, started_reply(P, plan, step, epoch, p, r, p.created))
     end
     -- The plan went on without it.
-    if queue_acknowledge(T .. held_queue .. ':', held) then
-      job_leave(T, T .. held_queue .. ':', held, now)
-      queue_drop_job(T .. held_queue .. ':', held)
-    end
+    local held_q = T .. held_queue .. ':'
+    if queue_acknowledge(held_q, held) then job_dismiss(T, held_q, held, now) end
   end
   local q = T .. queue .. ':'
   local id, a, b = queue_fetch(q, attributes_of(cache, q), token, lock_ms, now, function(candidate)

@@ -36,8 +36,7 @@ for _, id in ipairs(call('LRANGE', q .. 'active', -MOST_LOOKED_AT, -1)) do
     else
       -- Nobody's attempt: where the step still needs a job, mend.lua finds that it has none.
       queue_acknowledge(q, id)
-      job_leave(T, q, id, now)
-      queue_drop_job(q, id)
+      job_dismiss(T, q, id, now)
     end
   end
 end

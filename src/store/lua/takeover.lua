@@ -37,8 +37,7 @@ local function takeover_job(T, token, entry, worker, crashed, now)
   local p, r = attempt_facts(P), open_decode(call('HGET', P .. ':open', step))
   if p.epoch ~= epoch or p.state == 'cancelled' or p.state == 'completed' or p.state == 'paused' or not r
     or r.state ~= 'r' or r.token ~= token then
-    job_leave(T, q, id, now)
-    queue_drop_job(q, id)
+    job_dismiss(T, q, id, now)
     return
   end
   attempt_leave(T, r, id, now)
