@@ -1,9 +1,9 @@
 /** A plan that goes on under another definition, on the real scripts. */
-import { afterEach, beforeEach, expect, inject, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { type ResumeOptions, resumePlan } from "../../src/client/resume.js";
 import type { CompiledDefinition } from "../../src/core/definition.js";
-import { checkInvariants } from "../support/invariants.js";
-import { aChain, aDefinition, aStore, type HandWorker, type TestStore } from "../support/plans.js";
+import { aBench } from "../support/one-test.js";
+import { aChain, aDefinition, type HandWorker, type TestStore } from "../support/plans.js";
 
 const actor = "ada";
 const boom = { code: "STEP_FAILED", message: "boom" };
@@ -13,17 +13,11 @@ let worker: HandWorker;
 let plan: string;
 
 beforeEach(async () => {
-  t = await aStore(inject("redisUrl"));
-  worker = await t.worker();
+  ({ t, worker } = await aBench());
   plan = await t.submit(aChain(["scan", "build", "test", "ship"]));
   await complete("scan");
   await complete("build");
   await worker.settle(await worker.take(), { kind: "fail", error: boom }, false);
-});
-
-afterEach(async () => {
-  expect(await checkInvariants(t.store, plan)).toEqual([]);
-  await t.drop();
 });
 
 /** The chain as it is now: build means something else, and there is a lint. */
@@ -152,11 +146,7 @@ async function resume({
 }
 
 async function runToTheEnd(): Promise<string[]> {
-  const ran: string[] = [];
-  for (let { next } = await worker.fetch(); next.kind === "step"; { next } = await worker.fetch()) {
-    ran.push(next.step.stepId);
-    await worker.complete(next.step, null, false);
-  }
+  const ran = await worker.completeAll();
   expect(await t.state(plan)).toBe("completed");
   return ran;
 }

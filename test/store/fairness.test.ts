@@ -1,9 +1,10 @@
 /** Plans that share a queue: however much one of them has to do, another one's turn comes soon. */
-import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { queueDepth } from "../../src/store/queue-depth.js";
 import { checkInvariants } from "../support/invariants.js";
-import { aDefinition, aStore, type HandWorker, type StepSpec, stepOf, type TestStore } from "../support/plans.js";
-import { type RunningWorker, runWorker } from "../support/step-workers.js";
+import { aBench, startWorker } from "../support/one-test.js";
+import { aDefinition, type HandWorker, type StepSpec, stepOf, type TestStore } from "../support/plans.js";
+import type { RunningWorker } from "../support/step-workers.js";
 import { until } from "../support/until.js";
 
 /** What a plan may have in a queue. */
@@ -11,17 +12,9 @@ const SHARE = 50;
 
 let t: TestStore;
 let worker: HandWorker;
-let running: RunningWorker[];
 
 beforeEach(async () => {
-  t = await aStore(inject("redisUrl"));
-  worker = await t.worker();
-  running = [];
-});
-
-afterEach(async () => {
-  await Promise.all(running.map((one) => one.close()));
-  await t.drop();
+  ({ t, worker } = await aBench());
 });
 
 describe("a plan of ten steps is done while another, begun before it, has thousands left", () => {
@@ -34,7 +27,8 @@ describe("a plan of ten steps is done while another, begun before it, has thousa
     const small = await t.submit(aDefinition(steps(10)));
     await worker.complete(begun, null, false);
 
-    for (let i = 0; i < workers; i++) running.push(await runWorker(t, () => null, { concurrency }));
+    const running: RunningWorker[] = [];
+    for (let i = 0; i < workers; i++) running.push(await startWorker(t, () => null, { concurrency }));
     await until("the small plan to complete", async () => (await t.state(small)) === "completed");
     await Promise.all(running.map((one) => one.close()));
 

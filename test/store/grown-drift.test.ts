@@ -1,10 +1,10 @@
 /** A plan that has grown and goes on under another definition: what becomes of the steps that were appended to it. */
-import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { type ResumeOptions, resumePlan } from "../../src/client/resume.js";
 import type { CompiledDefinition, StepDefinition } from "../../src/core/definition.js";
 import { itemSteps } from "../../src/core/map.js";
 import type { StartedStep } from "../../src/core/ports.js";
-import { checkInvariants } from "../support/invariants.js";
+import { aBench } from "../support/one-test.js";
 import { aDefinition, aStore, type HandWorker, type StepSpec, type TestStore } from "../support/plans.js";
 
 const FAIL = { kind: "fail", error: { code: "STEP_FAILED", message: "boom" } } as const;
@@ -14,13 +14,7 @@ let worker: HandWorker;
 let plan: string;
 
 beforeEach(async () => {
-  t = await aStore(inject("redisUrl"));
-  worker = await t.worker();
-});
-
-afterEach(async () => {
-  expect(await checkInvariants(t.store, plan)).toEqual([]);
-  await t.drop();
+  ({ t, worker } = await aBench());
 });
 
 describe("what a step has appended", () => {
@@ -280,11 +274,7 @@ async function resumeAsSaid(options: Parameters<typeof resume>[0]) {
 }
 
 async function runToTheEnd(): Promise<string[]> {
-  const ran: string[] = [];
-  for (let { next } = await worker.fetch(); next.kind === "step"; { next } = await worker.fetch()) {
-    ran.push(next.step.stepId);
-    await worker.complete(next.step, null, false);
-  }
+  const ran = await worker.completeAll();
   expect(await t.state(plan)).toBe("completed");
   return ran;
 }

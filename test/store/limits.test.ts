@@ -1,5 +1,5 @@
 /** Limits that plans share: never more than they say, nobody forgotten, and each plan's turn comes. */
-import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { resumePlan } from "../../src/client/resume.js";
 import type { StepDefinition } from "../../src/core/definition.js";
 import type { Outcome } from "../../src/core/outcome.js";
@@ -7,10 +7,10 @@ import type { StartedStep } from "../../src/core/ports.js";
 import { runScript } from "../../src/store/scripts.js";
 import { LOCK_MS } from "../../src/store/step-log.js";
 import { checkInvariants } from "../support/invariants.js";
+import { aBench } from "../support/one-test.js";
 import {
   aChain,
   aDefinition,
-  aStore,
   type HandWorker,
   nextOf,
   type StepSpec,
@@ -29,15 +29,7 @@ let t: TestStore;
 let worker: HandWorker;
 
 beforeEach(async () => {
-  t = await aStore(inject("redisUrl"));
-  worker = await t.worker();
-});
-
-afterEach(async () => {
-  for (const planId of await t.redis.zrange(t.keys.plans, "0", "-1")) {
-    expect(await checkInvariants(t.store, planId)).toEqual([]);
-  }
-  await t.drop();
+  ({ t, worker } = await aBench());
 });
 
 describe("a concurrency", () => {

@@ -246,6 +246,16 @@ export class HandWorker {
     return this.settle(step, { kind: "complete", output: JSON.stringify(output) }, fetchNext);
   }
 
+  /** Whatever there is to take, one after the other. Returns their ids. */
+  async completeAll(): Promise<string[]> {
+    const ran: string[] = [];
+    for (let { next } = await this.fetch(); next.kind === "step"; { next } = await this.fetch()) {
+      ran.push(next.step.stepId);
+      await this.complete(next.step, null, false);
+    }
+    return ran;
+  }
+
   beat(
     gone: readonly string[] = [],
   ): Promise<[string, string, string[], string[], number, string[], string[], string[]]> {
